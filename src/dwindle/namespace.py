@@ -1,0 +1,139 @@
+"""The few array operations a schedule may use, for a Python number, NumPy, torch and JAX alike.
+
+``namespace(step)`` picks the set by the type of ``step``; no framework is imported unless ``step`` already came from it.
+All operations but ``pow``, ``exp`` and ``tanh`` are exact or correctly rounded by IEEE 754, so that float, NumPy and torch
+give the same bits; those three go through NumPy also for Python numbers, so that one step alone equals the nth of a vector.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Namespace", "namespace"]
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """Operations on steps and factors. ``bucket(edges, x)`` counts the edges at or below x; ``table`` looks values up."""
+
+    where: Callable[[Any, Any, Any], Any]
+    clip: Callable[[Any, Any, Any], Any]
+    as_float: Callable[[Any], Any]
+    floor: Callable[[Any], Any]
+    rint: Callable[[Any], Any]
+    ldexp: Callable[[Any, Any], Any]
+    sqrt: Callable[[Any], Any]
+    pow: Callable[[Any, float], Any]
+    exp: Callable[[Any], Any]
+    tanh: Callable[[Any], Any]
+    bucket: Callable[[Sequence[float], Any], Any]
+    table: Callable[[Sequence[float], Any], Any]
+
+
+def namespace(step: Any) -> Namespace:
+    """Return the operations for the type of ``step``.
+
+    >>> namespace(3).clip(7, 0, 5)
+    5
+    """
+    kind = type(step)
+    if kind is int or kind is float:
+        return SCALAR
+    if isinstance(step, np.ndarray | np.generic):
+        return NUMPY
+    root = kind.__module__.partition(".")[0]
+    if root == "torch":
+        return _torch()
+    if root in ("jax", "jaxlib"):
+        return _jax()
+    if isinstance(step, int):  # bool and IntEnum
+        return SCALAR
+    raise TypeError(f"a step must be a number or an array of numpy, torch or jax; got {kind.__name__}")
+
+
+def _pow(x: Any, exponent: float) -> float:
+    return float(np.power(np.float64(x), exponent))
+
+
+SCALAR = Namespace(
+    where=lambda condition, yes, no: yes if condition else no,
+    clip=lambda x, low, high: low if x < low else high if x > high else x,
+    as_float=float,
+    floor=math.floor,
+    rint=round,
+    ldexp=lambda x, n: math.ldexp(x, int(n)),
+    sqrt=math.sqrt,
+    pow=_pow,
+    exp=lambda x: float(np.exp(np.float64(x))),
+    tanh=lambda x: float(np.tanh(np.float64(x))),
+    bucket=bisect_right,
+    table=lambda values, index: values[int(index)],
+)
+
+NUMPY = Namespace(
+    where=np.where,
+    clip=np.clip,
+    as_float=lambda x: np.asarray(x, dtype=np.float64),
+    floor=np.floor,
+    rint=np.rint,
+    ldexp=lambda x, n: np.ldexp(x, np.asarray(n, dtype=np.int32)),
+    sqrt=np.sqrt,
+    pow=np.power,
+    exp=np.exp,
+    tanh=np.tanh,
+    bucket=lambda edges, x: np.searchsorted(np.asarray(edges), x, side="right"),
+    table=lambda values, index: np.asarray(values)[np.asarray(index, dtype=np.int64)],
+)
+
+
+@cache
+def _torch() -> Namespace:
+    import torch
+
+    def wide(x: Any) -> Any:
+        return x.to(torch.float32 if x.device.type == "mps" else torch.float64)
+
+    def like(x: Any, values: Sequence[float]) -> Any:
+        return torch.as_tensor(values, dtype=torch.float64, device=x.device)
+
+    return Namespace(
+        where=torch.where,
+        clip=torch.clamp,
+        as_float=wide,
+        floor=torch.floor,
+        rint=torch.round,
+        ldexp=torch.ldexp,
+        sqrt=torch.sqrt,
+        pow=torch.pow,
+        exp=torch.exp,
+        tanh=torch.tanh,
+        bucket=lambda edges, x: torch.bucketize(wide(x), like(x, edges), right=True),
+        table=lambda values, index: like(index, values)[index.long()],
+    )
+
+
+@cache
+def _jax() -> Namespace:
+    import jax.numpy as jnp
+
+    return Namespace(
+        where=jnp.where,
+        clip=jnp.clip,
+        as_float=lambda x: jnp.asarray(x, dtype=float),
+        floor=jnp.floor,
+        rint=jnp.rint,
+        ldexp=lambda x, n: jnp.ldexp(x, jnp.asarray(n, dtype=jnp.int32)),
+        sqrt=jnp.sqrt,
+        pow=jnp.power,
+        exp=jnp.exp,
+        tanh=jnp.tanh,
+        bucket=lambda edges, x: jnp.searchsorted(jnp.asarray(edges), x, side="right"),
+        table=lambda values, index: jnp.asarray(values)[jnp.asarray(index, dtype=jnp.int32)],
+    )

@@ -1,0 +1,292 @@
+"""The Plan: peak, schedule, decay and mask as one frozen value, and the rates it gives at every step."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dwindle.decay import Decay, timescale
+from dwindle.errors import InvalidValueError, UnknownNameError, real, suggestion
+from dwindle.mask import Mask, Param
+from dwindle.schedule import Constant, Schedule, curve
+from dwindle.units import Horizon, as_horizon, short
+
+__all__ = ["Assignment", "Group", "Plan", "Rates", "Timescale", "difference", "integrated_decay"]
+
+Array = npt.NDArray[np.float64]
+
+
+class Rates(NamedTuple):
+    """What an adapter applies in one step: g ← g + l2·w, then the update with ``lr``, and w ← shrink·w beside it."""
+
+    lr: Any
+    shrink: Any
+    l2: Any
+
+
+class Timescale(NamedTuple):
+    """τ = 1/x at the peak, in steps, epochs and tokens (None where the horizon does not know the unit)."""
+
+    steps: float
+    epochs: float | None
+    tokens: float | None
+
+
+class Assignment(NamedTuple):
+    """Where one parameter fell: its group, the whole factor on its learning rate, whether it decays, and why."""
+
+    name: str
+    group: str | None
+    lr_scale: float
+    decays: bool
+    rule: str
+    tied_to: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Parameters whose name matches the glob ``match``, with a learning rate ``lr_scale`` times the plan's.
+
+    >>> Group("head", "head.*", 10.0)
+    Group(name='head', match='head.*', lr_scale=10.0)
+    """
+
+    name: str
+    match: str
+    lr_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        for what in ("name", "match"):
+            if not isinstance(getattr(self, what), str) or not getattr(self, what):
+                raise InvalidValueError(f"a group's {what} must be text; got {getattr(self, what)!r}.")
+        object.__setattr__(self, "lr_scale", real("lr_scale", self.lr_scale, low=0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run does to its learning rate and its weights: lr(t) = peak·lr_scale·f(t), and the decay read from the same f.
+
+    ``layer_decay`` multiplies the learning rate of block i of L by layer_decay^(L - i), counted from the output.
+
+    >>> from dwindle.decay import Decoupled
+    >>> from dwindle.schedule import cosine, warmup
+    >>> plan = Plan(3e-4, warmup("10%").then(cosine(end=0.1)), Decoupled(0.1))
+    >>> plan.lrs(100)[[0, 10, 99]]
+    array([0.00000000e+00, 3.00000000e-04, 3.00822384e-05])
+    >>> plan.resolve(Horizon(steps=100)).rates(10)
+    Rates(lr=0.0003, shrink=0.99997, l2=0.0)
+    """
+
+    peak: float
+    schedule: Schedule = field(default_factory=Constant)
+    decay: Decay | None = None
+    mask: Mask = field(default_factory=Mask)
+    groups: tuple[Group, ...] = ()
+    layer_decay: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(
+            self, "peak", real("peak", self.peak, low=0.0, remedy="The learning rate must not be negative.")
+        )
+        for name, kind in (("schedule", Schedule), ("mask", Mask)):
+            if not isinstance(getattr(self, name), kind):
+                raise InvalidValueError(f"{name} must be a {kind.__name__}; got {getattr(self, name)!r}.")
+        if self.decay is not None and not isinstance(self.decay, Decay):
+            raise InvalidValueError(
+                f"decay must name its convention; got {self.decay!r}. Use l2(x), decoupled(x), independent(x) or corrected(x)."
+            )
+        object.__setattr__(self, "groups", tuple(self.groups))
+        if len({g.name for g in self.groups}) < len(self.groups):
+            raise InvalidValueError(f"group names must differ; got {[g.name for g in self.groups]}.")
+        if self.layer_decay is not None:
+            object.__setattr__(self, "layer_decay", real("layer_decay", self.layer_decay, above=0.0, high=1.0))
+        self._check_overshoot()
+
+    def _check_overshoot(self) -> None:
+        """Refuse a decay that would flip and grow the weights; warn of one that would flip them."""
+        if self.decay is None or isinstance(self.decay.weight_decay, Schedule):
+            return
+        share = self.decay.share(0, self.peak, 1.0)
+        if share >= 2.0 and not self.decay.allow_overshoot:
+            raise InvalidValueError(
+                f"{self.decay.convention} decay {self.decay.weight_decay:g} takes {share:g} times each weight a step at "
+                f"peak {self.peak:g}: weights would change sign and grow. Lower it below {self.decay.weight_decay / share:g}, "
+                "or say allow_overshoot=True."
+            )
+        if share >= 1.0 and not self.decay.allow_overshoot:
+            warnings.warn(
+                f"{self.decay.convention} decay {self.decay.weight_decay:g} at peak {self.peak:g} multiplies weights by "
+                f"{1.0 - share:g}: from the first step at the peak they change sign.",
+                stacklevel=4,
+            )
+
+    def resolve(self, horizon: Horizon | int) -> Plan:
+        """Return this plan with every time in steps of ``horizon`` (an int counts steps)."""
+        run = as_horizon(horizon)
+        decay = None if self.decay is None else self.decay.resolve(run)
+        return replace(self, schedule=self.schedule.resolve(run), decay=decay)
+
+    def lr(self, step: Any, group: str | None = None) -> Any:
+        """Return the learning rate at ``step`` (0-based number of updates done); the plan must be resolved."""
+        if group is None:
+            return self.peak * self.schedule(step)
+        return self.peak * self.scale(group) * self.schedule(step)
+
+    def rates(self, step: Any, group: str | None = None, *, lr_scale: float = 1.0, decays: bool = True) -> Rates:
+        """Return (lr, shrink, l2) of one step for parameters of ``group``; ``decays`` False is for biases and the like.
+
+        ``lr_scale`` is a further factor on the learning rate, such as a layer's. The plan must be resolved.
+        """
+        factor = self.schedule(step)
+        lr = self.peak * (lr_scale if group is None else lr_scale * self.scale(group)) * factor
+        if self.decay is None or not decays:
+            return Rates(lr, 1.0, 0.0)
+        return Rates(lr, 1.0 - self.decay.share(step, lr, factor), self.decay.coupling(step))
+
+    def scale(self, group: str) -> float:
+        """Return the lr_scale of the group of that name."""
+        for known_group in self.groups:
+            if known_group.name == group:
+                return known_group.lr_scale
+        raise UnknownNameError(
+            f"group {group!r} is not in the plan; {suggestion(group, [g.name for g in self.groups] or ['(none)'])}"
+        )
+
+    def factors(self, horizon: Horizon | int) -> Array:
+        """Return f at every step of the run, shape [steps]."""
+        run = as_horizon(horizon)
+        return curve(self.schedule.resolve(run), run.steps)
+
+    def lrs(self, horizon: Horizon | int, group: str | None = None) -> Array:
+        """Return every learning rate of the run, float64, shape [steps]."""
+        return self.peak * (1.0 if group is None else self.scale(group)) * self.factors(horizon)
+
+    def table(self, horizon: Horizon | int, group: str | None = None) -> Rates:
+        """Return the rates of every step of the run as three float64 arrays of shape [steps]."""
+        run = as_horizon(horizon)
+        lrs = self.lrs(run, group)
+        if self.decay is None:
+            return Rates(lrs, np.ones_like(lrs), np.zeros_like(lrs))
+        decay = self.decay.resolve(run)
+        coupling = decay.coupling(np.arange(run.steps))
+        return Rates(lrs, 1.0 - self.decay_shares(run, group), np.zeros_like(lrs) + coupling)
+
+    def decay_shares(self, horizon: Horizon | int, group: str | None = None) -> Array:
+        """Return x, the share that the decoupled decay takes from each weight, at every step; zero for l2."""
+        run = as_horizon(horizon)
+        factors = self.factors(run)
+        if self.decay is None:
+            return np.zeros_like(factors)
+        lrs = self.peak * (1.0 if group is None else self.scale(group)) * factors
+        shares: Array = np.zeros_like(factors) + self.decay.resolve(run).share(np.arange(run.steps), lrs, factors)
+        return shares
+
+    def sgd_shares(self, horizon: Horizon | int, group: str | None = None) -> Array:
+        """Return the share that decay takes at every step under plain SGD, where l2 takes lr·λ like decoupled."""
+        run = as_horizon(horizon)
+        shares = self.decay_shares(run, group)
+        if self.decay is not None:
+            shares = shares + self.lrs(run, group) * self.decay.resolve(run).coupling(np.arange(run.steps))
+        return shares
+
+    def shares_left(self, horizon: Horizon | int, group: str | None = None) -> Array:
+        """Return what decay alone leaves of w(0) before each step and after the last: Π(1 - x), shape [steps + 1].
+
+        l2 counts as under plain SGD. With zero gradients w(T) = w(0)·Π shrink.
+
+        >>> from dwindle.decay import Decoupled
+        >>> Plan(0.1, decay=Decoupled(1.0)).shares_left(2)
+        array([1.  , 0.9 , 0.81])
+        """
+        left = np.log1p(-np.minimum(self.sgd_shares(horizon, group), 1.0 - 1e-16))
+        shares: Array = np.exp(np.concatenate(([0.0], np.cumsum(left))))
+        return shares
+
+    def timescale(self, horizon: Horizon | int) -> Timescale:
+        """Return τ = 1/x at the peak of the plan, in steps, epochs and tokens; infinite without decay."""
+        run = as_horizon(horizon)
+        decay = None if self.decay is None else self.decay.resolve(run)
+        share = 0.0 if decay is None else float(decay.share(0, self.peak, 1.0) + self.peak * decay.coupling(0))
+        steps = timescale(min(share, 1.0 - 1e-16))
+        return Timescale(
+            steps,
+            None if run.steps_per_epoch is None else steps / run.steps_per_epoch,
+            None if run.tokens_per_step is None else steps * run.tokens_per_step,
+        )
+
+    def assign(self, params: Iterable[Param]) -> tuple[Assignment, ...]:
+        """Return for each parameter its group, learning-rate scale, whether it decays and which rule decided."""
+        infos = list(params)
+        depths = _layer_depths([p.name for p in infos])
+        placed = []
+        for decision in self.mask.decide(infos):
+            group = next((g for g in self.groups if fnmatchcase(decision.name, g.match)), None)
+            scale = 1.0 if group is None else group.lr_scale
+            if self.layer_decay is not None:
+                scale *= self.layer_decay ** (max(depths.values()) - depths[decision.name])
+            placed.append(
+                Assignment(
+                    decision.name,
+                    None if group is None else group.name,
+                    scale,
+                    decision.decays,
+                    decision.rule,
+                    decision.tied_to,
+                )
+            )
+        unused = [g.match for g in self.groups if not any(a.group == g.name for a in placed)]
+        if unused:
+            raise UnknownNameError(
+                f"group pattern {unused[0]!r} matches no parameter that an earlier group has not taken."
+            )
+        return tuple(placed)
+
+    def __str__(self) -> str:
+        """Return the one-line text; ``parse(str(plan)) == plan``."""
+        parts = [f"peak {short(self.peak)}", str(self.schedule)]
+        if self.decay is not None:
+            parts.append(str(self.decay))
+        if self.mask != Mask():
+            parts.append(f"mask {self.mask}")
+        parts += [f"group {json.dumps(g.name)} {json.dumps(g.match)} times {short(g.lr_scale)}" for g in self.groups]
+        if self.layer_decay is not None:
+            parts.append(f"layer-decay {short(self.layer_decay)}")
+        return " | ".join(parts)
+
+
+def difference(old: Plan, new: Plan) -> dict[str, tuple[Any, Any]]:
+    """Return the fields in which two plans differ, as {field: (old, new)}; empty if they are equal.
+
+    >>> difference(Plan(0.1), Plan(0.2))
+    {'peak': (0.1, 0.2)}
+    """
+    pairs = ((f.name, getattr(old, f.name), getattr(new, f.name)) for f in fields(Plan))
+    return {name: (a, b) for name, a, b in pairs if a != b}
+
+
+_BLOCK_NUMBER = re.compile(r"(?:^|[./])(\d+)(?=[./]|$)")
+
+
+def _layer_depths(names: list[str]) -> dict[str, int]:
+    """Return a depth for each name: 0 before the first numbered block, i + 1 in block i, one more after the last."""
+    blocks = {name: int(found.group(1)) for name in names if (found := _BLOCK_NUMBER.search(name))}
+    last = max(blocks.values(), default=-1)
+    depths, seen_block = {}, False
+    for name in names:
+        seen_block = seen_block or name in blocks
+        depths[name] = blocks[name] + 1 if name in blocks else (last + 2 if seen_block else 0)
+    return depths
+
+
+def integrated_decay(plan: Plan, horizon: Horizon | int) -> float:
+    """Return Σ x over the run, the decay's whole dose: exp of minus it is about the share of w(0) left."""
+    return math.fsum(plan.sgd_shares(horizon))

@@ -1,0 +1,171 @@
+"""One chunk of members from their first weights to their last: steps, evaluations, divergence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dwindle.population.data import Prepared, epoch_order
+from dwindle.population.network import Buffers, Parameters, evaluate, gradient, layer_views
+from dwindle.population.tables import Tables
+from dwindle.population.update import blocks, descend, slots
+from dwindle.population.values import MLP, Optimiser, initial_weights
+
+__all__ = ["Job", "Record", "train_chunk"]
+
+Array: TypeAlias = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """All that `train` was asked, checked and converted."""
+
+    mlp: MLP
+    optimiser: Optimiser
+    tables: Tables
+    parts: dict[str, Prepared]
+    seeds: Sequence[int]
+    batch_size: int
+    evaluations: NDArray[np.int64]
+    own_order: bool
+    order_seed: int
+    dtype: np.dtype[Any]
+
+    @property
+    def steps(self) -> int:
+        """The number of optimiser steps, T."""
+        return len(self.tables.fold)
+
+
+class Record:
+    """Where chunks write their members' results; every chunk has rows of its own, NaN until written."""
+
+    def __init__(self, job: Job) -> None:
+        members = len(job.seeds)
+        curves = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "squared_norm")
+        self.curves = {name: np.full((members, len(job.evaluations)), np.nan) for name in curves}
+        self.finals = {name: np.full(members, np.nan) for name in ("test_loss", "test_accuracy")}
+        self.diverged = np.zeros(members, bool)
+        self.weights = [np.full((members, *shape), np.nan, job.dtype) for shape in job.mlp.shapes]
+        self.biases = [np.full((members, shape[1]), np.nan, job.dtype) for shape in job.mlp.shapes]
+
+
+def train_chunk(
+    job: Job, members: NDArray[np.intp], record: Record, stopped: Callable[[], bool], tick: Callable[[int], None]
+) -> None:
+    """Train ``members`` together and write what they did to ``record``; call ``tick(step)`` before each step.
+
+    Returns early, with the record unfinished, as soon as ``stopped()``.
+    """
+    with np.errstate(all="ignore"):  # a member that overflows is noticed at its next evaluation
+        chunk = _Chunk(job, members)
+        at = {int(step): column for column, step in enumerate(job.evaluations)}
+        for step in range(job.steps + 1):
+            if stopped():
+                return
+            tick(step)
+            if step in at:
+                chunk.evaluate(step, at[step], record)
+            if not len(chunk.members):
+                return
+            if step < job.steps:
+                chunk.step(step)
+        chunk.finish(record)
+
+
+class _Chunk:
+    """Who is still in the chunk, their parameters, and what the optimiser keeps for them."""
+
+    def __init__(self, job: Job, members: NDArray[np.intp]) -> None:
+        self.job = job
+        first = [np.concatenate([w.ravel() for w in initial_weights(job.mlp, job.seeds[k])]) for k in members]
+        weights = np.stack(first).astype(job.dtype)
+        biases = np.zeros((len(members), sum(job.mlp.sizes[1:])), job.dtype)
+        idle = [[np.zeros_like(x) for _ in range(slots(job.optimiser))] for x in (weights, biases)]
+        self._adopt(members, weights, biases, *idle)
+
+    def _adopt(
+        self, members: NDArray[np.intp], weights: Array, biases: Array, kept_w: list[Array], kept_b: list[Array]
+    ) -> None:
+        """Make these the members of the chunk, and all buffers to their number."""
+        job = self.job
+        self.members, self.kept_w, self.kept_b = members, kept_w, kept_b
+        self.tables = job.tables.of(members)
+        self.folds = (self.tables.fold != 1.0).any(axis=1)
+        self.penalised = (self.tables.l2 != 0.0).any(axis=1)
+        self.now = Parameters(job.mlp, weights, biases)
+        self.weight_blocks = blocks(weights, self.now.weight_grads, kept_w)
+        self.bias_blocks = blocks(biases, self.now.bias_grads, kept_b)
+        rows, inputs = job.batch_size, job.mlp.sizes[0]
+        self.buffers = Buffers(job.mlp, len(members), rows, job.dtype)
+        self.x = np.empty((len(members), rows, inputs) if job.own_order else (rows, inputs), job.dtype)
+        self.orders: tuple[int, Array] = (-1, np.empty(0))
+
+    def step(self, step: int) -> None:
+        """Do one optimiser step for every member."""
+        job, now, tables = self.job, self.now, self.tables
+        picked = self._batch(step)
+        rows = picked.shape[-1]
+        train, whole = job.parts["train"], rows == job.batch_size
+        # Rows in range are gathered without the check, and so without a copy, of mode="raise".
+        x = np.take(train.x, picked, axis=0, out=self.x[..., :rows, :] if whole else None, mode="clip")
+        now.scale[:, 0, 0] = tables.scale[step]
+        gradient(now, x, train.target[picked], self.buffers if whole else self.buffers.first(rows))
+        move, l2, fold = (table[step][:, None] for table in (tables.move, tables.l2, tables.fold))
+        for block in self.weight_blocks:
+            if self.penalised[step]:
+                np.multiply(block.x, l2[block.rows], out=block.spare)
+                np.add(block.g, block.spare, out=block.g)
+            if self.folds[step]:
+                np.multiply(block.x, fold[block.rows], out=block.x)
+            descend(job.optimiser, block, move, tables.eps[step])
+        for block in self.bias_blocks:
+            descend(job.optimiser, block, tables.lr[step][:, None], tables.eps[step])
+
+    def _batch(self, step: int) -> Array:
+        """The rows of the training set for this step: (rows,) for all members, or (k, rows), each its own."""
+        job, total = self.job, len(self.job.parts["train"].x)
+        epoch, batch = divmod(step, -(-total // job.batch_size))
+        if self.orders[0] != epoch:
+            seeds = [job.seeds[k] for k in self.members] if job.own_order else [job.order_seed]
+            orders = np.stack([epoch_order(total, seed, epoch) for seed in seeds])
+            self.orders = (epoch, orders if job.own_order else orders[0])
+        return self.orders[1][..., batch * job.batch_size : (batch + 1) * job.batch_size]
+
+    def evaluate(self, step: int, column: int, record: Record) -> None:
+        """Write every curve at ``step``, then let go of the members that diverged."""
+        scale = self.tables.scale[step]
+        self.now.scale[:, 0, 0] = scale
+        squares = np.array([np.dot(u, u) for u in (row.astype(np.float64) for row in self.now.weights)]) * scale**2
+        values = {"squared_norm": squares}
+        for part in ("train", "validation"):
+            if part in self.job.parts:
+                values[f"{part}_loss"], values[f"{part}_accuracy"] = evaluate(self.now, self.job.parts[part])
+        sound = np.isfinite(squares + self.now.biases.sum(axis=1)) & np.isfinite(values["train_loss"])
+        for name, value in values.items():
+            record.curves[name][self.members, column] = np.where(sound, value, np.nan)
+        if not sound.all():
+            record.diverged[self.members[~sound]] = True
+            self._store(step, record)
+            self._keep(np.flatnonzero(sound))
+
+    def finish(self, record: Record) -> None:
+        """Write the test results and the last weights."""
+        self._store(self.job.steps, record)
+        if "test" in self.job.parts:
+            loss, accuracy = evaluate(self.now, self.job.parts["test"])
+            record.finals["test_loss"][self.members], record.finals["test_accuracy"][self.members] = loss, accuracy
+
+    def _store(self, step: int, record: Record) -> None:
+        scaled = self.now.weights * self.tables.scale[step][:, None]
+        for layer, w in enumerate(layer_views(scaled, self.job.mlp.shapes)):
+            record.weights[layer][self.members] = w
+            record.biases[layer][self.members] = self.now.b[layer][:, 0]
+
+    def _keep(self, rows: NDArray[np.intp]) -> None:
+        kept = ([array[rows] for array in arrays] for arrays in (self.kept_w, self.kept_b))
+        self._adopt(self.members[rows], self.now.weights[rows], self.now.biases[rows], *kept)

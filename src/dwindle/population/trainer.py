@@ -1,0 +1,219 @@
+"""``train``: K networks at once, each exactly as if it were trained alone."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dwindle.errors import DataError, DwindleError, InvalidValueError, count, flag, known, shown
+from dwindle.population.blas import single_threaded
+from dwindle.population.data import Data, prepare
+from dwindle.population.engine import Job, Record, train_chunk
+from dwindle.population.tables import tabulate
+from dwindle.population.values import MLP, SGD, Adam, Optimiser, Rates
+
+__all__ = ["Result", "StoppedError", "steps_per_epoch", "train"]
+
+Curve: TypeAlias = NDArray[np.float64]
+
+# Measured: more members at once save Python's time on small networks, but their weights must stay in the cache.
+_CHUNK_BYTES, _CHUNK_MOST = 4 * 2**20, 16
+_POLL_SECONDS = 0.1
+
+
+class StoppedError(DwindleError):
+    """The caller's ``stop`` ended the training before its last step; nothing of it is kept."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """What K members did. Curves are (K, evaluations), finals (K,), NaN where there is nothing to say.
+
+    ``step``: the steps done at each evaluation, 0 first and T last. Losses are C0: the mean over the examples, without a penalty;
+    with ``squared_norm`` = Σw² over the weight matrices the textbook's cost is C0 + (λ/2n)·Σw². ``diverged``: loss or
+    weights were not finite at an evaluation; the member's curves are NaN from there on, and so are its finals.
+    ``weights``, ``biases``: the last ones, one array (K, fan_in, fan_out) and (K, fan_out) a layer.
+    """
+
+    step: NDArray[np.int64]
+    train_loss: Curve
+    train_accuracy: Curve
+    validation_loss: Curve
+    validation_accuracy: Curve
+    squared_norm: Curve
+    test_loss: Curve
+    test_accuracy: Curve
+    diverged: NDArray[np.bool_]
+    weights: tuple[NDArray[Any], ...]
+    biases: tuple[NDArray[Any], ...]
+
+
+def steps_per_epoch(rows: int, batch_size: int) -> int:
+    """Return ⌈rows/batch_size⌉: the last batch of an epoch is used though it be smaller.
+
+    >>> steps_per_epoch(2050, 100)
+    21
+    """
+    return -(-rows // batch_size)
+
+
+def train(
+    mlp: MLP,
+    optimiser: Optimiser,
+    rates: Rates,
+    data: Data,
+    *,
+    seeds: Sequence[int],
+    batch_size: int,
+    evaluate_every: int,
+    own_order: bool = False,
+    order_seed: int = 0,
+    dtype: str = "float32",
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Result:
+    """Train one network per row of ``rates``, all at once, and return what each did.
+
+    Step t = 0, 1, ... of member k takes the mean gradient g of C0 over the next mini-batch, and
+    w ← shrink[k, t]·w - lr[k, t]·direction(g + l2[k, t]·w) for weights, b ← b - lr[k, t]·direction(g) for biases.
+
+    - ``seeds``: one whole number a member; `initial_weights` says what is drawn from it.
+    - ``batch_size``: the last batch of an epoch is smaller when it does not divide the examples, its gradient still a mean.
+    - ``evaluate_every``: steps between evaluations; there is always one at step 0 and one at the end.
+    - ``own_order``: False: all members see the same batches, `epoch_order` of ``order_seed``; True: each that of its own seed.
+    - ``dtype``: ``float32``, or ``float64`` to check something to the last digit at half the speed.
+    - ``workers``: threads to compute with; None: one a core.
+    - ``progress(done, total)`` hears of the member-steps done, ``stop()`` is asked whether to leave; both are called about ten
+      times a second from the caller's own thread, and so is Ctrl-C heard.
+
+    **Law.** Member k is the same, bit for bit, in any company: trained alone, in another chunk, with other ``workers``. It
+    needs NumPy on OpenBLAS, as its wheels for Linux and Windows have it; on another BLAS one thread is used and
+    the law holds as far as that BLAS rounds alike from call to call.
+
+    Raises InvalidValueError or DataError for arguments that do not fit together, StoppedError when ``stop()`` said so.
+
+    >>> from dwindle.population import MLP, SGD, Data, Examples, Rates
+    >>> draw = np.random.default_rng(0)
+    >>> x = draw.standard_normal((64, 5)); part = Examples(x, (x[:, 0] > 0).astype(int))
+    >>> rates = Rates(lr=np.full((2, 40), 0.5), shrink=np.array([[1.0] * 40, [0.9] * 40]))
+    >>> result = train(MLP((5, 8, 2)), SGD(), rates, Data(part, part), seeds=[1, 1], batch_size=16, evaluate_every=20)
+    >>> result.step, bool((result.train_loss[:, -1] < result.train_loss[:, 0]).all())
+    (array([ 0, 20, 40]), True)
+    >>> bool(result.squared_norm[1, -1] < result.squared_norm[0, -1])  # the second member's weights decay
+    True
+    """
+    job = _checked(mlp, optimiser, rates, data, seeds, batch_size, evaluate_every, own_order, order_seed, dtype)
+    threads = _cores() if workers is None else count("workers", workers)
+    record = Record(job)
+    with single_threaded() as held:
+        # Where BLAS keeps its own threads, ours would only get in their way.
+        threads = threads if held or workers is not None else 1
+        _run(job, record, threads, progress or (lambda done, total: None), stop or (lambda: False))
+    return Result(
+        job.evaluations,
+        **record.curves,
+        **record.finals,
+        diverged=record.diverged,
+        weights=tuple(record.weights),
+        biases=tuple(record.biases),
+    )
+
+
+def _run(
+    job: Job, record: Record, threads: int, progress: Callable[[int, int], None], stop: Callable[[], bool]
+) -> None:
+    chunks = _chunks(job, threads)
+    done, total = [0] * len(chunks), len(job.seeds) * job.steps
+    leave = threading.Event()
+
+    def work(number: int) -> None:
+        members = chunks[number]
+
+        def tick(step: int) -> None:
+            done[number] = step * len(members)
+
+        train_chunk(job, members, record, leave.is_set, tick)
+        done[number] = job.steps * len(members)
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="dwindle") as pool:
+        pending: set[Future[None]] = {pool.submit(work, number) for number in range(len(chunks))}
+        try:
+            while pending:
+                finished, pending = wait(pending, _POLL_SECONDS, FIRST_EXCEPTION)
+                for future in finished:
+                    future.result()
+                progress(sum(done), total)
+                if pending and stop():
+                    raise StoppedError(
+                        f"training was stopped after {sum(done)} of {total} member-steps; nothing of it is kept. "
+                        "Train these members again."
+                    )
+        finally:
+            leave.set()  # whatever ended the loop, the pool's threads are gone within a step
+
+
+def _chunks(job: Job, threads: int) -> list[NDArray[np.intp]]:
+    """The members in chunks of like size, a whole number of chunks per thread."""
+    members = len(job.seeds)
+    fits = _CHUNK_BYTES // (job.mlp.parameters * job.dtype.itemsize)
+    most = min(max(fits, 1), _CHUNK_MOST)
+    wanted = threads * -(-members // (threads * most))
+    return np.array_split(np.arange(members), min(wanted, members))
+
+
+def _checked(
+    mlp: MLP,
+    optimiser: Optimiser,
+    rates: Rates,
+    data: Data,
+    seeds: Sequence[int],
+    batch_size: int,
+    evaluate_every: int,
+    own_order: bool,
+    order_seed: int,
+    dtype: str,
+) -> Job:
+    for name, value, kinds in (
+        ("mlp", mlp, MLP),
+        ("optimiser", optimiser, (SGD, Adam)),
+        ("rates", rates, Rates),
+        ("data", data, Data),
+    ):
+        if not isinstance(value, kinds):
+            raise InvalidValueError(f"{name} is {shown(value)}, which is not what train takes there. Build it first.")
+    number = np.dtype(known("dtype", dtype, ("float32", "float64")))
+    seeds = [count("a seed", seed, low=0) for seed in seeds]
+    if len(seeds) != rates.members:
+        raise InvalidValueError(f"{len(seeds)} seeds for {rates.members} rows of rates; give one seed per member.")
+    batch_size, every = count("batch_size", batch_size), count("evaluate_every", evaluate_every)
+    if batch_size > data.train.rows:
+        raise DataError(
+            f"batch_size {batch_size} is more than the {data.train.rows} training examples. Use at most that many."
+        )
+    given = {"train": data.train, "validation": data.validation, "test": data.test}
+    parts = {name: prepare(part, mlp, name, number) for name, part in given.items() if part is not None}
+    evaluations = np.append(np.arange(0, rates.steps, every), rates.steps)
+    return Job(
+        mlp,
+        optimiser,
+        tabulate(rates, optimiser, number),
+        parts,
+        seeds,
+        batch_size,
+        evaluations,
+        flag("own_order", own_order),
+        count("order_seed", order_seed, low=0),
+        number,
+    )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,217 @@
+"""Tables: CSV and TSV, and Parquet where pyarrow is installed."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dwindle.errors import DataError, MissingExtraError, shown, suggestion
+from dwindle.study.data_arrays import content, sha256
+from dwindle.study.data_prepare import Raw
+from dwindle.study.dataset import Provenance
+
+__all__ = ["read_csv", "read_parquet"]
+
+MISSING = frozenset(("", "na", "n/a", "nan", "-nan", "+nan", "null", "<na>", "?"))
+
+Columns = Mapping[str, NDArray[Any]]
+
+
+def read_csv(path: Path, *, target: str | None, drop: Sequence[str] = ()) -> Raw:
+    """Return a table of text: a header, then rows of numbers and categories, separated by comma, semicolon or tab.
+
+    UTF-8, with or without byte-order mark, gzip or not. ``target`` names the column to predict, by default the last;
+    the columns in ``drop`` are left out before anything in them is judged. A first line of numbers alone is data:
+    the columns are then called 1, 2, 3 ... Every DataError says the line.
+    """
+    data = content(path)
+    lines, rows = _rows(path, _text(path, data))
+    steps: tuple[str, ...] = ()
+    if _is_header(path, rows[0]):
+        names = rows.pop(0)
+        lines.pop(0)
+    else:
+        names = [str(i + 1) for i in range(len(rows[0]))]
+        steps = ("no header: columns called by their number",)
+    _check_names(path, names, drop)
+    cells = {name: [row[i] for row in rows] for i, name in enumerate(names) if name not in drop}
+    columns = {name: _typed(path, name, values, lines) for name, values in cells.items()}
+    return _raw(path, columns, target, Provenance(str(path), ((path.name, sha256(data)),), steps))
+
+
+def read_parquet(path: Path, *, target: str | None, drop: Sequence[str] = ()) -> Raw:
+    """Return a Parquet table, read by pyarrow; raises MissingExtraError where that is not installed."""
+    try:
+        parquet = importlib.import_module("pyarrow.parquet")
+    except ImportError:
+        raise MissingExtraError(
+            f"{path}: pyarrow is not installed; Parquet needs it. pip install pyarrow, or save the table as CSV."
+        ) from None
+    data = content(path)
+    try:
+        table = parquet.read_table(io.BytesIO(data))
+    except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
+        raise DataError(f"{path}: not a Parquet table: {error}. Write or copy the file again.") from None
+    names = [str(name) for name in table.column_names]
+    _check_names(path, names, drop)
+    columns = {n: _from_arrow(path, n, table.column(i)) for i, n in enumerate(names) if n not in drop}
+    return _raw(path, columns, target, Provenance(str(path), ((path.name, sha256(data)),)))
+
+
+def _text(path: Path, data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}: line {line}: byte {data[error.start]:#04x} is not UTF-8. Save it as UTF-8.") from None
+
+
+def _rows(path: Path, text: str) -> tuple[list[int], list[list[str]]]:
+    """Return the line number and the stripped cells of every row that is not blank; all rows are equally long."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(path, text), strict=True)
+    lines: list[int] = []
+    rows: list[list[str]] = []
+    try:
+        for row in reader:
+            if len(row) < 2 and not "".join(row).strip():
+                continue
+            if rows and len(row) != len(rows[0]):
+                raise DataError(
+                    f"{path}: line {reader.line_num}: {len(row)} columns where line {lines[0]} has {len(rows[0])}. "
+                    "Correct the line, or quote cells that hold the separator."
+                )
+            lines.append(reader.line_num)
+            rows.append([cell.strip() for cell in row])
+    except csv.Error as error:
+        raise DataError(f"{path}: line {reader.line_num}: {error}. Look for a quote that is not closed.") from None
+    if not rows:
+        raise DataError(f"{path}: nothing but blank lines. Was it written to the end?")
+    if len(rows[0]) < 2:
+        raise DataError(
+            f"{path}: line {lines[0]}: one column only, {shown(rows[0][0])}; there must be features and a target. "
+            "Separate columns by comma, semicolon or tab."
+        )
+    return lines, rows
+
+
+def _delimiter(path: Path, text: str) -> str:
+    if ".tsv" in path.suffixes or ".tab" in path.suffixes:
+        return "\t"
+    first = next((line for line in io.StringIO(text) if line.strip()), "")[:100_000]
+    return max(",;\t", key=lambda mark: len(next(csv.reader([first], delimiter=mark))))
+
+
+def _is_header(path: Path, cells: Sequence[str]) -> bool:
+    """Say whether the first line names columns. Names that are their own position (pandas writes 0, 1, 2) are names."""
+    numbers = [(i, cell) for i, cell in enumerate(cells) if _number(cell) is not None]
+    if not numbers or any(all(cell == str(i + base) for i, cell in numbers) for base in (-1, 0, 1)):
+        return True
+    if len(numbers) == len(cells) or any(not cell.lstrip("+-").isdigit() for _, cell in numbers):
+        return False
+    raise DataError(
+        f"{path}: line 1: names and numbers ({shown(numbers[0][1])}) together, so it may be a header or data. "
+        "Add a header line, or rename the columns whose names are numbers."
+    )
+
+
+def _check_names(path: Path, names: Sequence[str], drop: Iterable[str]) -> None:
+    for name in drop:
+        if name not in names:
+            raise DataError(f"{path}: no column {name!r} to drop; {suggestion(name, names)}")
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise DataError(
+                f"{path}: line 1: columns {names.index(name) + 1} and {i + 1} are both called {name!r}. Rename one; "
+                "if line 1 is data, add a header line."
+            )
+        if not name and name not in drop:
+            raise DataError(
+                f"{path}: line 1: column {i + 1} has no name; perhaps it is a row number (pandas writes one unless "
+                "index=False). Leave it out (drop=['']), or name it."
+            )
+
+
+def _typed(path: Path, name: str, cells: Sequence[str], lines: Sequence[int]) -> NDArray[Any]:
+    """Return the column as float64, or as text if its cells are no numbers."""
+    try:
+        values = np.array([float(cell) for cell in cells])
+        if np.isfinite(values).all() and not any("_" in cell for cell in cells):
+            return values
+    except ValueError:
+        pass
+    missing = [i for i, cell in enumerate(cells) if cell.lower() in MISSING]
+    if missing:
+        more = f", and {len(missing) - 1} more of this column" if len(missing) > 1 else ""
+        raise DataError(
+            f"{path}: line {lines[missing[0]]}, column {name!r}: the value is missing ({cells[missing[0]]!r}){more}. "
+            f"Fill it in, remove the row, or leave the column out (drop=[{name!r}])."
+        )
+    numbers = [_number(cell) for cell in cells]
+    strays = [i for i, number in enumerate(numbers) if number is None]
+    if 0 < len(strays) < len(cells) / 2:  # more numbers than words: a mistake sooner than a category
+        raise DataError(
+            f"{path}: line {lines[strays[0]]}, column {name!r}: {shown(cells[strays[0]])} is not a number, though most "
+            "of the column is. Correct it; if they are categories, write them all as words."
+        )
+    for line, cell, number in zip(lines, cells, numbers, strict=True):
+        if number is not None and not math.isfinite(number) and not strays:
+            raise DataError(f"{path}: line {line}, column {name!r}: {cell!r} is not finite. Correct it.")
+    if all(_number(cell.replace(",", ".")) is not None for cell in cells):
+        raise DataError(
+            f"{path}: line {lines[0]}, column {name!r}: {shown(cells[0])} has a decimal comma. Write a point."
+        )
+    return np.array(cells, dtype=object)
+
+
+def _number(cell: str) -> float | None:
+    try:
+        return None if "_" in cell else float(cell)
+    except ValueError:
+        return None
+
+
+def _from_arrow(path: Path, name: str, column: Any) -> NDArray[Any]:
+    types = importlib.import_module("pyarrow").types
+    kind = column.type.value_type if types.is_dictionary(column.type) else column.type
+    text = types.is_string(kind) or types.is_large_string(kind)
+    numeric = types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind)
+    if not text and not numeric:
+        raise DataError(f"{path}: column {name!r} holds {column.type}, neither numbers nor text. Convert or drop it.")
+    values = column.to_pylist()
+    missing = [row for row, value in enumerate(values) if value is None or value != value]
+    if missing:
+        more = f", and {len(missing) - 1} more of this column" if len(missing) > 1 else ""
+        raise DataError(
+            f"{path}: row {missing[0]}, column {name!r}: the value is missing{more}. "
+            f"Fill it in, remove the row, or leave the column out (drop=[{name!r}])."
+        )
+    if text:
+        return np.array(values, dtype=object)
+    numbers = np.array([float(value) for value in values])
+    if not np.isfinite(numbers).all():
+        row = int(np.flatnonzero(~np.isfinite(numbers))[0])
+        raise DataError(f"{path}: row {row}, column {name!r}: {numbers[row]} is not finite. Correct it.")
+    return numbers
+
+
+def _raw(path: Path, columns: Columns, target: str | None, provenance: Provenance) -> Raw:
+    wanted = list(columns)[-1] if target is None and columns else target
+    if wanted is None or wanted not in columns:
+        raise DataError(f"{path}: no column {target!r} for the target; {suggestion(target, columns)}")
+    features = {name: values for name, values in columns.items() if name != wanted}
+    if not features:
+        raise DataError(f"{path}: no column beside the target {wanted!r}. There must be a feature to predict it from.")
+    numeric = {name: values for name, values in features.items() if values.dtype != object}
+    rows = len(columns[wanted])
+    numbers = np.column_stack(list(numeric.values())) if numeric else np.empty((rows, 0))
+    texts = tuple((name, values) for name, values in features.items() if name not in numeric)
+    steps = provenance.then(f"target {wanted!r}")
+    return Raw(path.name.split(".")[0], numbers, columns[wanted], steps, texts, tuple(numeric))

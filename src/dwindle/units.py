@@ -1,0 +1,237 @@
+"""Times as people say them, ``500st``, ``5ep``, ``20%``, ``1e9tok``, and the Horizon that turns them into steps.
+
+A schedule never sees a unit: every time becomes a whole number of steps once, early, by ``Time.steps``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from dwindle.errors import InvalidValueError, ParseError, UnknownNameError, UnresolvedTimeError, count, real, suggestion
+
+__all__ = ["Horizon", "Time", "as_horizon", "as_time"]
+
+_UNITS = {
+    "st": "st", "step": "st", "steps": "st",
+    "ep": "ep", "epoch": "ep", "epochs": "ep",
+    "%": "%",
+    "ex": "ex", "example": "ex", "examples": "ex",
+    "tok": "tok", "token": "tok", "tokens": "tok",
+}  # fmt: skip
+_FOREVER = 10**30
+_TIME = re.compile(r"\s*([+-]?[0-9][0-9_.]*(?:[eE][+-]?[0-9]+)?|[+-]?\.[0-9]+)\s*([A-Za-z%]*)\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """The length of a run: how many optimiser steps, and what an epoch, an example and a token are worth in steps.
+
+    Give ``steps``, or ``epochs`` with ``steps_per_epoch`` (or with ``examples`` and ``batch_size``: an epoch is then
+    ceil(examples / batch_size) steps, the last partial batch counted). ``tokens_per_step`` turns tokens into steps.
+
+    >>> Horizon(epochs=10, steps_per_epoch=500).steps
+    5000
+    >>> Horizon(epochs=2, examples=1001, batch_size=100).steps
+    22
+    """
+
+    steps: int = 0
+    epochs: float | None = None
+    steps_per_epoch: int | None = None
+    batch_size: int | None = None
+    examples: int | None = None
+    tokens_per_step: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("steps_per_epoch", "batch_size", "examples", "tokens_per_step"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, count(name, getattr(self, name)))
+        if self.steps_per_epoch is None and self.examples is not None and self.batch_size is not None:
+            object.__setattr__(self, "steps_per_epoch", -(-self.examples // self.batch_size))
+        if self.epochs is not None:
+            epochs = real("epochs", self.epochs, above=0.0)
+            object.__setattr__(self, "epochs", int(epochs) if epochs.is_integer() else epochs)
+            self._steps_from_epochs()
+        elif self.steps == 0:
+            raise InvalidValueError(
+                "a Horizon needs its length; give steps=N, or epochs=E with steps_per_epoch (or examples and batch_size)."
+            )
+        object.__setattr__(self, "steps", count("steps", self.steps))
+
+    def _steps_from_epochs(self) -> None:
+        if self.steps_per_epoch is None:
+            raise InvalidValueError(
+                "epochs alone do not say how many steps; give steps_per_epoch, or examples and batch_size."
+            )
+        steps = max(1, _nearest(Fraction(self.epochs or 0) * self.steps_per_epoch))
+        if self.steps not in (0, steps):
+            raise InvalidValueError(
+                f"steps={self.steps} contradicts epochs={self.epochs} x steps_per_epoch={self.steps_per_epoch} "
+                f"= {steps}; give one of them."
+            )
+        object.__setattr__(self, "steps", steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    """An amount of training: ``value`` in ``unit`` (st steps, ep epochs, % of the run, ex examples, tok tokens).
+
+    >>> Time(20, "%").steps(Horizon(steps=1000))
+    200
+    >>> str(Time.parse("1e9 tokens"))
+    '1e9tok'
+    """
+
+    value: float
+    unit: str
+
+    def __post_init__(self) -> None:
+        if self.unit not in _UNITS:
+            raise UnknownNameError(f"unit {self.unit!r} is not known; {suggestion(self.unit, _UNITS)}")
+        object.__setattr__(self, "unit", _UNITS[self.unit])
+        value = real("time", self.value)
+        if self.unit == "%" and not 0 <= value <= 100:
+            raise InvalidValueError(f"a share of the run must be between 0% and 100%; got {value:g}%.")
+        object.__setattr__(self, "value", int(self.value) if value.is_integer() else value)
+
+    @classmethod
+    def parse(cls, text: str) -> Time:
+        """Return the time written in ``text``; a bare number counts steps.
+
+        >>> Time.parse("5ep")
+        Time(value=5, unit='ep')
+        """
+        found = _TIME.fullmatch(text) if isinstance(text, str) and len(text) <= 80 else None
+        if found is None:
+            raise ParseError(f"{str(text)[:80]!r} is not a time; write for example 500st, 5ep, 20% or 1e9tok.")
+        number, unit = found.groups()
+        if unit and unit.lower() not in _UNITS:
+            raise UnknownNameError(
+                f"unit {unit!r} in {text!r} is not known; {suggestion(unit, ['st', 'ep', '%', 'ex', 'tok'])}"
+            )
+        try:
+            value = int(number) if number.lstrip("+-").isdigit() else float(number)
+        except ValueError as error:
+            raise ParseError(f"{text!r} is not a time; {number!r} is not a number.") from error
+        return cls(value, _UNITS[unit.lower() or "st"])
+
+    def steps(self, horizon: Horizon) -> float:
+        """Return this time in steps of ``horizon``: to the nearest whole step (a half goes up), at least one if positive.
+
+        Raises UnresolvedTimeError where the horizon does not know the unit. A fractional ``st`` stays as it is.
+        """
+        if self.unit == "st":
+            return self.value
+        if self.unit == "%":
+            exact = Fraction(self.value) * horizon.steps / 100
+        else:
+            attribute = {"ep": "steps_per_epoch", "ex": "batch_size", "tok": "tokens_per_step"}[self.unit]
+            worth = getattr(horizon, attribute)
+            if worth is None:
+                raise UnresolvedTimeError(f"{self} needs to know {attribute}; give it to the Horizon.")
+            exact = Fraction(self.value) * worth if self.unit == "ep" else Fraction(self.value) / worth
+        whole = _nearest(exact)
+        return 1 if whole == 0 and exact > 0 else whole
+
+    def __str__(self) -> str:
+        return f"{short(self.value)}{self.unit}"
+
+
+def as_time(name: str, value: Any, *, low: int | None = 1) -> Time | int | None:
+    """Return ``value`` as steps (an int) or a Time; None stays None (the rest of the run). Errors name ``name``.
+
+    Whole floats count as steps; a fraction such as 0.02 is refused, because it may mean 2% or a mistake.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str):
+        value = Time.parse(value)
+    if isinstance(value, Time):
+        if low is not None and value.value <= 0 < low:
+            raise InvalidValueError(f"{name} must be positive; got {value}.")
+        return value.value if value.unit == "st" and isinstance(value.value, int) else value
+    if isinstance(value, float) and 0.0 < value < 1.0:
+        raise InvalidValueError(
+            f"{name} must be a whole number of steps or a time; got {value!r}. "
+            f"For a share of the run write '{value * 100:g}%'."
+        )
+    return count(name, value, low=-_FOREVER if low is None else low)
+
+
+def in_steps(time: Time | int | None, horizon: Horizon, room: float | None = None) -> Time | int:
+    """Return ``time`` in steps; None is ``room``, what is left of the run (by default all of it)."""
+    if time is None:
+        return exactly(horizon.steps if room is None else room)
+    return exactly(time.steps(horizon)) if isinstance(time, Time) else time
+
+
+def exactly(steps: float) -> Time | int:
+    """Return ``steps`` as an int, or as a Time in ``st`` where it is no whole number (a third of a run of 100)."""
+    return int(steps) if steps == int(steps) else Time(steps, "st")
+
+
+def number_of_steps(time: Time | int | None) -> float | None:
+    """Return the steps in ``time``; None while it has another unit or is open."""
+    if isinstance(time, Time):
+        return time.value if time.unit == "st" else None
+    return time
+
+
+def as_horizon(value: Any) -> Horizon:
+    """Return ``value`` if it is a Horizon, or the Horizon of that many steps."""
+    return value if isinstance(value, Horizon) else Horizon(steps=count("horizon", value))
+
+
+def short(value: float) -> str:
+    """Return the shortest text that reads back as ``value``: 1e9, 0.1, 3e-4.
+
+    >>> short(1000000000), short(0.0003), short(2.5)
+    ('1e9', '3e-4', '2.5')
+    """
+    if isinstance(value, int) and (abs(value) < 10**6 or value % 1000):
+        return str(value)
+    plain = repr(float(value))
+    mantissa, _, exponent = f"{float(value):.16e}".partition("e")
+    for digits in range(17):
+        mantissa, _, exponent = f"{float(value):.{digits}e}".partition("e")
+        if float(f"{mantissa}e{exponent}") == value:
+            break
+    scientific = f"{mantissa}e{int(exponent)}"
+    plain = plain.removesuffix(".0")
+    return scientific if "e" in plain or len(scientific) < len(plain) else plain
+
+
+def percent(value: float) -> str:
+    """Return ``value`` as a percentage where that reads back exactly, else as a number.
+
+    >>> percent(0.1), percent(1 / 3)
+    ('10%', '0.3333333333333333')
+    """
+    share = f"{value * 100:.12g}"
+    return f"{share}%" if "e" not in share and float(share) / 100 == value else short(value)
+
+
+def time_text(time: Time | int) -> str:
+    """Return the text of a time, steps with their unit.
+
+    >>> time_text(500)
+    '500st'
+    """
+    return str(time) if isinstance(time, Time) else f"{short(time)}st"
+
+
+def words(*pairs: tuple[str, str | None]) -> str:
+    """Return the pairs (word, text) joined by spaces; a pair whose text is None is left out.
+
+    >>> words(("cosine", ""), ("to", "10%"), ("over", None))
+    'cosine to 10%'
+    """
+    return " ".join(f"{word} {text}".strip() for word, text in pairs if text is not None)
+
+
+def _nearest(exact: Fraction) -> int:
+    return math.floor(exact + Fraction(1, 2))
