@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dwindle.study.data_arrays import parse_idx, sha256
-from dwindle.study.data_fashion import FULL_SHA256, INSTALLED, SHIPPED, verified
+from dwindle.studies.data_arrays import parse_idx, sha256
+from dwindle.studies.data_fashion import FULL_SHA256, INSTALLED, SHIPPED, verified
 
 SEED, PER_CLASS = 0, 200
 RULE = (

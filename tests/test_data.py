@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dwindle.errors import DataError, InvalidValueError, UnknownNameError
-from dwindle.study import data_fashion
-from dwindle.study.data import Dataset, load, with_label_noise
-from dwindle.study.data_arrays import sha256
-from dwindle.study.data_draws import hold_out
+from dwindle.studies import data_fashion
+from dwindle.studies.data import Dataset, load, with_label_noise
+from dwindle.studies.data_arrays import sha256
+from dwindle.studies.data_draws import hold_out
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("train", "validation", "test")
@@ -202,7 +202,7 @@ def test_a_fifth_of_noise_leaves_about_eighteen_percent_wrong():
 
 MODULE = """
 import numpy as np
-from dwindle.study.data import Dataset
+from dwindle.studies.data import Dataset
 def mine():
     x = np.arange(20.0).reshape(10, 2); y = np.arange(10) % 2
     return Dataset(train_x=x, train_y=y, validation_x=x, validation_y=y, test_x=x, test_y=y,

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from dwindle.errors import DataError, InvalidValueError
-from dwindle.study import data_fashion
-from dwindle.study.data import load
-from dwindle.study.data_arrays import parse_idx
+from dwindle.studies import data_fashion
+from dwindle.studies.data import load
+from dwindle.studies.data_arrays import parse_idx
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("train", "validation", "test")

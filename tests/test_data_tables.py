@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from dwindle.errors import DataError, MissingExtraError
-from dwindle.study.data import load
-from dwindle.study.data_draws import hold_out
+from dwindle.studies.data import load
+from dwindle.studies.data_draws import hold_out
 
 PARTS = ("train", "validation", "test")
 

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from dwindle.schedule import triangular as triangular
     from dwindle.schedule import warmup as warmup
     from dwindle.schedule import wsd as wsd
-    from dwindle.study import study as study
+    from dwindle.studies.run import study as study
     from dwindle.text import parse as parse
     from dwindle.units import Horizon as Horizon
     from dwindle.units import Time as Time
@@ -79,7 +79,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "Horizon": ("dwindle.units", "Horizon"),
     "Time": ("dwindle.units", "Time"),
     "parse": ("dwindle.text", "parse"),
-    "study": ("dwindle.study", "study"),
+    "study": ("dwindle.studies.run", "study"),
     "DwindleError": ("dwindle.errors", "DwindleError"),
     **{name: (f"dwindle.{name}", None) for name in ("errors", "foreign", "mask", "population", "reference", "schedule", "torch")},
 }

@@ -38,8 +38,8 @@ _ADAPTIVE = ("adam", "adagrad", "rmsprop", "adadelta", "adamax", "nadam", "radam
 class Decay(ABC):
     """A weight decay λ, a number or a schedule of λ itself, under one named convention.
 
-    ``cautious`` decays only where update and weight agree in sign. ``allow_overshoot`` permits a decay that would flip
-    the sign of a weight and grow it (x >= 2).
+    ``cautious`` decays only where update and weight do not disagree in sign (u·w ≥ 0). ``allow_overshoot`` permits a
+    decay that would flip the sign of a weight and grow it (x >= 2).
     """
 
     weight_decay: float | Schedule

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from dwindle.errors import InvalidValueError
+
 __all__ = ["Namespace", "namespace"]
 
 
@@ -55,7 +57,7 @@ def namespace(step: Any) -> Namespace:
         return _jax()
     if isinstance(step, int):  # bool and IntEnum
         return SCALAR
-    raise TypeError(f"a step must be a number or an array of numpy, torch or jax; got {kind.__name__}")
+    raise InvalidValueError(f"a step must be a number or an array of numpy, torch or jax; got {step!r:.60}.")
 
 
 def _pow(x: Any, exponent: float) -> float:

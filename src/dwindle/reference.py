@@ -205,9 +205,9 @@ def run(
     Step t = 0, 1, ... takes ``gradient(params, t)`` at the weights before any decay, and for each name the numbers
     (lr, shrink, l2) = ``rates(t, name)``: the gradient becomes g + l2·w before the optimiser sees it, and
     w ← shrink·w - lr·u where u is what the optimiser makes of it. Keras decays first, but with the gradient taken
-    before: the same update. ``cautious``: an element is shrunk only where u·w > 0, that is where the step alone
-    already moves it towards zero; elsewhere its factor is 1. (Chen et al. 2025, arXiv 2510.12402, has u·w ≥ 0: there
-    an element whose update is exactly zero decays too.)
+    before: the same update. ``cautious``: an element is shrunk only where u·w ≥ 0, that is where the step alone does
+    not move it away from zero; elsewhere its factor is 1. An element without an update decays: with zero gradients
+    w(T) = w(0)·Π shrink here too. Source: Chen et al. 2025, arXiv 2510.12402, algorithm 1.
 
     Raises InvalidValueError if the gradient lacks a name or has another shape, UnknownNameError if it has one too many.
 
@@ -258,9 +258,9 @@ def textbook_step(
 
 
 def _factor(w: Array, u: Array, shrink: float, cautious: bool) -> Array | float:
-    """What multiplies w: ``shrink``, or with ``cautious`` 1 wherever u·w > 0 fails."""
+    """What multiplies w: ``shrink``, or with ``cautious`` 1 wherever u·w ≥ 0 fails."""
     # By sign: the product of two small numbers underflows to 0.
-    return np.where(np.sign(u) * np.sign(w) > 0.0, shrink, 1.0) if cautious else shrink
+    return np.where(np.sign(u) * np.sign(w) >= 0.0, shrink, 1.0) if cautious else shrink
 
 
 def _operands(

@@ -49,7 +49,7 @@ def threads() -> Threads | None:
 
 
 def _libraries() -> list[Path]:
-    # Looking a name up in NumPy's extension also searches the BLAS it is linked to; not so on Windows, hence numpy.libs.
+    # A name looked up in NumPy's extension is also sought in the BLAS it links to; not so on Windows, hence numpy.libs.
     core = "numpy._core" if int(np.__version__.split(".")[0]) >= 2 else "numpy.core"
     extension = Path(str(importlib.import_module(f"{core}._multiarray_umath").__file__))
     return [extension, *sorted(Path(np.__file__).parents[1].glob("numpy.libs/*openblas*"))]

@@ -79,7 +79,7 @@ class Data:
 def epoch_order(rows: int, seed: int, epoch: int) -> NDArray[np.intp]:
     """Return the order of the examples in ``epoch``, counted from 0: a permutation of 0 .. rows - 1.
 
-    Drawn afresh from ``numpy.random.default_rng([seed, 1 + epoch])``, so that any epoch can be had without those before.
+    Drawn afresh from ``numpy.random.default_rng([seed, 1 + epoch])``: any epoch can be had without those before.
 
     >>> epoch_order(5, seed=0, epoch=3)
     array([2, 1, 0, 4, 3])

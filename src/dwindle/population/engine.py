@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dwindle.population.data import Prepared, epoch_order
 from dwindle.population.network import Buffers, Parameters, evaluate, gradient, layer_views
 from dwindle.population.tables import Tables
-from dwindle.population.update import blocks, descend, slots
+from dwindle.population.update import Slots, descend
 from dwindle.population.values import MLP, Optimiser, initial_weights
 
 __all__ = ["Job", "Record", "train_chunk"]
@@ -85,21 +85,18 @@ class _Chunk:
         first = [np.concatenate([w.ravel() for w in initial_weights(job.mlp, job.seeds[k])]) for k in members]
         weights = np.stack(first).astype(job.dtype)
         biases = np.zeros((len(members), sum(job.mlp.sizes[1:])), job.dtype)
-        idle = [[np.zeros_like(x) for _ in range(slots(job.optimiser))] for x in (weights, biases)]
-        self._adopt(members, weights, biases, *idle)
+        self._adopt(members, weights, biases, Slots.idle(job.optimiser, weights), Slots.idle(job.optimiser, biases))
 
     def _adopt(
-        self, members: NDArray[np.intp], weights: Array, biases: Array, kept_w: list[Array], kept_b: list[Array]
+        self, members: NDArray[np.intp], weights: Array, biases: Array, weight_slots: Slots, bias_slots: Slots
     ) -> None:
         """Make these the members of the chunk, and all buffers to their number."""
         job = self.job
-        self.members, self.kept_w, self.kept_b = members, kept_w, kept_b
+        self.members, self.weight_slots, self.bias_slots = members, weight_slots, bias_slots
+        self.now = Parameters(job.mlp, weights, biases)
         self.tables = job.tables.of(members)
         self.folds = (self.tables.fold != 1.0).any(axis=1)
         self.penalised = (self.tables.l2 != 0.0).any(axis=1)
-        self.now = Parameters(job.mlp, weights, biases)
-        self.weight_blocks = blocks(weights, self.now.weight_grads, kept_w)
-        self.bias_blocks = blocks(biases, self.now.bias_grads, kept_b)
         rows, inputs = job.batch_size, job.mlp.sizes[0]
         self.buffers = Buffers(job.mlp, len(members), rows, job.dtype)
         self.x = np.empty((len(members), rows, inputs) if job.own_order else (rows, inputs), job.dtype)
@@ -115,16 +112,19 @@ class _Chunk:
         x = np.take(train.x, picked, axis=0, out=self.x[..., :rows, :] if whole else None, mode="clip")
         now.scale[:, 0, 0] = tables.scale[step]
         gradient(now, x, train.target[picked], self.buffers if whole else self.buffers.first(rows))
-        move, l2, fold = (table[step][:, None] for table in (tables.move, tables.l2, tables.fold))
-        for block in self.weight_blocks:
-            if self.penalised[step]:
-                np.multiply(block.x, l2[block.rows], out=block.spare)
-                np.add(block.g, block.spare, out=block.g)
-            if self.folds[step]:
-                np.multiply(block.x, fold[block.rows], out=block.x)
-            descend(job.optimiser, block, move, tables.eps[step])
-        for block in self.bias_blocks:
-            descend(job.optimiser, block, tables.lr[step][:, None], tables.eps[step])
+        self._update(step)
+
+    def _update(self, step: int) -> None:
+        """Turn the gradients into u ← fold·u - move·direction(∂C/∂w + l2·s·u), and b ← b - lr·direction(∂C/∂b)."""
+        optimiser, now, tables = self.job.optimiser, self.now, self.tables
+        w, g, eps = now.weights, now.weight_grads, float(tables.eps[step])
+        if self.penalised[step]:
+            spare = np.multiply(w, tables.l2[step][:, None], out=self.weight_slots.spare)
+            np.add(g, spare, out=g)
+        if self.folds[step]:
+            np.multiply(w, tables.fold[step][:, None], out=w)
+        descend(optimiser, w, g, self.weight_slots, tables.move[step][:, None], eps)
+        descend(optimiser, now.biases, now.bias_grads, self.bias_slots, tables.lr[step][:, None], eps)
 
     def _batch(self, step: int) -> Array:
         """The rows of the training set for this step: (rows,) for all members, or (k, rows), each its own."""
@@ -145,7 +145,7 @@ class _Chunk:
         for part in ("train", "validation"):
             if part in self.job.parts:
                 values[f"{part}_loss"], values[f"{part}_accuracy"] = evaluate(self.now, self.job.parts[part])
-        sound = np.isfinite(squares + self.now.biases.sum(axis=1)) & np.isfinite(values["train_loss"])
+        sound = np.isfinite(self.now.biases).all(axis=1) & np.isfinite(squares) & np.isfinite(values["train_loss"])
         for name, value in values.items():
             record.curves[name][self.members, column] = np.where(sound, value, np.nan)
         if not sound.all():
@@ -167,5 +167,5 @@ class _Chunk:
             record.biases[layer][self.members] = self.now.b[layer][:, 0]
 
     def _keep(self, rows: NDArray[np.intp]) -> None:
-        kept = ([array[rows] for array in arrays] for arrays in (self.kept_w, self.kept_b))
-        self._adopt(self.members[rows], self.now.weights[rows], self.now.biases[rows], *kept)
+        slots = (self.weight_slots.of(rows), self.bias_slots.of(rows))
+        self._adopt(self.members[rows], self.now.weights[rows], self.now.biases[rows], *slots)

@@ -1,7 +1,7 @@
 """k copies of an MLP as stacked arrays: forward, loss, gradient. Everything works in buffers that are made once.
 
-NumPy multiplies stacked matrices one pair at a time, with the same call for each. So a member's numbers do not depend on
-how many others are stacked with it: that is the law `train` promises, and why layers are not merged into one wide product.
+NumPy multiplies stacked matrices one pair at a time, with the same call for each. So a member's numbers do not depend
+on how many others are stacked with it: the law `train` promises, and why members are not merged into one wide product.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def gradient(members: Parameters, x: Array, target: Array, buffers: Buffers) -> 
 
 
 def evaluate(members: Parameters, examples: Prepared) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return (loss, accuracy) of each member over all ``examples``: C0 in float64 without any penalty, and the share right.
+    """Return (loss, accuracy) of each member over all ``examples``: C0 in float64, and the share that is right.
 
     An answer is the largest output, of a single output its sign. Accuracy is NaN where the examples have no label.
     """

@@ -1,4 +1,4 @@
-"""The rates of all members turned, once, into the numbers each step needs: w = s·u, and a step is u ← u - move·(direction)."""
+"""The rates of all members turned, once, into the numbers each step needs: w = s·u, and u ← fold·u - move·direction."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _LOW, _HIGH = 2.0**-20, 2.0**20
 class Tables(NamedTuple):
     """One row per step and one column per member; a bias has scale 1 and its own ``lr``.
 
-    ``scale``: s before the step, one row more than steps. ``fold``: what u is multiplied by in the step, 1 nearly always.
-    ``move``: lr times the optimiser's gain, over the next s. ``lr``: the same for a bias. ``l2``: the coefficient times s.
+    ``scale``: s before the step, one row more than steps. ``fold``: what u is multiplied by in it, 1 nearly always.
+    ``move``: lr times the optimiser's gain, over the next s. ``lr``: the same for a bias. ``l2``: the coefficient by s.
     ``eps``: Adam's ε in its units, one a step.
     """
 
@@ -59,9 +59,9 @@ def tabulate(rates: Rates, optimiser: Optimiser, dtype: np.dtype[Any]) -> Tables
 def carried_scale(factor: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return (scale, fold): how the products of ``factor`` (steps, members) are carried beside the weights.
 
-    w = s·u. Step t has s ← s·factor[t] in float64, so that no decay is too small to count: 1 - 1e-9 rounds to 1 in float32, but
-    its product over the steps does not. When s leaves [2^-20, 2^20], or is not positive, fold[t] = s multiplies u and s is
-    1 again. Hence scale[t]·Π fold[:t] = Π factor[:t], with scale[0] = 1.
+    w = s·u. Step t has s ← s·factor[t] in float64, so that no decay is too small to count: 1 - 1e-9 rounds to 1 in
+    float32, but its product over the steps does not. When s leaves [2^-20, 2^20], or is not positive, fold[t] = s
+    multiplies u and s is 1 again. Hence scale[t]·Π fold[:t] = Π factor[:t], with scale[0] = 1.
 
     >>> scale, fold = carried_scale(np.array([[0.5], [0.0], [0.5]]))
     >>> scale.ravel(), fold.ravel()
@@ -78,9 +78,9 @@ def carried_scale(factor: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDA
 
 
 def adam_terms(adam: Adam, steps: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return (gain, eps): with M = m/(1-β1) and V = v/(1-β2), both kept instead of m and v, m̂/(√v̂ + ε) = gain·M/(√V + eps).
+    """Return (gain, eps) of every step, with which m̂/(√v̂ + ε) = gain·M/(√V + eps), M = m/(1-β1) and V = v/(1-β2).
 
-    Two multiplications by 1-β less in every step: M ← β1·M + h, V ← β2·V + h².
+    M and V are kept instead of m and v: two passes less in every step, as M ← β1·M + h and V ← β2·V + h².
 
     >>> gain, eps = adam_terms(Adam(), 1)
     >>> float(gain[0]), float(eps[0])  # the first step: M/√V is ±1 already

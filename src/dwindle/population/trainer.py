@@ -24,7 +24,7 @@ __all__ = ["Result", "StoppedError", "steps_per_epoch", "train"]
 Curve: TypeAlias = NDArray[np.float64]
 
 # Measured: more members at once save Python's time on small networks, but their weights must stay in the cache.
-_CHUNK_BYTES, _CHUNK_MOST = 4 * 2**20, 16
+_CHUNK_BYTES, _CHUNK_MOST = 4 * 2**20, 32
 _POLL_SECONDS = 0.1
 
 
@@ -36,9 +36,10 @@ class StoppedError(DwindleError):
 class Result:
     """What K members did. Curves are (K, evaluations), finals (K,), NaN where there is nothing to say.
 
-    ``step``: the steps done at each evaluation, 0 first and T last. Losses are C0: the mean over the examples, without a penalty;
-    with ``squared_norm`` = Σw² over the weight matrices the textbook's cost is C0 + (λ/2n)·Σw². ``diverged``: loss or
-    weights were not finite at an evaluation; the member's curves are NaN from there on, and so are its finals.
+    ``step``: the steps done at each evaluation, 0 first and T last. Losses are C0: the mean over the examples, without
+    a penalty; with ``squared_norm`` = Σw² over the weight matrices the textbook's cost is C0 + (λ/2n)·Σw².
+    ``diverged``: loss or weights were not finite at an evaluation. The member was let go there: its curves are NaN from
+    that evaluation on, its finals too, and its last weights are those found then.
     ``weights``, ``biases``: the last ones, one array (K, fan_in, fan_out) and (K, fan_out) a layer.
     """
 
@@ -86,17 +87,19 @@ def train(
     w ← shrink[k, t]·w - lr[k, t]·direction(g + l2[k, t]·w) for weights, b ← b - lr[k, t]·direction(g) for biases.
 
     - ``seeds``: one whole number a member; `initial_weights` says what is drawn from it.
-    - ``batch_size``: the last batch of an epoch is smaller when it does not divide the examples, its gradient still a mean.
+    - ``batch_size``: where it does not divide the examples the last batch of an epoch is smaller, its gradient the mean
+      over what there is.
     - ``evaluate_every``: steps between evaluations; there is always one at step 0 and one at the end.
-    - ``own_order``: False: all members see the same batches, `epoch_order` of ``order_seed``; True: each that of its own seed.
+    - ``own_order``: False: all members see the same batches, in the `epoch_order` of ``order_seed``; True: each member
+      in that of its own seed.
     - ``dtype``: ``float32``, or ``float64`` to check something to the last digit at half the speed.
     - ``workers``: threads to compute with; None: one a core.
-    - ``progress(done, total)`` hears of the member-steps done, ``stop()`` is asked whether to leave; both are called about ten
-      times a second from the caller's own thread, and so is Ctrl-C heard.
+    - ``progress(done, total)`` hears of the member-steps done, ``stop()`` is asked whether to leave; both are called
+      about ten times a second from the caller's own thread, which also hears Ctrl-C.
 
-    **Law.** Member k is the same, bit for bit, in any company: trained alone, in another chunk, with other ``workers``. It
-    needs NumPy on OpenBLAS, as its wheels for Linux and Windows have it; on another BLAS one thread is used and
-    the law holds as far as that BLAS rounds alike from call to call.
+    **Law.** Member k is the same, bit for bit, in any company: trained alone, in another chunk, with other ``workers``.
+    It needs a NumPy that stands on OpenBLAS, as its wheels do (macOS on ARM apart). Elsewhere one thread is used, and
+    the law holds as far as that BLAS rounds alike from call to call. While training, the process's BLAS has one thread.
 
     Raises InvalidValueError or DataError for arguments that do not fit together, StoppedError when ``stop()`` said so.
 
@@ -190,6 +193,8 @@ def _checked(
         if not isinstance(value, kinds):
             raise InvalidValueError(f"{name} is {shown(value)}, which is not what train takes there. Build it first.")
     number = np.dtype(known("dtype", dtype, ("float32", "float64")))
+    if not hasattr(seeds, "__iter__"):
+        raise InvalidValueError(f"seeds must be whole numbers, one a member; got {shown(seeds)}. Use range(members).")
     seeds = [count("a seed", seed, low=0) for seed in seeds]
     if len(seeds) != rates.members:
         raise InvalidValueError(f"{len(seeds)} seeds for {rates.members} rows of rates; give one seed per member.")

@@ -1,4 +1,4 @@
-"""The optimiser step on flat rows of parameters, a cache-sized block of members at a time."""
+"""The optimiser step on flat rows of parameters, one row a member."""
 
 from __future__ import annotations
 
@@ -9,60 +9,53 @@ from numpy.typing import NDArray
 
 from dwindle.population.values import SGD, Adam, Optimiser
 
-__all__ = ["Block", "blocks", "descend"]
+__all__ = ["Slots", "descend"]
 
 Array: TypeAlias = NDArray[Any]
 
-# An update passes several times over the same numbers: so many bytes of them stay in a core's own cache.
-_BLOCK_BYTES = 256 * 1024
+
+class Slots:
+    """What the optimiser keeps beside parameters ``x`` (k, numbers): arrays ``kept`` like it, and one for scratch."""
+
+    __slots__ = ("kept", "spare")
+
+    def __init__(self, kept: list[Array], spare: Array) -> None:
+        self.kept, self.spare = kept, spare
+
+    @classmethod
+    def idle(cls, optimiser: Optimiser, x: Array) -> Slots:
+        """Return them before the first step: SGD keeps its momentum, if any, and Adam two means; all are 0."""
+        count = 2 if isinstance(optimiser, Adam) else int(optimiser.momentum > 0.0)
+        return cls([np.zeros_like(x) for _ in range(count)], np.empty_like(x))
+
+    def of(self, rows: NDArray[np.intp]) -> Slots:
+        """Return the slots of these ``rows`` alone."""
+        return Slots([array[rows] for array in self.kept], self.spare[rows])
 
 
-class Block:
-    """Some members' rows of parameters ``x``, gradients ``g``, what the optimiser keeps (``kept``), and scratch (``spare``)."""
-
-    __slots__ = ("g", "kept", "rows", "spare", "x")
-
-    def __init__(self, rows: slice, x: Array, g: Array, kept: list[Array], spare: Array) -> None:
-        self.rows, self.x, self.g, self.kept, self.spare = rows, x[rows], g[rows], [k[rows] for k in kept], spare
-
-
-def slots(optimiser: Optimiser) -> int:
-    """How many numbers per parameter the optimiser keeps between steps."""
-    return 2 if isinstance(optimiser, Adam) else int(optimiser.momentum > 0.0)
-
-
-def blocks(x: Array, g: Array, kept: list[Array]) -> list[Block]:
-    """Cut rows ``x``, ``g`` and ``kept`` into blocks that share one scratch array."""
-    size = max(1, _BLOCK_BYTES // x[0].nbytes)
-    spare = np.empty_like(x[:size])
-    cuts = (slice(start, min(start + size, len(x))) for start in range(0, len(x), size))
-    return [Block(cut, x, g, kept, spare[: cut.stop - cut.start]) for cut in cuts]
-
-
-def descend(optimiser: Optimiser, block: Block, move: Array, eps: float) -> None:
-    """Take one step: x ← x - move·direction, with ``move`` (k, 1) for all members and the gradient used up."""
-    x, g = block.x, block.g
+def descend(optimiser: Optimiser, x: Array, g: Array, slots: Slots, move: Array, eps: float) -> None:
+    """Take one step: x ← x - move·direction, with ``move`` (k, 1). The gradient ``g`` is used up."""
     if isinstance(optimiser, Adam):
-        direction = _adam(optimiser, block, eps)
+        direction = _adam(optimiser, g, slots, eps)
     else:
-        direction = _momentum(optimiser, block) if optimiser.momentum else g
-    np.multiply(direction, move[block.rows], out=g)
+        direction = _momentum(optimiser, g, slots) if optimiser.momentum else g
+    np.multiply(direction, move, out=g)
     np.subtract(x, g, out=x)
 
 
-def _momentum(sgd: SGD, block: Block) -> Array:
-    g, (v,) = block.g, block.kept
+def _momentum(sgd: SGD, g: Array, slots: Slots) -> Array:
+    (v,) = slots.kept
     np.multiply(v, sgd.momentum, out=v)
     np.add(v, g, out=v)
     if not sgd.nesterov:
         return v
-    np.multiply(v, sgd.momentum, out=block.spare)
-    return np.add(g, block.spare, out=g)
+    np.multiply(v, sgd.momentum, out=slots.spare)
+    return np.add(g, slots.spare, out=g)
 
 
-def _adam(adam: Adam, block: Block, eps: float) -> Array:
+def _adam(adam: Adam, g: Array, slots: Slots, eps: float) -> Array:
     """M/(√V + eps), in the units of `tables.adam_terms`."""
-    g, (m, v) = block.g, block.kept
+    m, v = slots.kept
     np.multiply(m, adam.beta1, out=m)
     np.add(m, g, out=m)
     np.multiply(v, adam.beta2, out=v)

@@ -85,9 +85,10 @@ def initial_weights(mlp: MLP, seed: int) -> list[NDArray[np.float64]]:
 
 @dataclass(frozen=True, slots=True)
 class SGD:
-    """Gradient descent with momentum: h = g + l2·w, v ← μ·v + h, w ← shrink·w - lr·u, with u = v, or h + μ·v if ``nesterov``.
+    """Gradient descent with momentum: h = g + l2·w, v ← μ·v + h, w ← shrink·w - lr·u.
 
-    μ is ``momentum`` in [0, 1); v starts at 0. The rate stands outside the buffer, as in PyTorch and optax.
+    u = v, or h + μ·v with ``nesterov``; μ is ``momentum`` in [0, 1); v starts at 0. The rate stands outside the buffer,
+    as in PyTorch and optax.
     Biases take the same step with l2 = 0, shrink = 1.
 
     Raises InvalidValueError for a momentum out of range, or for ``nesterov`` without momentum, which does nothing.
@@ -114,7 +115,7 @@ class Adam:
     m ← β1·m + (1-β1)·h and v ← β2·v + (1-β2)·h² from zero; in step t, counted from 1, m̂ = m/(1-β1^t), v̂ = v/(1-β2^t).
     Biases take the same step with l2 = 0, shrink = 1.
 
-    Raises InvalidValueError unless 0 ≤ β < 1 and ε > 0.
+    Raises InvalidValueError unless 0 ≤ β < 1 and ε ≥ 1e-30, below which float32 would divide 0 by 0.
 
     >>> Adam(beta2=0.99)
     Adam(beta1=0.9, beta2=0.99, eps=1e-08)
@@ -129,7 +130,7 @@ class Adam:
     def __post_init__(self) -> None:
         object.__setattr__(self, "beta1", real("beta1", self.beta1, low=0.0, below=1.0))
         object.__setattr__(self, "beta2", real("beta2", self.beta2, low=0.0, below=1.0))
-        object.__setattr__(self, "eps", real("eps", self.eps, above=0.0))
+        object.__setattr__(self, "eps", real("eps", self.eps, low=1e-30, remedy="In float32 less would be 0."))
 
 
 Optimiser: TypeAlias = SGD | Adam
@@ -139,8 +140,9 @@ Optimiser: TypeAlias = SGD | Adam
 class Rates:
     """What every member does in every step: arrays (members, steps) of float64.
 
-    ``lr`` ≥ 0 multiplies the update, biases included. ``shrink`` multiplies the weight matrices beside it (left out: 1), and
-    ``l2`` ≥ 0 is added to their gradient as l2·w (left out: 0). A shrink below 0, from lr·λ > 1, is applied as it stands.
+    ``lr`` ≥ 0 multiplies the update, biases included. ``shrink`` multiplies the weight matrices beside it (left out:
+    1), and ``l2`` ≥ 0 is added to their gradient as l2·w (left out: 0). A shrink below 0, from lr·λ > 1, is applied as
+    it stands.
 
     Raises InvalidValueError for arrays that are not (members, steps), differ in shape, or hold a value out of range.
 

@@ -26,6 +26,7 @@ from dwindle.schedule.recipes import (
 )
 from dwindle.schedule.shapes import Constant, Ramp, Tanh
 from dwindle.schedule.tables import Custom, Interpolate, Piecewise, Table
+from dwindle.schedule.total import total
 
 __all__ = [
     "Clip",
@@ -65,6 +66,7 @@ __all__ = [
     "step",
     "table",
     "tanh",
+    "total",
     "triangular",
     "warmup",
     "wsd",

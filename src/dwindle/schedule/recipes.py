@@ -9,7 +9,7 @@ from dwindle.errors import InvalidValueError, real
 from dwindle.schedule.algebra import Join, Repeat, Schedule
 from dwindle.schedule.decays import Exponential, PowerLaw
 from dwindle.schedule.shapes import Constant, Ramp, Tanh
-from dwindle.schedule.tables import Custom, Interpolate, Piecewise, Table
+from dwindle.schedule.tables import Custom, Interpolate, Piecewise, Table, sequence
 from dwindle.units import Time
 
 __all__ = [
@@ -100,7 +100,8 @@ def multi_step(boundaries: Sequence[Any], factor: float = 0.1) -> Piecewise:
     0.010000000000000002
     """
     factor = real("factor", factor, above=0.0)
-    return Piecewise(tuple(boundaries), tuple(factor**i for i in range(len(boundaries) + 1)))
+    cuts = sequence("boundaries", boundaries)
+    return Piecewise(cuts, tuple(factor**i for i in range(len(cuts) + 1)))
 
 
 def piecewise(boundaries: Sequence[Any], factors: Sequence[float]) -> Piecewise:
@@ -109,7 +110,7 @@ def piecewise(boundaries: Sequence[Any], factors: Sequence[float]) -> Piecewise:
     >>> piecewise((30, 60), (1, 0.5, 0.1))(45)
     0.5
     """
-    return Piecewise(tuple(boundaries), tuple(factors))
+    return Piecewise(sequence("boundaries", boundaries), sequence("factors", factors))
 
 
 def interpolate(at: Sequence[Any], factors: Sequence[float], *, shape: str = "linear") -> Interpolate:
@@ -118,7 +119,7 @@ def interpolate(at: Sequence[Any], factors: Sequence[float], *, shape: str = "li
     >>> interpolate((0, 10), (1, 0))(5)
     0.5
     """
-    return Interpolate(tuple(at), tuple(factors), shape)
+    return Interpolate(sequence("at", at), sequence("factors", factors), shape)
 
 
 def inverse_time(every: Any = 1, *, rate: float = 1.0, staircase: bool = False) -> PowerLaw:
@@ -154,7 +155,7 @@ def table(factors: Sequence[float], *, every: int = 1) -> Table:
     >>> table((1, 0.5))(1)
     0.5
     """
-    return Table(tuple(factors), every)
+    return Table(sequence("factors", factors), every)
 
 
 def custom(function: Callable[[int], float]) -> Custom:

@@ -22,6 +22,7 @@ _MOST_PAIRED = 512  # a longer series is averaged in blocks before its slope is 
 _STEPWISE = 0.1  # the share of ``level`` that the difference-sign test gets
 _RHYTHMIC = 0.1  # the share of ``level`` that the test for an oscillation gets: a true one is far below it
 _MAD = 1.4826  # median absolute value to standard deviation, for Gaussian noise
+_ROUNDING = 8 * float(np.finfo(np.float64).eps)  # differences this small, against the largest metric, are no evidence
 _DEGREE = 2  # of the polynomial taken out before noise and rhythm are looked at
 
 
@@ -35,7 +36,7 @@ class Verdict:
     """
 
     kind: str
-    slope: float = 0.0
+    slope: float = math.nan
     slope_interval: tuple[float, float] = (-math.inf, math.inf)
     period: float | None = None
     amplitude: float | None = None
@@ -75,8 +76,8 @@ def verdict(metrics: Iterable[Any], *, level: float = 0.05, margin: float = 1.0)
 
     Raises InvalidValueError for a metric that is not finite, and for ``level`` or ``margin`` out of range.
 
-    >>> verdict([0.50, 0.42] * 6).kind, verdict([0.9, 0.8, 0.71, 0.63, 0.56, 0.5, 0.45, 0.41]).kind
-    ('oscillating', 'falling')
+    >>> verdict([0.9, 0.8, 0.71, 0.63, 0.56, 0.5, 0.45, 0.41, 0.38, 0.35]).kind, verdict([0.5, 0.42] * 6).kind
+    ('falling', 'oscillating')
     >>> rattle = verdict([0.50, 0.42] * 6)
     >>> rattle.period, round(rattle.amplitude, 12)
     (2.0, 0.04)
@@ -87,14 +88,15 @@ def verdict(metrics: Iterable[Any], *, level: float = 0.05, margin: float = 1.0)
     n = len(y)
     if n < SHORTEST:
         return Verdict("too short")
-    spread = float(np.ptp(y))
-    rounding = 8 * np.finfo(np.float64).eps * float(np.abs(y).max())
-    if spread <= rounding:
+    top = float(np.abs(y).max()) or 1.0
+    span = float(np.ptp(y / top))
+    if span <= _ROUNDING:
         return Verdict("flat", 0.0, (0.0, 0.0), None, None, 0.0, {"trend": 1.0, "oscillation": 1.0})
-    y = (y - np.median(y)) / spread
+    spread = span * top
+    y = (y / top - np.median(y / top)) / span
     trend = _trend(y, level)
     smooth = _polynomials(n)
-    rest = _residual(y, smooth, rounding / spread)
+    rest = _residual(y, smooth, _ROUNDING / span)
     p_values = {"trend": trend.p, "oscillation": _p_oscillation(rest, smooth)}
     period = amplitude = None
     noise = _noise(rest, _DEGREE + 1)
@@ -247,7 +249,11 @@ def _p_alternation(rest: Array, smooth: Array) -> float:
 
 
 def _p_cycle(rest: Array) -> float:
-    """Return Fisher's p for the largest ordinate; 1 if the spectrum only falls: that is a curve and not a rhythm."""
+    """Return Fisher's p for the largest ordinate of the whitened residuals, k cycles.
+
+    It is 1 if the spectrum only falls (k = 2 is the largest) or if the residuals do not cross zero about 2k times: smooth
+    curves that no parabola fits look like that, and they are no rhythm.
+    """
     n = len(rest)
     r = min(max(_lag_one(rest), 0.0), 0.98)
     white = rest[1:] - r * rest[:-1]
@@ -255,8 +261,11 @@ def _p_cycle(rest: Array) -> float:
     if len(ordinates) < 6:
         return 1.0
     k = 2 + int(np.argmax(ordinates[2:]))
+    crossings = int((rest[1:] * rest[:-1] < 0).sum())
+    if k < 3 or crossings < 2 * (k - 1):
+        return 1.0
     m = len(ordinates) - 3
-    return 1.0 if k < 3 else min(1.0, m * (1 - float(ordinates[k] / ordinates[3:].sum())) ** (m - 1))
+    return min(1.0, m * (1 - float(ordinates[k] / ordinates[3:].sum())) ** (m - 1))
 
 
 def _rhythm(rest: Array, smooth: Array) -> tuple[float, float, float]:

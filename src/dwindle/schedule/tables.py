@@ -33,7 +33,7 @@ class Piecewise(Schedule):
 
     def __post_init__(self) -> None:
         boundaries, steps = _increasing("boundaries", self.boundaries)
-        factors = tuple(real("factors", f, low=0.0) for f in _sequence("factors", self.factors))
+        factors = tuple(real("factors", f, low=0.0) for f in sequence("factors", self.factors))
         if len(factors) != len(boundaries) + 1:
             raise InvalidValueError(
                 f"factors needs one value more than boundaries; got {len(factors)} for {len(boundaries)}. "
@@ -76,7 +76,7 @@ class Interpolate(Schedule):
 
     def __post_init__(self) -> None:
         at, steps = _increasing("at", self.at, low=None)
-        factors = tuple(real("factors", f, low=0.0) for f in _sequence("factors", self.factors))
+        factors = tuple(real("factors", f, low=0.0) for f in sequence("factors", self.factors))
         if len(factors) != len(at):
             raise InvalidValueError(f"factors needs one value per point; got {len(factors)} for {len(at)} points.")
         object.__setattr__(self, "at", at)
@@ -127,7 +127,7 @@ class Table(Schedule):
     every: int = 1
 
     def __post_init__(self) -> None:
-        factors = tuple(real("factors", f, low=0.0) for f in _sequence("factors", self.factors))
+        factors = tuple(real("factors", f, low=0.0) for f in sequence("factors", self.factors))
         if not factors:
             raise InvalidValueError("factors must not be empty; a table needs at least one value.")
         object.__setattr__(self, "factors", factors)
@@ -187,7 +187,8 @@ def _numbers(values: tuple[float, ...]) -> str:
     return " ".join(short(v) for v in values)
 
 
-def _sequence(name: str, values: Any) -> tuple[Any, ...]:
+def sequence(name: str, values: Any) -> tuple[Any, ...]:
+    """Return ``values`` as a tuple; raise if it is text or no sequence at all."""
     if isinstance(values, str | bytes) or not hasattr(values, "__iter__"):
         raise InvalidValueError(f"{name} must be a sequence; got {values!r}.")
     return tuple(values)
@@ -196,7 +197,7 @@ def _sequence(name: str, values: Any) -> tuple[Any, ...]:
 def _increasing(name: str, values: Any, low: int | None = 1) -> tuple[tuple[Time | int, ...], tuple[float, ...] | None]:
     """Return the times, and the same in steps if all are; raise unless they increase strictly."""
     times: list[Time | int] = []
-    for value in _sequence(name, values):
+    for value in sequence(name, values):
         time = as_time(name, value, low=low)
         if time is None:
             raise InvalidValueError(f"{name} must be times; got None.")

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dwindle.errors import DataError, InvalidValueError, count, known, real, suggestion
-from dwindle.study.data_arrays import labels_beside, read_idx, read_npz
-from dwindle.study.data_draws import with_label_noise
-from dwindle.study.data_fashion import full, mnist_folder, shipped
-from dwindle.study.data_prepare import Raw, prepare
-from dwindle.study.data_table import read_csv, read_parquet
-from dwindle.study.dataset import TASKS, Dataset, Provenance
+from dwindle.studies.data_arrays import labels_beside, read_idx, read_npz
+from dwindle.studies.data_draws import with_label_noise
+from dwindle.studies.data_fashion import full, mnist_folder, shipped
+from dwindle.studies.data_prepare import Raw, prepare
+from dwindle.studies.data_table import read_csv, read_parquet
+from dwindle.studies.dataset import TASKS, Dataset, Provenance
 
 __all__ = ["Dataset", "Provenance", "load", "with_label_noise"]
 
@@ -132,7 +132,7 @@ def _from_function(source: str) -> Dataset:
         dataset = function()
     if not isinstance(dataset, Dataset):
         raise DataError(
-            f"{source}: returned {type(dataset).__name__}; it must return a dwindle.study.data.Dataset. Build one."
+            f"{source}: returned {type(dataset).__name__}; it must return a dwindle.studies.data.Dataset. Build one."
         )
     return dataset
 

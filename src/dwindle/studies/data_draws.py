@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dwindle.errors import DataError, InvalidValueError, count, real
-from dwindle.study.dataset import Dataset
+from dwindle.studies.dataset import Dataset
 
 __all__ = ["hold_out", "with_label_noise"]
 

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dwindle.errors import DataError, MissingExtraError, shown, suggestion
-from dwindle.study.data_arrays import content, sha256
-from dwindle.study.data_prepare import Raw
-from dwindle.study.dataset import Provenance
+from dwindle.studies.data_arrays import content, sha256
+from dwindle.studies.data_prepare import Raw
+from dwindle.studies.dataset import Provenance
 
 __all__ = ["read_csv", "read_parquet"]
 

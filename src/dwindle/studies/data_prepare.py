@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dwindle.errors import DataError, InvalidValueError, known, real, shown
-from dwindle.study.data_draws import hold_out
-from dwindle.study.dataset import PARTS, TASKS, Dataset, Provenance
+from dwindle.studies.data_draws import hold_out
+from dwindle.studies.dataset import PARTS, TASKS, Dataset, Provenance
 
 __all__ = ["Raw", "prepare"]
 
@@ -44,7 +44,7 @@ class Raw:
 
 
 def prepare(raw: Raw, *, task: str | None, validation: float | None, test: float | None, seed: int) -> Dataset:
-    """Return the Dataset of ``raw``: see ``dwindle.study.data.load`` for the rules.
+    """Return the Dataset of ``raw``: see ``dwindle.studies.data.load`` for the rules.
 
     Raises DataError naming the source for data that cannot be used, InvalidValueError for shares that cannot be held.
     """

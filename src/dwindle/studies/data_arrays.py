@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dwindle.errors import DataError, suggestion
-from dwindle.study.data_prepare import Raw
-from dwindle.study.dataset import PARTS, Provenance
+from dwindle.studies.data_prepare import Raw
+from dwindle.studies.dataset import PARTS, Provenance
 
 __all__ = ["content", "labels_beside", "parse_idx", "read_idx", "read_npz", "sha256"]
 

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dwindle.errors import DataError
-from dwindle.study.data_arrays import content, parse_idx, sha256
-from dwindle.study.data_prepare import Raw, Rows
-from dwindle.study.dataset import Provenance
+from dwindle.studies.data_arrays import content, parse_idx, sha256
+from dwindle.studies.data_prepare import Raw, Rows
+from dwindle.studies.dataset import Provenance
 
 __all__ = ["CLASSES", "FULL_SHA256", "full", "mnist_folder", "shipped", "verified"]
 

@@ -1,0 +1,44 @@
+# Two commands are enough: `make run` (set up, then the main job on shipped data) and `make test`.
+PYTHON ?= python3
+# For a CPU build of torch elsewhere: make test TORCH_ARGS="--index-url https://download.pytorch.org/whl/cpu"
+TORCH_ARGS ?=
+PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: run test test-slow check bench docs clean
+
+run: .venv/.base
+	.venv/bin/dwindle study --out runs/fashion
+
+test: .venv/.dev
+	.venv/bin/python -m pytest -q -n 2 -m "not slow and not browser"
+
+test-slow: .venv/.dev
+	.venv/bin/python -m pytest -q -m "slow or browser"
+
+check: .venv/.dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+bench: .venv/.dev
+	.venv/bin/python benchmarks/schedules.py
+	.venv/bin/python benchmarks/population.py
+
+docs: .venv/.dev
+	.venv/bin/python scripts/make_reference.py docs/reference.md
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.venv/bin/python:
+	$(PYTHON) -c "import sys; sys.exit('dwindle needs Python 3.11 or newer') if sys.version_info < (3, 11) else None"
+	$(PYTHON) -m venv .venv
+
+.venv/.base: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) -e .
+	@touch $@
+
+.venv/.dev: .venv/.base
+	$(PIP) $(TORCH_ARGS) torch
+	$(PIP) -e '.[dev]'
+	@touch $@

@@ -1,0 +1,188 @@
+"""Populations against a plain torch loop: the same trials, the same batches, alternating in one process.
+
+    python benchmarks/population.py            ratios, and the share of the arithmetic roof measured in the same run
+    python benchmarks/population.py --job      the main job as well: 200 trainings of 600 steps, evaluated every epoch
+
+A model-step is one optimiser step of one member. The roof is NumPy's float32 matrix product, 2048 x 2048 x 2048, on all
+cores. Ratios are medians over the rounds of (torch's time / our time) within a round; do not compare seconds across runs.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from dwindle.population import MLP, SGD, Adam, Data, Examples, Rates, epoch_order, initial_weights, train
+
+ROWS = 2000
+
+
+@dataclass(frozen=True)
+class Case:
+    """K trials: each its own rate, falling by a cosine, and its own l2."""
+
+    name: str
+    mlp: MLP
+    optimiser: SGD | Adam
+    top: float
+    batch_size: int
+    steps: int
+    members: int = 32
+
+    def rates(self) -> Rates:
+        draw = np.random.default_rng(1)
+        peak = self.top * 10.0 ** draw.uniform(-1.0, 0.0, (self.members, 1))
+        lr = peak * (0.5 + 0.5 * np.cos(np.pi * np.arange(self.steps) / self.steps))
+        return Rates(lr, l2=np.broadcast_to(10.0 ** draw.uniform(-5.0, -3.0, (self.members, 1)), lr.shape))
+
+    def flops(self) -> int:
+        """Of one model-step: forward, the weights' gradient, and the gradient behind every layer but the first."""
+        sizes = [fan_in * fan_out for fan_in, fan_out in self.mlp.shapes]
+        return 2 * self.batch_size * (2 * sum(sizes) + sum(sizes[1:]))
+
+
+MAIN = MLP((784, 128, 10))
+CASES = [
+    Case("784-128-10 relu, batch 100, SGD", MAIN, SGD(), 0.1, 100, 60),
+    Case("784-128-10 relu, batch 100, momentum", MAIN, SGD(0.9), 0.02, 100, 60),
+    Case("784-128-10 relu, batch 100, Adam", MAIN, Adam(), 1e-3, 100, 60),
+    Case("784-30-10 sigmoid, batch 10, SGD", MLP((784, 30, 10), "sigmoid", "sigmoid"), SGD(), 0.5, 10, 200),
+]
+
+
+def examples(rows: int, seed: int) -> Examples:
+    """Images with something to learn: a pattern a class, under noise."""
+    draw, patterns = np.random.default_rng(seed), np.random.default_rng(0).random((10, 784))
+    y = draw.integers(0, 10, rows)
+    return Examples((0.3 * patterns[y] + 0.7 * draw.random((rows, 784))).astype(np.float32), y)
+
+
+def ours(case: Case, data: Data) -> np.ndarray:
+    result = train(
+        case.mlp,
+        case.optimiser,
+        case.rates(),
+        data,
+        seeds=range(case.members),
+        batch_size=case.batch_size,
+        evaluate_every=case.steps,
+    )
+    return result.train_loss[:, -1]
+
+
+def model(mlp: MLP, seed: int) -> torch.nn.Sequential:
+    acts = {"relu": torch.nn.ReLU, "sigmoid": torch.nn.Sigmoid, "tanh": torch.nn.Tanh}
+    layers: list[torch.nn.Module] = []
+    for w in initial_weights(mlp, seed):
+        linear = torch.nn.Linear(*w.shape)
+        with torch.no_grad():
+            linear.weight.copy_(torch.from_numpy(w.T))
+            linear.bias.zero_()
+        layers += [linear, acts[mlp.activation]()]
+    return torch.nn.Sequential(*layers[:-1])
+
+
+def torch_loop(case: Case, data: Data) -> np.ndarray:
+    """What a user writes: one trial after the other, evaluated before and after as ours is."""
+    rates, x, y = case.rates(), torch.from_numpy(data.train.x.copy()), torch.from_numpy(data.train.y.copy())
+    target = torch.eye(10)[y]
+    per_epoch = ROWS // case.batch_size
+
+    def loss_of(z: torch.Tensor, rows: torch.Tensor | slice) -> torch.Tensor:
+        if case.mlp.loss == "softmax":
+            return torch.nn.functional.cross_entropy(z, y[rows])
+        return torch.nn.functional.binary_cross_entropy_with_logits(z, target[rows], reduction="sum") / len(z)
+
+    losses = []
+    for k in range(case.members):
+        net = model(case.mlp, k)
+        groups = [
+            {"params": [p for p in net.parameters() if p.ndim == 2], "weight_decay": float(rates.l2[k, 0])},
+            {"params": [p for p in net.parameters() if p.ndim == 1], "weight_decay": 0.0},
+        ]
+        if isinstance(case.optimiser, Adam):
+            optimiser: torch.optim.Optimizer = torch.optim.Adam(groups, lr=1.0)
+        else:
+            optimiser = torch.optim.SGD(groups, lr=1.0, momentum=case.optimiser.momentum)
+        with torch.no_grad():
+            loss_of(net(x), slice(None))
+        for step in range(case.steps):
+            epoch, batch = divmod(step, per_epoch)
+            if batch == 0:
+                order = torch.from_numpy(epoch_order(ROWS, 0, epoch))
+            rows = order[batch * case.batch_size : (batch + 1) * case.batch_size]
+            for group in optimiser.param_groups:
+                group["lr"] = rates.lr[k, step]
+            loss_of(net(x[rows]), rows).backward()
+            optimiser.step()
+            optimiser.zero_grad()
+        with torch.no_grad():
+            losses.append(float(loss_of(net(x), slice(None))))
+    return np.array(losses)
+
+
+def timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def compare(case: Case, data: Data, rounds: int = 5) -> None:
+    cores = torch.get_num_threads()
+    apart = np.abs(ours(case, data) - torch_loop(case, data)).max()
+    assert apart < 2e-3, f"the two sides do not train the same thing: their losses are {apart:.1e} apart"
+
+    def torch_on(threads: int) -> float:
+        torch.set_num_threads(threads)
+        return timed(lambda: torch_loop(case, data))
+
+    square = np.ones((2048, 2048), np.float32)
+    times = np.array(
+        [
+            (timed(lambda: ours(case, data)), torch_on(1), torch_on(cores), timed(lambda: square @ square))
+            for _ in range(rounds)
+        ]
+    )
+    steps = case.members * case.steps
+    per_second = steps / np.median(times[:, :3], axis=0)
+    roof = 2 * 2048**3 / np.median(times[:, 3])
+    evaluated = 2 * 2 * ROWS * sum(fan_in * fan_out for fan_in, fan_out in case.mlp.shapes) * case.members
+    done = (case.flops() * steps + evaluated) / np.median(times[:, 0])
+    print(f"\n{case.name}: {case.members} members, {case.steps} steps, final losses within {apart:.0e} of torch's")
+    names = ("ours", "torch, 1 thread", f"torch, {cores} threads (its default)")
+    for name, rate, column in zip(names, per_second, times.T[:3], strict=True):
+        ratios = column / times[:, 0]
+        said = f"ours is {np.median(ratios):5.1f}x ({ratios.min():.1f}-{ratios.max():.1f})" if name != "ours" else ""
+        print(f"  {name:32s} {rate:9.0f} model-steps/s  {1e6 / rate:7.1f} us each  {said}")
+    print(
+        f"  sgemm roof {roof / 1e9:.0f} GFLOP/s; ours with its two evaluations does {done / 1e9:.0f}: {done / roof:.0%}"
+    )
+
+
+def main_job(data: Data) -> None:
+    case = Case("the main job", MAIN, SGD(), 0.1, 100, 600, members=200)
+    seconds = timed(
+        lambda: train(
+            case.mlp,
+            case.optimiser,
+            case.rates(),
+            data,
+            seeds=range(case.members),
+            batch_size=case.batch_size,
+            evaluate_every=20,
+        )
+    )
+    print(f"\n{case.name}: 200 trainings of 600 steps, 31 evaluations on 2000 + 1000 examples each: {seconds:.0f} s")
+
+
+if __name__ == "__main__":
+    everything = Data(examples(ROWS, 1), examples(1000, 2), examples(1000, 3))
+    for each in CASES:
+        compare(each, Data(everything.train))
+    if "--job" in sys.argv[1:]:
+        main_job(everything)

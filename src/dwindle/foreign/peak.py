@@ -1,0 +1,116 @@
+"""From a curve of learning rates to a Plan: find its highest rate, and measure everything else in it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from dwindle.plan import Plan
+from dwindle.schedule import (
+    Clip,
+    Constant,
+    Exponential,
+    Extend,
+    Interpolate,
+    Join,
+    Mirror,
+    Piecewise,
+    PowerLaw,
+    Product,
+    Ramp,
+    Repeat,
+    Scaled,
+    Schedule,
+    Shift,
+    Stretch,
+    Sum,
+    Table,
+    Tanh,
+)
+
+__all__ = ["highest", "per", "plan_of"]
+
+
+def plan_of(schedule: Schedule, unit: float = 1.0) -> Plan:
+    """Return the plan whose learning rates are ``unit``·schedule(step), its factor 1 at the highest of them.
+
+    Where the highest value is not known (products, growth without bound) the unit is the peak.
+
+    >>> plan_of(Ramp(start=0.02, end=0.0, steps=100))
+    Plan(peak=0.02, schedule=Ramp(end=0.0, steps=100, start=1.0, ...
+    """
+    top = highest(schedule)
+    if top is None or top == 1.0:
+        return Plan(unit, schedule)
+    if top == 0.0:
+        return Plan(0.0)
+    return Plan(unit * top, per(schedule, top))
+
+
+def highest(schedule: Schedule) -> float | None:
+    """Return the highest value of ``schedule``, or None if it cannot be told from its parts."""
+    match schedule:
+        case Constant(factor=factor):
+            return factor
+        case Ramp(start=start, end=end):
+            return max(start, end)
+        case Tanh() | PowerLaw():
+            return 1.0
+        case Exponential(decay_rate=rate):
+            return 1.0 if rate <= 1.0 else None
+        case Piecewise(factors=factors) | Interpolate(factors=factors) | Table(factors=factors):
+            return max(factors)
+        case Join(pieces=pieces):
+            tops = [highest(piece) for piece in pieces]
+            return None if None in tops else max(top for top in tops if top is not None)
+        case Scaled(schedule=inner, factor=factor):
+            top = highest(inner)
+            return None if top is None else factor * top
+        case Clip(schedule=inner, low=low, high=high):
+            top = highest(inner)
+            return high if top is None else max(low, top if high is None else min(top, high))
+        case Sum(terms=terms):
+            return _highest_sum(terms)
+        case Repeat() | Mirror() | Shift() | Stretch() | Extend():
+            return highest(schedule.schedule)
+    return None
+
+
+def per(schedule: Schedule, unit: float) -> Schedule:
+    """Return ``schedule`` divided by ``unit``, by dividing the values it is made of.
+
+    >>> per(Constant(0.1), 0.2)
+    Constant(factor=0.5)
+    """
+    match schedule:
+        case Constant(factor=factor):
+            return Constant(factor / unit)
+        case Ramp(start=start, end=end):
+            return replace(schedule, start=start / unit, end=end / unit)
+        case Piecewise() | Interpolate() | Table():
+            return replace(schedule, factors=tuple(factor / unit for factor in schedule.factors))
+        case Join(pieces=pieces, lengths=lengths):
+            return Join(tuple(per(piece, unit) for piece in pieces), lengths)
+        case Scaled(schedule=inner, factor=factor):
+            return inner * (factor / unit)
+        case Clip(schedule=inner, low=low, high=high):
+            return Clip(per(inner, unit), low / unit, None if high is None else high / unit)
+        case Sum(terms=terms):
+            return Sum(tuple(per(term, unit) for term in terms))
+        case Repeat() | Mirror() | Shift() | Stretch() | Extend():
+            return _with_inner(schedule, per(schedule.schedule, unit))
+    return schedule * (1.0 / unit)
+
+
+def _highest_sum(terms: tuple[Schedule, ...]) -> float | None:
+    """Return the highest value of a sum in which at most one term varies."""
+    level = sum(term.factor for term in terms if isinstance(term, Constant))
+    varying = [highest(term) for term in terms if not isinstance(term, Constant)]
+    if len(varying) > 1 or None in varying:
+        return None
+    return level + sum(top for top in varying if top is not None)
+
+
+def _with_inner(schedule: Any, inner: Schedule) -> Schedule:
+    changed: Schedule = replace(schedule, schedule=inner)
+    return changed

@@ -1,0 +1,297 @@
+"""What a study hands to its report: the format ``dwindle-evidence/1``, checked once, frozen afterwards."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from dwindle.errors import InvalidValueError, known, shown, suggestion
+
+__all__ = [
+    "FORMAT", "ROLES", "Comparison", "Contender", "ContenderCurves", "Curve", "Data", "Evidence", "Final", "Setting",
+    "Trial", "Winner", "inert", "read",
+]  # fmt: skip
+
+FORMAT = "dwindle-evidence/1"
+ROLES = ("winner", "no weight decay", "constant lr", "neither")
+DEEPEST = 12  # levels of nesting; the format itself needs six
+
+Role: TypeAlias = Literal["winner", "no weight decay", "constant lr", "neither"]
+Series: TypeAlias = tuple[float | None, ...]  # None where a run had diverged or the value was not recorded
+
+
+class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of the evidence: frozen, and a mistyped key is refused."""
+
+
+class Data(Part, frozen=True):
+    """The data: its name, where it comes from, and how many examples each part holds."""
+
+    name: str
+    provenance: tuple[str, ...]
+    train: int
+    validation: int
+    test: int
+    classes: int | None
+    task: Literal["classification", "regression"]
+
+
+class Final(Part, frozen=True):
+    """The last values of one trial; None where it diverged, or where the task has no accuracy."""
+
+    train_loss: float | None = None
+    train_accuracy: float | None = None
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
+
+    def __post_init__(self) -> None:
+        _fractions("train_accuracy", (self.train_accuracy,))
+        _fractions("validation_accuracy", (self.validation_accuracy,))
+
+    @property
+    def gap(self) -> float | None:
+        """Validation loss - train loss, the generalisation gap."""
+        if self.validation_loss is None or self.train_loss is None:
+            return None
+        return self.validation_loss - self.train_loss
+
+
+class Curve(Part, frozen=True):
+    """What one trial did, per epoch. A series is as long as ``epoch``, or empty where it was not recorded."""
+
+    epoch: tuple[float, ...] = ()
+    train_loss: Series = ()
+    validation_loss: Series = ()
+    validation_accuracy: Series = ()
+    penalty: Series = ()
+
+    def __post_init__(self) -> None:
+        _same_length(self)
+
+
+class Trial(Part, frozen=True):
+    """One run of the search: λ, the peak learning rate, the schedule, and what came of it."""
+
+    id: int
+    lam: float
+    peak: float
+    schedule: str
+    plan: str
+    seed: int
+    diverged: bool
+    final: Final
+    curve: Curve
+
+    @property
+    def score(self) -> float | None:
+        """The validation loss the search ranked this trial by; None where it diverged."""
+        return None if self.diverged else self.final.validation_loss
+
+
+class Winner(Part, frozen=True):
+    """The plan chosen, in its one-line form, as TOML, and as source code by framework."""
+
+    plan: str
+    toml: str
+    lam: float
+    peak: float
+    schedule: str
+    code: dict[str, str] = {}
+
+
+class ContenderCurves(Part, frozen=True):
+    """Means over the seeds of a contender, per epoch, and what its plan does to the rate and to the weights."""
+
+    epoch: tuple[float, ...] = ()
+    train_loss: Series = ()
+    validation_loss: Series = ()
+    lr: Series = ()
+    share_left: Series = ()
+    weight_norm: Series = ()
+
+    def __post_init__(self) -> None:
+        _same_length(self)
+
+
+class Contender(Part, frozen=True):
+    """A plan trained again with several seeds and measured on the test set; one value per seed."""
+
+    role: Role
+    plan: str
+    lam: float
+    peak: float
+    schedule: str
+    seeds: tuple[int, ...]
+    test_loss: Series
+    test_accuracy: Series
+    gap: Series
+    curves: ContenderCurves
+
+    def __post_init__(self) -> None:
+        _fractions("test_accuracy", self.test_accuracy)
+        for name in ("test_loss", "test_accuracy", "gap"):
+            given = len(getattr(self, name))
+            if given not in (0, len(self.seeds)):
+                raise InvalidValueError(f"{name} has {given} values for {len(self.seeds)} seeds; give one per seed.")
+
+
+class Comparison(Part, frozen=True):
+    """The mean paired difference winner - other over the seeds, and its 95 % interval [lower, upper]."""
+
+    against: Role
+    metric: Literal["test_loss", "test_accuracy", "gap"]
+    difference: float
+    lower: float
+    upper: float
+    seeds: int
+    verdict: Literal["better", "worse", "not distinguishable"]
+
+    def __post_init__(self) -> None:
+        if self.against == "winner":
+            raise InvalidValueError("the winner cannot be compared with itself; name another contender.")
+        if not self.lower <= self.difference <= self.upper:
+            raise InvalidValueError(
+                f"the interval [{self.lower:g}, {self.upper:g}] does not hold the difference {self.difference:g}."
+            )
+
+
+class Setting(Part, frozen=True):
+    """One condition of the data, such as clean labels, and everything that was tried under it."""
+
+    name: str
+    trials: tuple[Trial, ...]
+    winner: Winner
+    contenders: tuple[Contender, ...]
+    comparisons: tuple[Comparison, ...]
+    facts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.trials:
+            raise InvalidValueError("a setting needs at least one trial.")
+        roles = [contender.role for contender in self.contenders]
+        if len(set(roles)) != len(roles):
+            raise InvalidValueError(f"every role may be given once; got {shown(roles)}.")
+        for comparison in self.comparisons:
+            known("comparison against", comparison.against, roles)
+
+    def contender(self, role: str) -> Contender | None:
+        """Return the contender with this role, or None if the study had none."""
+        return next((contender for contender in self.contenders if contender.role == role), None)
+
+    def comparison(self, against: str, metric: str) -> Comparison | None:
+        """Return the comparison of the winner with ``against`` in ``metric``, or None if there is none."""
+        return next((c for c in self.comparisons if c.against == against and c.metric == metric), None)
+
+
+class Evidence(Part, frozen=True):
+    """The whole result of a study, in the format ``dwindle-evidence/1``."""
+
+    format: str
+    title: str
+    created: str
+    seconds: float
+    seed: int
+    environment: dict[str, str | int | float | None]
+    data: Data
+    model: str
+    optimiser: str
+    batch_size: int
+    epochs: int
+    steps: int
+    settings: tuple[Setting, ...]
+    findings: tuple[str | dict[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.settings:
+            raise InvalidValueError("the evidence needs at least one setting.")
+        try:
+            datetime.fromisoformat(self.created)
+        except ValueError:
+            raise InvalidValueError(
+                f"created must be an ISO time; got {shown(self.created)}. For example 2026-11-24T10:24:00+00:00."
+            ) from None
+
+
+def read(evidence: Mapping[str, Any]) -> Evidence:
+    """Return ``evidence`` as frozen values, its text made inert (see ``inert``) and NaN or infinity read as missing.
+
+    Raises InvalidValueError naming the place, such as ``$.settings[0].trials[3].lam``, if it breaks the format.
+
+    >>> read({"format": "dwindle-evidence/2"})
+    Traceback (most recent call last):
+    ...
+    dwindle.errors.InvalidValueError: the evidence has format 'dwindle-evidence/2'; this dwindle draws \
+'dwindle-evidence/1'. Install the dwindle that wrote it.
+    """
+    if not isinstance(evidence, Mapping):
+        raise InvalidValueError(f"the evidence must be a mapping; got {shown(evidence)}.")
+    if "format" not in evidence:
+        raise InvalidValueError(f"the evidence has no format; this dwindle draws {FORMAT!r}. Hand in a study's evidence.")
+    if evidence["format"] != FORMAT:
+        raise InvalidValueError(
+            f"the evidence has format {shown(evidence['format'])}; this dwindle draws {FORMAT!r}. "
+            "Install the dwindle that wrote it."
+        )
+    try:
+        return msgspec.convert(_plain(evidence, DEEPEST), Evidence)
+    except msgspec.ValidationError as error:
+        raise InvalidValueError(f"the evidence breaks {FORMAT}: {error}{_nearest(str(error))}") from None
+
+
+def inert(text: str) -> str:
+    """Return ``text`` with every control, direction and other invisible character made visible as U+FFFD.
+
+    Newlines, tabs and the joiners that scripts and emoji need stay. A run named with such characters could reorder the
+    line it stands in, or move the cursor of a terminal.
+
+    >>> inert("run\\x1b[31m \\u202egnp.exe")
+    'run�[31m �gnp.exe'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join("\ufffd" if _hidden(letter) else letter for letter in text)
+
+
+def _hidden(letter: str) -> bool:
+    unseen = unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+    return unseen and letter not in "\n\t\u200c\u200d"
+
+
+def _plain(value: Any, depth: int) -> Any:
+    if depth < 0:
+        raise InvalidValueError(f"the evidence is nested deeper than {DEEPEST} levels; the format needs six.")
+    if isinstance(value, str):
+        return inert(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {_plain(key, depth - 1): _plain(item, depth - 1) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        return [_plain(item, depth - 1) for item in value]
+    return value
+
+
+def _nearest(message: str) -> str:
+    unknown = re.search(r"unknown field `(.*)`", message)
+    parts = (Evidence, Data, Setting, Trial, Final, Curve, Winner, Contender, ContenderCurves, Comparison)
+    names = {name for part in parts for name in part.__struct_fields__}
+    return f"; {suggestion(unknown[1], names)}" if unknown else "."
+
+
+def _same_length(curve: Curve | ContenderCurves) -> None:
+    for name in curve.__struct_fields__:
+        given = len(getattr(curve, name))
+        if given not in (0, len(curve.epoch)):
+            raise InvalidValueError(f"{name} has {given} values for {len(curve.epoch)} epochs; give one per epoch.")
+
+
+def _fractions(name: str, values: Series) -> None:
+    for value in values:
+        if value is not None and not 0 <= value <= 1:
+            raise InvalidValueError(f"{name} must be a fraction between 0 and 1; got {value:g}.")

@@ -1,0 +1,181 @@
+"""The answer in words and figures; the page and the terminal say the same because both ask here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from dwindle.report.evidence import Comparison, Evidence, Setting
+
+__all__ = [
+    "METRICS", "NAMES", "duration", "gap_sentence", "gain_sentence", "interval", "lede", "mean", "measured", "number",
+    "signed", "subtitle", "when",
+]  # fmt: skip
+
+METRICS = {"test_loss": "test loss", "test_accuracy": "test accuracy", "gap": "gap"}
+NAMES = {
+    "winner": "winner",
+    "no weight decay": "no weight decay",
+    "constant lr": "constant learning rate",
+    "neither": "neither decay",
+}
+SINGLE = {"no weight decay": "weight decay", "constant lr": "learning-rate decay", "neither": "both decays together"}
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """Return ``value`` to ``digits`` significant digits with a true minus sign; an en dash if there is none.
+
+    >>> number(0.50871), number(-3e-05), number(None)
+    ('0.5087', '−3e-05', '–')
+    """
+    return "–" if value is None else f"{value:.{digits}g}".replace("-", "−", 1 if value < 0 else 0)
+
+
+def measured(value: float | None, metric: str) -> str:
+    """Return a measured loss, gap or accuracy; an accuracy, a fraction, is shown in per cent.
+
+    >>> measured(0.8254, "test_accuracy"), measured(0.50871, "test_loss")
+    ('82.5 %', '0.509')
+    """
+    if value is None:
+        return "–"
+    return f"{100 * value:.1f} %" if metric.endswith("accuracy") else number(value, 3)
+
+
+def signed(value: float, places: int) -> str:
+    """Return ``value`` with its sign and ``places`` decimals.
+
+    >>> signed(-0.1724, 3), signed(0.0, 2)
+    ('−0.172', '0.00')
+    """
+    shown = f"{value:+.{places}f}"
+    return (shown[1:] if float(shown) == 0 else shown).replace("-", "−")
+
+
+def interval(comparison: Comparison) -> tuple[str, str]:
+    """Return the difference and ``lower to upper``; accuracies in percentage points; decimals that the width warrants.
+
+    The half width of the interval gets two digits: more would be noise.
+
+    >>> interval(Comparison("neither", "test_loss", -0.1724, -0.1903, -0.1545, 5, "better"))
+    ('−0.172', '−0.190 to −0.155')
+    """
+    scale = 100.0 if comparison.metric == "test_accuracy" else 1.0
+    low, middle, high = (scale * x for x in (comparison.lower, comparison.difference, comparison.upper))
+    half = (high - low) / 2
+    places = min(max(1 - math.floor(math.log10(half)), 0), 6) if half > 0 else 4
+    return signed(middle, places), f"{signed(low, places)} to {signed(high, places)}"
+
+
+def gain_sentence(comparison: Comparison) -> str:
+    """Return what the winner gains over a contender, with its interval, the verdict and the seeds behind it.
+
+    >>> gain_sentence(Comparison("no weight decay", "test_loss", -0.1724, -0.1903, -0.1545, 5, "better"))
+    'weight decay: test loss −0.172 (95 % interval −0.190 to −0.155, 5 seeds), better'
+    """
+    difference, bounds = interval(comparison)
+    unit = " points" if comparison.metric == "test_accuracy" else ""
+    return (
+        f"{SINGLE[comparison.against]}: {METRICS[comparison.metric]} {difference}{unit} "
+        f"(95 % interval {bounds}, {plural(comparison.seeds, 'seed')}), {comparison.verdict}"
+    )
+
+
+def gap_sentence(setting: Setting) -> str:
+    """Return what weight decay does to validation loss - train loss, from the mean over the seeds of both plans."""
+    winner, other = setting.contender("winner"), setting.contender("no weight decay")
+    ours = mean(winner.gap) if winner else None
+    theirs = mean(other.gap) if other else None
+    if ours is None:
+        return "The gap between validation and train loss was not recorded."
+    if theirs is None:
+        return f"The winner's validation loss ends {number(ours, 3)} above its train loss; no plan without weight decay stands beside it."
+    kept = (
+        f", {100 * abs(1 - ours / theirs):.0f} % {'less' if ours < theirs else 'more'}"
+        if theirs > 0 and ours > 0
+        else ""
+    )
+    return (
+        f"Without weight decay the validation loss ends {number(theirs, 3)} above the train loss; "
+        f"with λ = {number(setting.winner.lam)} the gap is {number(ours, 3)}{kept}."
+    )
+
+
+def lede(evidence: Evidence) -> str:
+    """Return the answer of the whole study in one or two sentences, counted from the verdicts on the test loss."""
+    said = [_verdicts(evidence.settings, against) for against in ("no weight decay", "constant lr")]
+    return " ".join(sentence for sentence in said if sentence) or "No plan was compared with the winner on the test set."
+
+
+def _verdicts(settings: Sequence[Setting], against: str) -> str:
+    found = [c.verdict for setting in settings if (c := setting.comparison(against, "test_loss"))]
+    what = SINGLE[against].capitalize()
+    better, worse, total = found.count("better"), found.count("worse"), len(found)
+    if not total:
+        return ""
+    if total == 1:
+        word = {"better": "lowered", "worse": "raised", "not distinguishable": "did not measurably change"}[found[0]]
+        return f"{what} {word} the test loss."
+    where = f"all {total} settings" if better == total else f"{better} of {total} settings"
+    raised = f" and raised it in {worse}" if worse else ""
+    if not better and not worse:
+        return f"{what} did not measurably change the test loss in any of {total} settings."
+    return f"{what} lowered the test loss in {where}{raised}."
+
+
+def subtitle(evidence: Evidence) -> list[str]:
+    """Return the few facts that stand under the title: trials, model, examples, time spent."""
+    trials = sum(len(setting.trials) for setting in evidence.settings)
+    return [
+        plural(trials, "trial"),
+        evidence.model,
+        f"{evidence.data.train:,} training examples of {evidence.data.name}",
+        duration(evidence.seconds),
+        when(evidence.created),
+    ]
+
+
+def plural(amount: int, noun: str) -> str:
+    """Return the amount and the noun in its number.
+
+    >>> plural(1, "seed"), plural(2000, "trial")
+    ('1 seed', '2,000 trials')
+    """
+    return f"{amount:,} {noun}" + ("" if amount == 1 else "s")
+
+
+def duration(seconds: float) -> str:
+    """Return a time span in the two units that matter.
+
+    >>> duration(8.24), duration(200), duration(4320)
+    ('8.2 s', '3 min 20 s', '1 h 12 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def when(created: str) -> str:
+    """Return an ISO time as a reader writes it.
+
+    >>> when("2026-11-24T10:24:31+00:00")
+    '24 November 2026, 10:24 UTC'
+    """
+    time = datetime.fromisoformat(created)
+    return f"{time.day} {time:%B %Y, %H:%M} {time.tzname() or ''}".rstrip()
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """Return the mean, or None if a value is missing or there is none: a diverged seed leaves no honest mean.
+
+    >>> mean([1.0, 3.0]), mean([1.0, None]), mean([])
+    (2.0, None, None)
+    """
+    known = list(values)
+    if not known or any(value is None for value in known):
+        return None
+    return math.fsum(value for value in known if value is not None) / len(known)

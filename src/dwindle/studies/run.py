@@ -1,0 +1,334 @@
+"""The main job: sweep a space, replicate the best over seeds, choose on validation, report on test."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dwindle import __version__
+from dwindle.errors import DataError, InvalidValueError, count
+from dwindle.plan import Plan
+from dwindle.population import SGD
+from dwindle.schedule import Constant
+from dwindle.studies.evidence import ROLES, comparison, curve_mean, facts
+from dwindle.studies.space import Candidate, Space
+from dwindle.studies.store import Store
+from dwindle.studies.task import Task
+from dwindle.text import to_toml
+
+__all__ = ["Progress", "Study", "study"]
+
+_BATCH = 24  # trials trained and stored together: what a kill may cost at most
+_SHORTLIST, _SHORTLIST_SEEDS = 4, 4
+_SWEEP_SEED, _CHOICE_SEEDS, _REPORT_SEEDS = range(3)
+
+
+class Progress(NamedTuple):
+    """How far a study is: trainings done and planned (a forecast until the sweep is over), the stage, the best so far."""
+
+    setting: str
+    stage: str
+    done: float
+    total: int
+    best: float | None
+    diverged: int
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """What a study found: the winning plan for each task by name, and the evidence for it as plain data."""
+
+    plans: dict[str, Plan]
+    evidence: dict[str, Any] = field(repr=False)
+
+    @property
+    def plan(self) -> Plan:
+        """The winning plan of the first task."""
+        return next(iter(self.plans.values()))
+
+    def report(self, path: str | Path) -> Path:
+        """Write the evidence as one self-contained HTML page and return its path."""
+        from dwindle.report import write  # the page's template is read only when a page is wanted
+
+        return write(self.evidence, Path(path))
+
+
+def study(
+    tasks: Task | Sequence[Task],
+    space: Space | None = None,
+    *,
+    trials: int | None = None,
+    seeds: int = 8,
+    seed: int = 0,
+    folder: str | Path | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Study:
+    """Find the best plan of ``space`` for each task, and say how sure that is.
+
+    1. Sweep: every candidate (or ``trials`` of them drawn at random) is trained once, all from the same seed.
+    2. Choice: the best few, the best without decay and the best at a constant rate are trained on 4 further seeds; the
+       winner has the lowest mean validation loss at the end of training.
+    3. Report: the winner and those it is compared with are trained on ``seeds`` fresh seeds; their test results are
+       compared seed by seed. Neither these seeds nor the test examples took part in choosing.
+
+    Finished trainings are kept in ``folder`` (without one, in memory): killed at any moment and called again, a study
+    goes on. ``progress`` hears how far it is; ``stop`` ends it early with StoppedError.
+
+    Raises DataError if every trial diverged, ResumeError if another process works in ``folder``.
+
+    >>> from dwindle.studies.data import load
+    >>> from dwindle.studies.space import Space
+    >>> from dwindle.studies.task import Task
+    >>> task = Task(data=load("fashion"), hidden=(8,), epochs=1)
+    >>> best = study(task, Space((0.0, 1.0), (1e-3, 1e-2), ("constant", "cosine to 0")), seeds=2)
+    >>> best.plan.peak, len(best.evidence["settings"][0]["trials"])
+    (0.01, 8)
+    """
+    listed = [tasks] if isinstance(tasks, Task) else list(tasks)
+    if not listed or not all(isinstance(task, Task) for task in listed):
+        raise InvalidValueError("a study needs a Task or a list of them.")
+    if len({task.name for task in listed}) < len(listed):
+        raise InvalidValueError(f"the tasks need different names; got {[task.name for task in listed]}.")
+    count("seeds", seeds, low=2, remedy="One seed has no spread to judge by.")
+    count("seed", seed, low=0)
+    candidates = (space or Space()).candidates(trials, seed)
+    begun = time.monotonic()
+    store = Store.open(folder)
+    try:
+        runs = [_Run(task, candidates, seeds, seed, store, progress, stop) for task in listed]
+        settings = [run.setting() for run in runs]
+    finally:
+        store.close()
+    plans = {run.task.name: run.winner.plan for run in runs}
+    return Study(plans, _evidence(listed[0], settings, seed, time.monotonic() - begun))
+
+
+class _Run:
+    """One task's way through the three stages; every training goes through ``_trained``, which asks the store first."""
+
+    def __init__(
+        self, task: Task, candidates: tuple[Candidate, ...], seeds: int, seed: int, store: Store,
+        progress: Callable[[Progress], None] | None, stop: Callable[[], bool] | None,
+    ) -> None:  # fmt: skip
+        self.task, self.candidates, self.store = task, candidates, store
+        self.sweep_seeds = _seeds(seed, _SWEEP_SEED, 1)
+        self.choice_seeds = _seeds(seed, _CHOICE_SEEDS, _SHORTLIST_SEEDS)
+        self.report_seeds = _seeds(seed, _REPORT_SEEDS, seeds)
+        self.tell = progress or (lambda _: None)
+        self.hooks = {} if stop is None else {"stop": stop}
+        self.fingerprint = task.fingerprint()
+        self.done = 0
+        self.total = len(candidates) + 2 * _SHORTLIST * _SHORTLIST_SEEDS + len(ROLES) * seeds
+        self.diverged = 0
+        self.best: float | None = None
+        self.winner = candidates[0]
+
+    def setting(self) -> dict[str, Any]:
+        """Return the evidence of this task."""
+        sweep = self._trained("sweep", [(c, self.sweep_seeds[0]) for c in self.candidates])
+        contenders = self._choose(sweep)
+        self.winner = contenders["winner"]
+        self.total = self.done + len(contenders) * len(self.report_seeds)
+        pairs = [(c, s) for c in contenders.values() for s in self.report_seeds]
+        records = self._trained("report", pairs)
+        rows = []
+        for i, (role, candidate) in enumerate(contenders.items()):
+            own = records[i * len(self.report_seeds) : (i + 1) * len(self.report_seeds)]
+            rows.append(_contender(role, candidate, own, self.task))
+        metrics = ["test_loss", "gap"] + ["test_accuracy"] * (self.task.data.task == "classification")
+        found = {
+            "name": self.task.name,
+            "noisy": any("label noise" in said for said in self.task.data.provenance.steps),
+            "provenance": [str(self.task.data.provenance.source), *self.task.data.provenance.steps],
+            "trials": [{"id": i, **_public(record)} for i, record in enumerate(sweep)],
+            "winner": _winner(self.winner, self.task),
+            "contenders": rows,
+            "comparisons": [comparison(rows[0], other, metric) for other in rows[1:] for metric in metrics],
+        }
+        return {**found, "facts": facts(found)}
+
+    def _choose(self, sweep: list[dict[str, Any]]) -> dict[str, Candidate]:
+        """Return who plays which role, chosen by mean validation loss over the choice seeds."""
+        order = sorted(range(len(sweep)), key=lambda i: _loss(sweep[i]))
+        if _loss(sweep[order[0]]) == math.inf:
+            raise DataError(
+                f"every trial of {self.task.name} diverged; give lower peaks than {self.candidates[0].peak:g}."
+            )
+        ranked = [self.candidates[i] for i in order]
+        bare = [c for c in ranked if c.lam == 0.0]
+        flat = [c for c in ranked if c.is_constant]
+        short = list(dict.fromkeys([*ranked[:_SHORTLIST], *bare[: _SHORTLIST // 2], *flat[: _SHORTLIST // 2]]))
+        pairs = [(c, s) for c in short for s in self.choice_seeds]
+        self.total = len(sweep) + len(pairs) + len(ROLES) * len(self.report_seeds)
+        records = self._trained("choice", pairs)
+        losses = np.array([_loss(r) for r in records]).reshape(len(short), -1).mean(axis=1)
+        best = [short[i] for i in np.argsort(losses, kind="stable")]
+        winner = best[0]
+        roles: dict[str, Candidate | None] = {
+            "winner": winner,
+            "winner without weight decay": _without_decay(winner) if winner.lam else None,
+            "winner at constant learning rate": None if winner.is_constant else _at_constant(winner),
+            "best without weight decay": next((c for c in best if c.lam == 0.0), None) if winner.lam else None,
+            "best at constant learning rate": next((c for c in best if c.is_constant and not winner.is_constant), None),
+        }
+        return {role: candidate for role, candidate in roles.items() if candidate is not None}
+
+    def _trained(self, stage: str, pairs: Sequence[tuple[Candidate, int]]) -> list[dict[str, Any]]:
+        """Return the record of each (candidate, seed), training those the store does not have."""
+        keys = [self._key(candidate, seed) for candidate, seed in pairs]
+        missing = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in self.store.records}
+        self._advance(stage, len(pairs) - len(missing))
+        for batch in _batches(list(missing.items()), _BATCH):
+            plans, seeds = [c.plan for _, (c, _) in batch], [seed for _, (_, seed) in batch]
+
+            def tick(done: int, total: int, size: int = len(batch)) -> None:
+                self._say(stage, size * done / max(total, 1))
+
+            result = self.task.train(plans, seeds, progress=tick, **self.hooks)
+            self.store.add(
+                _record(key, stage, self.task, candidate, seed, result, k)
+                for k, (key, (candidate, seed)) in enumerate(batch)
+            )
+            self._advance(stage, len(batch), [self.store.records[key] for key, _ in batch])
+        return [self.store.records[key] for key in keys]
+
+    def _advance(self, stage: str, done: int, records: Iterable[dict[str, Any]] = ()) -> None:
+        self.done += done
+        for record in records:
+            self.diverged += record["diverged"]
+            loss = _loss(record)
+            self.best = loss if self.best is None else min(self.best, loss)
+        self._say(stage, 0.0)
+
+    def _say(self, stage: str, ahead: float) -> None:
+        self.tell(Progress(self.task.name, stage, self.done + ahead, self.total, self.best, self.diverged))
+
+    def _key(self, candidate: Candidate, seed: int) -> str:
+        return hashlib.sha256(f"{self.fingerprint} {candidate.plan} {seed}".encode()).hexdigest()[:24]
+
+
+def _record(key: str, stage: str, task: Task, candidate: Candidate, seed: int, result: Any, k: int) -> dict[str, Any]:
+    names = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+    curves = {name: _plain(getattr(result, name)[k]) for name in names}
+    steps_per_epoch = task.horizon.steps_per_epoch or 1
+    return {
+        "key": key, "stage": stage, "task": task.name, "seed": seed,
+        "lam": candidate.lam, "peak": candidate.peak, "schedule": str(candidate.schedule), "plan": str(candidate.plan),
+        "diverged": bool(result.diverged[k]),
+        "final": {name: curve[-1] for name, curve in curves.items()},
+        "test_loss": _plain(result.test_loss[k]), "test_accuracy": _plain(result.test_accuracy[k]),
+        "curve": {
+            "epoch": [float(s) / steps_per_epoch for s in result.step], **curves,
+            "weight_norm": _plain(np.sqrt(result.squared_norm[k])),
+        },
+    }  # fmt: skip
+
+
+def _public(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: record[name] for name in ("lam", "peak", "schedule", "plan", "seed", "diverged", "final", "curve")}
+
+
+def _contender(role: str, candidate: Candidate, records: list[dict[str, Any]], task: Task) -> dict[str, Any]:
+    run = task.horizon
+    per_epoch = np.minimum(np.arange(task.epochs + 1) * (run.steps_per_epoch or 1), run.steps - 1)
+    left = candidate.plan.shares_left(run)
+    curves = [record["curve"] for record in records]
+    gaps = [_gap(record["final"]) for record in records]
+    return {
+        "role": role, "plan": str(candidate.plan), "lam": candidate.lam, "peak": candidate.peak,
+        "schedule": str(candidate.schedule), "seeds": [record["seed"] for record in records],
+        "test_loss": [record["test_loss"] for record in records],
+        "test_accuracy": [record["test_accuracy"] for record in records], "gap": gaps,
+        "curves": {
+            "epoch": curves[0]["epoch"],
+            **{name: curve_mean([c[name] for c in curves]) for name in ("train_loss", "validation_loss", "weight_norm")},
+            "lr": candidate.plan.lrs(run)[per_epoch].tolist(),
+            "share_left": left[np.arange(task.epochs + 1) * (run.steps_per_epoch or 1)].tolist(),
+        },
+    }  # fmt: skip
+
+
+def _gap(final: dict[str, float | None]) -> float | None:
+    validation, training = final["validation_loss"], final["train_loss"]
+    return None if validation is None or training is None else validation - training
+
+
+def _winner(candidate: Candidate, task: Task) -> dict[str, Any]:
+    run = task.horizon
+    optimiser, settings = "AdamW", ""
+    if isinstance(task.optimiser, SGD):
+        optimiser = "SGD"
+        settings = f", lr=0.1, momentum={task.optimiser.momentum}, nesterov={task.optimiser.nesterov}"
+    code = (
+        "import dwindle as dw\nimport torch\n\n"
+        f'plan = dw.parse("{candidate.plan}")\n'
+        f"run = dw.Horizon(epochs={run.epochs}, steps_per_epoch={run.steps_per_epoch})\n"
+        f"optimiser = torch.optim.{optimiser}(model.named_parameters(){settings})\n"
+        "dw.torch.attach(optimiser, plan, run)  # from here: loss.backward(); optimiser.step(); optimiser.zero_grad()\n"
+    )
+    return {
+        "plan": str(candidate.plan), "toml": to_toml(candidate.plan), "lam": candidate.lam, "peak": candidate.peak,
+        "schedule": str(candidate.schedule), "code": {"torch": code},
+    }  # fmt: skip
+
+
+def _without_decay(c: Candidate) -> Candidate:
+    return Candidate(replace(c.plan, decay=None), 0.0, c.peak, c.schedule)
+
+
+def _at_constant(c: Candidate) -> Candidate:
+    return Candidate(replace(c.plan, schedule=Constant()), c.lam, c.peak, Constant())
+
+
+def _evidence(task: Task, settings: list[dict[str, Any]], seed: int, seconds: float) -> dict[str, Any]:
+    data = task.data
+    classes = len(data.classes) if data.task == "classification" else None
+    loss = "softmax cross-entropy" if classes else "squared error"
+    return {
+        "format": "dwindle-evidence/1", "title": f"Study of {data.name}",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": seconds, "seed": seed,
+        "environment": {
+            "dwindle": __version__, "python": platform.python_version(), "numpy": np.__version__,
+            "platform": platform.platform(), "cores": os.cpu_count() or 1,
+        },
+        "data": {
+            "name": data.name, "provenance": [data.provenance.source, *data.provenance.steps], "train": len(data.train_x),
+            "validation": len(data.validation_x), "test": len(data.test_x), "classes": classes, "task": data.task,
+        },
+        "model": f"MLP {'-'.join(map(str, task.mlp.sizes))} {task.activation}, {loss}",
+        "optimiser": str(task.optimiser), "batch_size": task.batch_size, "epochs": task.epochs, "steps": task.horizon.steps,
+        "settings": settings, "findings": [],
+    }  # fmt: skip
+
+
+def _loss(record: dict[str, Any]) -> float:
+    loss = record["final"]["validation_loss"]
+    return math.inf if loss is None else float(loss)
+
+
+def _plain(values: Any) -> Any:
+    """Return numbers as JSON has them: None for NaN and infinities."""
+    if np.ndim(values) == 0:
+        return float(values) if math.isfinite(values) else None
+    return [_plain(v) for v in values]
+
+
+def _seeds(seed: int, stage: int, n: int) -> list[int]:
+    """Return n seeds for a stage, drawn by hashing (seed, stage), so that neighbouring studies share none."""
+    return [int(s) for s in np.random.SeedSequence([seed, stage]).generate_state(n)]
+
+
+def _batches(items: list[Any], size: int) -> Iterable[list[Any]]:
+    return (items[i : i + size] for i in range(0, len(items), size))

@@ -1,0 +1,132 @@
+"""Finished trials on disk: one checked line of JSON each, appended and synced, so that a killed study loses none."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dwindle.errors import DataError, ResumeError
+
+__all__ = ["Store"]
+
+_FORMAT = "dwindle-trials/1"
+_FILE = "trials.jsonl"
+
+
+@dataclass(slots=True)
+class Store:
+    """The trials of a study in ``folder``/trials.jsonl, by key; a line that does not match its checksum is left out.
+
+    Without a folder they are kept in memory only. ``spoilt`` counts the lines left out when reading: the last line of a
+    process killed while writing, or damage.
+    Two studies must not write into one folder at once: the second is refused.
+    """
+
+    folder: Path | None = None
+    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    spoilt: int = 0
+
+    @classmethod
+    def open(cls, folder: str | Path | None) -> Store:
+        """Return the store in ``folder``, made if it is not there, with every finished trial in it."""
+        if folder is None:
+            return cls()
+        place = Path(folder)
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(
+                f"the folder {place} cannot be made: {error.strerror}. Choose another with --out."
+            ) from error
+        store = cls(place)
+        store._claim(place)
+        store._read(place / _FILE)
+        return store
+
+    def add(self, records: Iterable[dict[str, Any]]) -> None:
+        """Append finished trials, each with its ``key``, and wait until they are on disk."""
+        new = list(records)
+        if self.folder is not None and new:
+            _append(self.folder / _FILE, "".join(_line(record) for record in new))
+        self.records.update((record["key"], record) for record in new)
+
+    def close(self) -> None:
+        """Give the folder free for another study."""
+        if self.folder is not None:
+            (self.folder / "lock").unlink(missing_ok=True)
+
+    def _claim(self, folder: Path) -> None:
+        lock = folder / "lock"
+        try:
+            descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        except FileExistsError:
+            owner = lock.read_text(encoding="ascii", errors="replace").strip()
+            if owner.isdigit() and int(owner) != os.getpid() and _alive(int(owner)):
+                raise ResumeError(
+                    f"process {owner} is running a study in {folder}; wait for it or choose another folder."
+                ) from None
+            lock.unlink(missing_ok=True)  # left behind by a kill
+            descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        except OSError as error:
+            raise DataError(f"the folder {folder} cannot be written: {error.strerror}.") from error
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(str(os.getpid()))
+
+    def _read(self, path: Path) -> None:
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            for raw in file:
+                record = _record(raw)
+                if record is None:
+                    self.spoilt += bool(raw.strip())
+                else:
+                    self.records[record["key"]] = record
+
+
+def _append(path: Path, text: str) -> None:
+    try:
+        with path.open("ab+") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")  # after a line cut short by a kill
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise DataError(
+            f"trials cannot be written to {path}: {error.strerror}. Finished ones are kept; run again to go on."
+        ) from error
+
+
+def _line(record: dict[str, Any]) -> str:
+    body = json.dumps(record, sort_keys=True, allow_nan=False)
+    return json.dumps({"format": _FORMAT, "crc": zlib.crc32(body.encode()), "body": body}) + "\n"
+
+
+def _record(raw: bytes) -> dict[str, Any] | None:
+    try:
+        line = json.loads(raw)
+        body = line["body"]
+        if line["format"] != _FORMAT or zlib.crc32(body.encode()) != line["crc"]:
+            return None
+        record = json.loads(body)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("key"), str) else None
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

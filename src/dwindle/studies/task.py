@@ -1,0 +1,90 @@
+"""What is trained in a study: the data, the network, the optimiser, the batch and the length of a run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dwindle.errors import InvalidValueError, count, known, shown
+from dwindle.plan import Plan
+from dwindle.population import MLP, SGD, Adam, Data, Examples, Optimiser, Rates, Result, train
+from dwindle.studies.dataset import Dataset
+from dwindle.units import Horizon
+
+__all__ = ["Task"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A Dataset and a multilayer perceptron to train on it: ``hidden`` layer widths, ``epochs`` of ``batch_size``.
+
+    ``name`` labels the task in the report; by default the name of the data. The loss follows from the data: softmax
+    cross-entropy for classes, squared error for targets. The mini-batches are the same for all members.
+
+    >>> from dwindle.studies.data import load
+    >>> task = Task(data=load("fashion"), epochs=2)
+    >>> task.horizon.steps, task.mlp.sizes
+    (40, (784, 128, 10))
+    """
+
+    data: Dataset = field(repr=False)
+    name: str = ""
+    hidden: tuple[int, ...] = (128,)
+    activation: str = "relu"
+    optimiser: Optimiser = field(default_factory=Adam)
+    batch_size: int = 100
+    epochs: int = 40
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.data, Dataset):
+            raise InvalidValueError(
+                f"data must be a Dataset; got {shown(type(self.data).__name__)}. Make one with load(...)."
+            )
+        object.__setattr__(self, "name", str(self.name or self.data.name))
+        object.__setattr__(self, "hidden", tuple(count("hidden", width) for width in self.hidden))
+        known("activation", self.activation, ["relu", "sigmoid", "tanh"])
+        if not isinstance(self.optimiser, SGD | Adam):
+            raise InvalidValueError(f"optimiser must be SGD(...) or Adam(...); got {shown(self.optimiser)}.")
+        object.__setattr__(self, "epochs", count("epochs", self.epochs))
+        rows = len(self.data.train_x)
+        size = count("batch_size", self.batch_size)
+        if size > rows:
+            raise InvalidValueError(f"batch_size must be at most the {rows} training examples; got {size}.")
+        object.__setattr__(self, "batch_size", size)
+
+    @property
+    def mlp(self) -> MLP:
+        """The network."""
+        inputs = int(self.data.train_x[0].size)
+        loss = "softmax" if self.data.task == "classification" else "squared"
+        return MLP((inputs, *self.hidden, self.data.outputs), self.activation, loss)
+
+    @property
+    def horizon(self) -> Horizon:
+        """The length of a run."""
+        return Horizon(epochs=self.epochs, examples=len(self.data.train_x), batch_size=self.batch_size)
+
+    def fingerprint(self) -> str:
+        """Return a short hash of everything that decides a trial's outcome but its plan and seed."""
+        said = {
+            "data": self.data.fingerprint(), "hidden": self.hidden, "activation": self.activation,
+            "optimiser": [type(self.optimiser).__name__, asdict(self.optimiser)],
+            "batch_size": self.batch_size, "epochs": self.epochs,
+        }  # fmt: skip
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+
+    def train(self, plans: list[Plan], seeds: list[int], **hooks: Any) -> Result:
+        """Train one member per plan and seed at once, evaluated after every epoch; ``hooks`` are progress and stop."""
+        tables = [plan.table(self.horizon) for plan in plans]
+        rates = Rates(*([getattr(table, name) for table in tables] for name in ("lr", "shrink", "l2")))
+        parts = {name: self._examples(name) for name in ("train", "validation", "test")}
+        return train(
+            self.mlp, self.optimiser, rates, Data(**parts), seeds=seeds, batch_size=self.batch_size,
+            evaluate_every=self.horizon.steps_per_epoch or 1, **hooks,
+        )  # fmt: skip
+
+    def _examples(self, part: str) -> Examples:
+        x, y = self.data.part(part)
+        return Examples(x.reshape(len(x), -1), y)
