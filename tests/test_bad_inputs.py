@@ -43,7 +43,11 @@ CASES: list[tuple[str, Callable[[], Any], str]] = [
     ("sklearn without batch", lambda: dw.l2.from_sklearn(1e-4, estimator="mlp"), "give batch_size"),
     ("sklearn estimator", lambda: dw.l2.from_sklearn(1e-4, estimator="svm"), "'svm' is not known"),
     ("tfa unscheduled", lambda: dw.independent.from_tfa(1e-4, scheduled=False), "no constant decay here does"),
-    ("adam l2 to decoupled", lambda: convert(dw.l2(0.1), "decoupled", peak=0.1, optimiser="adam"), "no constant carries l2"),
+    (
+        "adam l2 to decoupled",
+        lambda: convert(dw.l2(0.1), "decoupled", peak=0.1, optimiser="adam"),
+        "no constant carries l2",
+    ),
     ("convention", lambda: convert(dw.l2(0.1), "decopled", peak=0.1), "did you mean 'decoupled'"),
     # 3: lengths
     ("steps 0", lambda: dw.cosine(0), "steps must be positive; got 0"),
@@ -65,7 +69,11 @@ CASES: list[tuple[str, Callable[[], Any], str]] = [
     ("horizon epochs alone", lambda: dw.Horizon(epochs=3), "epochs alone do not say how many steps"),
     ("horizon contradiction", lambda: dw.Horizon(steps=7, epochs=3, steps_per_epoch=5), "contradicts"),
     ("pieces too long", lambda: dw.Plan(0.1, dw.wsd(600, 600)).lrs(1000), "need 1200 steps and leave none of 1000"),
-    ("two open pieces", lambda: dw.Plan(0.1, dw.constant().then(dw.cosine())).lrs(10), "only one piece may take the rest"),
+    (
+        "two open pieces",
+        lambda: dw.Plan(0.1, dw.constant().then(dw.cosine())).lrs(10),
+        "only one piece may take the rest",
+    ),
     # 4: rates
     ("rate above 1", lambda: dw.exponential(1.1), "say allow_growth=True"),
     ("rate 0", lambda: dw.exponential(0.0), "decay_rate must be positive; got 0.0"),

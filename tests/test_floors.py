@@ -92,7 +92,9 @@ def test_no_circle_inside_a_package() -> None:
         visit(name, ())
 
 
-@pytest.mark.parametrize("statement", ["import dwindle", "import dwindle.cli", "import dwindle as dw; dw.Plan; dw.cosine"])
+@pytest.mark.parametrize(
+    "statement", ["import dwindle", "import dwindle.cli", "import dwindle as dw; dw.Plan; dw.cosine"]
+)
 def test_no_framework_is_loaded(statement: str) -> None:
     code = f"{statement}\nimport sys; print(sorted({{'torch','jax','optax','keras','sklearn','scipy','pandas'}} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -79,7 +79,7 @@ def real(
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise InvalidValueError(_said(f"{name} must be a real number", value, remedy))
-    number = float(value)
+    number = _as_float(value)
     if not math.isfinite(number):
         raise InvalidValueError(_said(f"{name} must be finite", value, remedy))
     if number < low:
@@ -101,7 +101,8 @@ def count(name: str, value: Any, *, low: int = 1, remedy: str = "") -> int:
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise InvalidValueError(_said(f"{name} must be a whole number", value, remedy))
-    if not math.isfinite(float(value)) or float(value) != math.floor(float(value)):
+    number = _as_float(value)
+    if not math.isfinite(number) or number != math.floor(number):
         raise InvalidValueError(_said(f"{name} must be a whole number", value, remedy))
     whole: int = int(value)  # type: ignore[call-overload]  # a Real that is whole
     if whole < low:
@@ -145,8 +146,19 @@ def suggestion(value: Any, options: Iterable[str]) -> str:
 
 def shown(value: Any) -> str:
     """Return ``repr(value)``, cut to a length that fits in a message."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # an int of more digits than Python prints
+        text = f"a number of {value.bit_length()} bits"
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _as_float(value: Any) -> float:
+    """Return float(value), infinite for a whole number that no float can hold."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _bound(word: str, low: float) -> str:

@@ -11,7 +11,10 @@ from typing import NamedTuple
 
 from dwindle.errors import InvalidValueError, UnknownNameError, count, flag, known
 
-__all__ = ["Decision", "Mask", "Param", "Rule", "report"]
+__all__ = ["SUBJECTS", "Decision", "Mask", "Param", "Rule", "report"]
+
+
+SUBJECTS = ("name", "regex", "kind", "ndim")
 
 
 class Param(NamedTuple):
@@ -51,17 +54,17 @@ class Rule:
     decays: bool
 
     def __post_init__(self) -> None:
-        known("subject", self.subject, ["name", "regex", "kind", "ndim"])
+        known("subject", self.subject, SUBJECTS)
         object.__setattr__(self, "pattern", str(self.pattern))
         flag("decays", self.decays)
         if not self.pattern:
             raise InvalidValueError(f"the pattern of a {self.subject} rule must not be empty.")
         if self.subject == "ndim":
-            count("ndim", int(self.pattern) if self.pattern.isdigit() else self.pattern, low=0)
+            count("ndim", int(self.pattern) if re.fullmatch("[0-9]{1,9}", self.pattern) else self.pattern, low=0)
         if self.subject == "regex":
             try:
                 re.compile(self.pattern)
-            except re.error as error:
+            except (re.error, OverflowError, RecursionError) as error:
                 raise InvalidValueError(f"{self.pattern!r} is not a regular expression: {error}.") from error
 
     def matches(self, param: Param) -> bool:
@@ -116,7 +119,9 @@ class Mask:
         return cls((Rule("name", "*", True),))
 
     def __str__(self) -> str:
-        """Return the rules in order; the default ones at the end as ``standard``."""
+        """Return the rules in order; the default ones at the end as ``standard``, none as ``nothing``."""
+        if not self.rules:
+            return "nothing"
         own = len(self.rules) - len(_STANDARD)
         if self.rules[max(own, 0) :] != _STANDARD:
             return ", ".join(str(rule) for rule in self.rules)

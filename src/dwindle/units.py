@@ -13,9 +13,9 @@ from typing import Any
 
 from dwindle.errors import InvalidValueError, ParseError, UnknownNameError, UnresolvedTimeError, count, real, suggestion
 
-__all__ = ["Horizon", "Time", "as_horizon", "as_time"]
+__all__ = ["UNITS", "Horizon", "Time", "as_horizon", "as_time"]
 
-_UNITS = {
+UNITS = {
     "st": "st", "step": "st", "steps": "st",
     "ep": "ep", "epoch": "ep", "epochs": "ep",
     "%": "%",
@@ -90,9 +90,9 @@ class Time:
     unit: str
 
     def __post_init__(self) -> None:
-        if self.unit not in _UNITS:
-            raise UnknownNameError(f"unit {self.unit!r} is not known; {suggestion(self.unit, _UNITS)}")
-        object.__setattr__(self, "unit", _UNITS[self.unit])
+        if self.unit not in UNITS:
+            raise UnknownNameError(f"unit {self.unit!r} is not known; {suggestion(self.unit, UNITS)}")
+        object.__setattr__(self, "unit", UNITS[self.unit])
         value = real("time", self.value)
         if self.unit == "%" and not 0 <= value <= 100:
             raise InvalidValueError(f"a share of the run must be between 0% and 100%; got {value:g}%.")
@@ -109,7 +109,7 @@ class Time:
         if found is None:
             raise ParseError(f"{str(text)[:80]!r} is not a time; write for example 500st, 5ep, 20% or 1e9tok.")
         number, unit = found.groups()
-        if unit and unit.lower() not in _UNITS:
+        if unit and unit.lower() not in UNITS:
             raise UnknownNameError(
                 f"unit {unit!r} in {text!r} is not known; {suggestion(unit, ['st', 'ep', '%', 'ex', 'tok'])}"
             )
@@ -117,7 +117,7 @@ class Time:
             value = int(number) if number.lstrip("+-").isdigit() else float(number)
         except ValueError as error:
             raise ParseError(f"{text!r} is not a time; {number!r} is not a number.") from error
-        return cls(value, _UNITS[unit.lower() or "st"])
+        return cls(value, UNITS[unit.lower() or "st"])
 
     def steps(self, horizon: Horizon) -> float:
         """Return this time in steps of ``horizon``: to the nearest whole step (a half goes up), at least one if positive.
@@ -192,7 +192,7 @@ def short(value: float) -> str:
     >>> short(1000000000), short(0.0003), short(2.5)
     ('1e9', '3e-4', '2.5')
     """
-    if isinstance(value, int) and (abs(value) < 10**6 or value % 1000):
+    if isinstance(value, int) and (abs(value) < 10**6 or value % 1000 or float(value) != value):
         return str(value)
     plain = repr(float(value))
     mantissa, _, exponent = f"{float(value):.16e}".partition("e")

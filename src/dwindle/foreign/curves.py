@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import accumulate, repeat
 from typing import Any
 
 from dwindle.errors import InvalidValueError, NoExactMapError
-from dwindle.schedule import Constant, Join, Mirror, Ramp, Repeat, Schedule, Shift
+from dwindle.schedule import Constant, Join, Mirror, Ramp, Repeat, Schedule
 from dwindle.units import Time, exactly, number_of_steps
 
-__all__ = ["after_warmup", "begun", "cosine_waves", "cycles", "first_steps", "in_turn", "polynomial"]
+__all__ = ["begun", "cosine_waves", "cycles", "first_steps", "in_turn", "polynomial"]
 
 _FARTHEST = 2**40  # steps up to which a peer's restarts are compared with the exact ones
 _MOST_CYCLES = 4096
@@ -33,11 +32,6 @@ def in_turn(*pieces: tuple[Schedule, Any]) -> Schedule:
 def begun(schedule: Schedule, steps: float) -> Schedule:
     """Return ``schedule`` as it goes on from ``steps`` steps after its start."""
     return schedule.shift(exactly(-steps))
-
-
-def after_warmup(warmup: Schedule, steps: Any, curve: Schedule) -> Schedule:
-    """Return ``warmup`` for ``steps``, then ``curve`` at the same clock: what it would have been without a warm-up."""
-    return in_turn((warmup, steps), (begun(curve, number_of_steps(steps) or 0), None))
 
 
 def polynomial(start: float, end: float, steps: Any, power: float, what: str) -> Schedule:
@@ -89,29 +83,75 @@ def cycles(
     growth: float,
     index: Callable[[int], int],
     *,
-    decay: float = 1.0,
     limit: int | None = None,
+    decay: float = 1.0,
+    alike: bool = True,
     after: Schedule | None = None,
-    what: str = "",
 ) -> Schedule:
-    """Return cycle(i, its length) in turn for cycles of ``every``·growth^i steps, each begun where ``index`` says.
+    """Return cycle(i, its length) for cycles of ``every``·growth^i steps, each begun at the step where ``index`` says i.
 
-    ``after`` follows the last of ``limit`` cycles. Where the boundaries are the exact ones and the cycles are alike but
-    for ``decay``, that is a Repeat; otherwise it is spelled out.
+    ``after`` follows the last of ``limit`` cycles; without it the end of the last one is held. ``alike`` says that cycle
+    i is the first one stretched and times decay^i: with exact boundaries that is a Repeat. Otherwise it is spelled out.
     """
-    spans = [every] if growth < 1 else list(_spans(every, growth, limit))
-    starts = [0.0, *accumulate(spans)][: len(spans)]
+    starts, spans = _starts(every, growth, limit)
     firsts = first_steps(starts, index)
-    if limit is None and growth == 1:
-        return Repeat(cycle(0, exactly(every)), exactly(every), decay=decay)
-    if decay > 0 and limit != 1 and after is None and _is_repeat(every, growth, limit, firsts):
+    if alike and after is None and limit != 1 and _are_exact(every, growth, firsts):
         return Repeat(cycle(0, exactly(every)), exactly(every), growth, decay, limit)
     if limit is None:
-        # spelled out up to the last boundary that is not the exact one; then the same cycles, larger
-        late = max(i for i, (start, first) in enumerate(zip(starts, firsts, strict=True)) if first != math.ceil(start))
-        tail = Repeat(cycle(0, exactly(every)), exactly(every), growth, decay).stretch(growth**late)
-        pieces = _spelled(cycle, spans[:late], starts[: late + 1], firsts[: late + 1])
-        return in_turn(*pieces, (begun(tail * decay**late, firsts[late] - starts[late]), None))
-    end = firsts_after(starts[-1] + spans[-1], len(spans), index)
-    pieces = _spelled(cycle, spans, [*starts, starts[-1] + spans[-1]], [*firsts, end])
-    return in_turn(*pieces, (pieces[-1][0] if after is None else after, None))
+        return _late(cycle, every, growth, decay, starts, spans, firsts)
+    if len(spans) < limit and starts[-1] < _FARTHEST:
+        raise NoExactMapError(
+            f"{limit} cycles that differ in shape would have to be spelled out; at most {_MOST_CYCLES} are."
+        )
+    pieces = _spelled(cycle, starts, spans, firsts)
+    if after is None:
+        return in_turn(*pieces)
+    return in_turn(*pieces, (after, None))
+
+
+def _starts(every: float, growth: float, limit: int | None) -> tuple[list[float], list[float]]:
+    """Return where the cycles start, one more than there are, and how long each is."""
+    most = _MOST_CYCLES if limit is None else min(limit, _MOST_CYCLES)
+    starts: list[float] = [0.0]
+    spans: list[float] = []
+    while len(spans) < most and starts[-1] < _FARTHEST:
+        i = len(spans)
+        spans.append(every * growth**i)
+        # the closed form, as the peers have it, not a running sum
+        starts.append(every * (i + 1) if growth == 1 else (1 - growth ** (i + 1)) / (1 - growth) * every)
+    return starts, spans
+
+
+def _are_exact(every: float, growth: float, firsts: list[int]) -> bool:
+    """Return whether a Repeat starts its cycles at the steps ``firsts``."""
+    if growth == 1 and every == int(every):
+        return True
+    probe = Repeat(Ramp(steps=exactly(every)), exactly(every), growth)
+    return all(probe(first) > probe(first - 1) for first in firsts[1:])
+
+
+def _spelled(
+    cycle: Callable[[int, Time | int], Schedule], starts: list[float], spans: list[float], firsts: list[int]
+) -> list[tuple[Schedule, int]]:
+    """Return the cycles as (schedule, length) pairs; one that begins late begins inside its curve."""
+    pieces = []
+    for i, span in enumerate(spans):
+        late = firsts[i] - starts[i]
+        pieces.append((begun(cycle(i, exactly(span)), 0.0 if abs(late) < 1e-9 else late), firsts[i + 1] - firsts[i]))
+    return pieces
+
+
+def _late(
+    cycle: Callable[[int, Time | int], Schedule],
+    every: float,
+    growth: float,
+    decay: float,
+    starts: list[float],
+    spans: list[float],
+    firsts: list[int],
+) -> Schedule:
+    """Return endless cycles of which some begin late: those up to the last late one, then the same cycles larger."""
+    last = max(i for i, first in enumerate(firsts) if first != math.ceil(starts[i] - 1e-6))
+    head = _spelled(cycle, starts, spans[:last], firsts)
+    tail = Repeat(cycle(0, exactly(every)), exactly(every), growth, decay).stretch(growth**last) * decay**last
+    return in_turn(*head, (begun(tail, firsts[last] - starts[last]), None))

@@ -16,7 +16,6 @@ from dwindle.schedule import (
     Mirror,
     Piecewise,
     PowerLaw,
-    Product,
     Ramp,
     Repeat,
     Scaled,

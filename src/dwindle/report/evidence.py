@@ -1,26 +1,21 @@
-"""What a study hands to its report: the format ``dwindle-evidence/1``, checked once, frozen afterwards."""
+"""What a study hands to its report: the format ``dwindle-evidence/1``, as frozen values that check themselves."""
 
 from __future__ import annotations
 
-import math
-import re
-import unicodedata
-from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
-from dwindle.errors import InvalidValueError, known, shown, suggestion
+from dwindle.errors import InvalidValueError, known, shown
 
 __all__ = [
     "FORMAT", "ROLES", "Comparison", "Contender", "ContenderCurves", "Curve", "Data", "Evidence", "Final", "Setting",
-    "Trial", "Winner", "inert", "read",
+    "Trial", "Winner",
 ]  # fmt: skip
 
 FORMAT = "dwindle-evidence/1"
 ROLES = ("winner", "no weight decay", "constant lr", "neither")
-DEEPEST = 12  # levels of nesting; the format itself needs six
 
 Role: TypeAlias = Literal["winner", "no weight decay", "constant lr", "neither"]
 Series: TypeAlias = tuple[float | None, ...]  # None where a run had diverged or the value was not recorded
@@ -216,72 +211,6 @@ class Evidence(Part, frozen=True):
             raise InvalidValueError(
                 f"created must be an ISO time; got {shown(self.created)}. For example 2026-11-24T10:24:00+00:00."
             ) from None
-
-
-def read(evidence: Mapping[str, Any]) -> Evidence:
-    """Return ``evidence`` as frozen values, its text made inert (see ``inert``) and NaN or infinity read as missing.
-
-    Raises InvalidValueError naming the place, such as ``$.settings[0].trials[3].lam``, if it breaks the format.
-
-    >>> read({"format": "dwindle-evidence/2"})
-    Traceback (most recent call last):
-    ...
-    dwindle.errors.InvalidValueError: the evidence has format 'dwindle-evidence/2'; this dwindle draws \
-'dwindle-evidence/1'. Install the dwindle that wrote it.
-    """
-    if not isinstance(evidence, Mapping):
-        raise InvalidValueError(f"the evidence must be a mapping; got {shown(evidence)}.")
-    if "format" not in evidence:
-        raise InvalidValueError(f"the evidence has no format; this dwindle draws {FORMAT!r}. Hand in a study's evidence.")
-    if evidence["format"] != FORMAT:
-        raise InvalidValueError(
-            f"the evidence has format {shown(evidence['format'])}; this dwindle draws {FORMAT!r}. "
-            "Install the dwindle that wrote it."
-        )
-    try:
-        return msgspec.convert(_plain(evidence, DEEPEST), Evidence)
-    except msgspec.ValidationError as error:
-        raise InvalidValueError(f"the evidence breaks {FORMAT}: {error}{_nearest(str(error))}") from None
-
-
-def inert(text: str) -> str:
-    """Return ``text`` with every control, direction and other invisible character made visible as U+FFFD.
-
-    Newlines, tabs and the joiners that scripts and emoji need stay. A run named with such characters could reorder the
-    line it stands in, or move the cursor of a terminal.
-
-    >>> inert("run\\x1b[31m \\u202egnp.exe")
-    'run�[31m �gnp.exe'
-    """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join("\ufffd" if _hidden(letter) else letter for letter in text)
-
-
-def _hidden(letter: str) -> bool:
-    unseen = unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp")
-    return unseen and letter not in "\n\t\u200c\u200d"
-
-
-def _plain(value: Any, depth: int) -> Any:
-    if depth < 0:
-        raise InvalidValueError(f"the evidence is nested deeper than {DEEPEST} levels; the format needs six.")
-    if isinstance(value, str):
-        return inert(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {_plain(key, depth - 1): _plain(item, depth - 1) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, bytes):
-        return [_plain(item, depth - 1) for item in value]
-    return value
-
-
-def _nearest(message: str) -> str:
-    unknown = re.search(r"unknown field `(.*)`", message)
-    parts = (Evidence, Data, Setting, Trial, Final, Curve, Winner, Contender, ContenderCurves, Comparison)
-    names = {name for part in parts for name in part.__struct_fields__}
-    return f"; {suggestion(unknown[1], names)}" if unknown else "."
 
 
 def _same_length(curve: Curve | ContenderCurves) -> None:

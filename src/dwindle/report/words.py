@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from dwindle.report.evidence import Comparison, Evidence, Setting
+from dwindle.report.evidence import ROLES, Comparison, Evidence, Setting
 
 __all__ = [
-    "METRICS", "NAMES", "duration", "gap_sentence", "gain_sentence", "interval", "lede", "mean", "measured", "number",
-    "signed", "subtitle", "when",
+    "COLOURS", "METRICS", "NAMES", "SINGLE", "decimal", "duration", "gain_sentence", "gap_sentence", "interval", "lede", "mean",
+    "measured", "number", "plural", "signed", "subtitle", "when",
 ]  # fmt: skip
 
 METRICS = {"test_loss": "test loss", "test_accuracy": "test accuracy", "gap": "gap"}
@@ -20,6 +20,7 @@ NAMES = {
     "constant lr": "constant learning rate",
     "neither": "neither decay",
 }
+COLOURS = {role: index for index, role in enumerate(ROLES, start=1)}  # the same in every figure
 SINGLE = {"no weight decay": "weight decay", "constant lr": "learning-rate decay", "neither": "both decays together"}
 
 
@@ -35,12 +36,25 @@ def number(value: float | None, digits: int = 4) -> str:
 def measured(value: float | None, metric: str) -> str:
     """Return a measured loss, gap or accuracy; an accuracy, a fraction, is shown in per cent.
 
-    >>> measured(0.8254, "test_accuracy"), measured(0.50871, "test_loss")
-    ('82.5 %', '0.509')
+    >>> measured(0.8254, "test_accuracy"), measured(0.8801, "test_loss")
+    ('82.5 %', '0.880')
     """
     if value is None:
         return "–"
-    return f"{100 * value:.1f} %" if metric.endswith("accuracy") else number(value, 3)
+    if metric.endswith("accuracy"):
+        return f"{100 * value:.1f} %"
+    return f"{value:#.3g}".rstrip(".").replace("-", "−", 1 if value < 0 else 0)
+
+
+def decimal(value: float | None) -> str:
+    """Return ``value`` with four decimals, so that a column of losses lines up; very small or large ones as they are.
+
+    >>> decimal(0.50871), decimal(1.04), decimal(3.1e-7), decimal(None)
+    ('0.5087', '1.0400', '3.1e-07', '–')
+    """
+    if value is None or (value != 0 and not 1e-4 <= abs(value) < 1e4):
+        return number(value)
+    return f"{value:.4f}".replace("-", "−")
 
 
 def signed(value: float, places: int) -> str:
@@ -56,22 +70,23 @@ def signed(value: float, places: int) -> str:
 def interval(comparison: Comparison) -> tuple[str, str]:
     """Return the difference and ``lower to upper``; accuracies in percentage points; decimals that the width warrants.
 
-    The half width of the interval gets two digits: more would be noise.
+    The half width of the interval gets two digits if it begins with 1 or 2, else one: more would be noise.
 
-    >>> interval(Comparison("neither", "test_loss", -0.1724, -0.1903, -0.1545, 5, "better"))
+    >>> interval(Comparison("neither", "test_loss", -0.1724, -0.1903, -0.1547, 5, "better"))
     ('−0.172', '−0.190 to −0.155')
     """
     scale = 100.0 if comparison.metric == "test_accuracy" else 1.0
     low, middle, high = (scale * x for x in (comparison.lower, comparison.difference, comparison.upper))
     half = (high - low) / 2
-    places = min(max(1 - math.floor(math.log10(half)), 0), 6) if half > 0 else 4
+    power = math.floor(math.log10(half)) if half > 0 else -4
+    places = min(max((1 if half < 3 * 10.0**power else 0) - power, 0), 6)
     return signed(middle, places), f"{signed(low, places)} to {signed(high, places)}"
 
 
 def gain_sentence(comparison: Comparison) -> str:
     """Return what the winner gains over a contender, with its interval, the verdict and the seeds behind it.
 
-    >>> gain_sentence(Comparison("no weight decay", "test_loss", -0.1724, -0.1903, -0.1545, 5, "better"))
+    >>> gain_sentence(Comparison("no weight decay", "test_loss", -0.1724, -0.1903, -0.1547, 5, "better"))
     'weight decay: test loss −0.172 (95 % interval −0.190 to −0.155, 5 seeds), better'
     """
     difference, bounds = interval(comparison)
@@ -90,9 +105,12 @@ def gap_sentence(setting: Setting) -> str:
     if ours is None:
         return "The gap between validation and train loss was not recorded."
     if theirs is None:
-        return f"The winner's validation loss ends {number(ours, 3)} above its train loss; no plan without weight decay stands beside it."
+        return (
+            f"The winner's validation loss ends {number(ours, 3)} above its train loss; "
+            "no plan without weight decay stands beside it."
+        )
     kept = (
-        f", {100 * abs(1 - ours / theirs):.0f} % {'less' if ours < theirs else 'more'}"
+        f", {100 * abs(1 - ours / theirs):.0f} % {'smaller' if ours < theirs else 'larger'}"
         if theirs > 0 and ours > 0
         else ""
     )
@@ -104,24 +122,30 @@ def gap_sentence(setting: Setting) -> str:
 
 def lede(evidence: Evidence) -> str:
     """Return the answer of the whole study in one or two sentences, counted from the verdicts on the test loss."""
-    said = [_verdicts(evidence.settings, against) for against in ("no weight decay", "constant lr")]
-    return " ".join(sentence for sentence in said if sentence) or "No plan was compared with the winner on the test set."
+    found = {against: _outcome(evidence.settings, against) for against in ("no weight decay", "constant lr")}
+    said = {SINGLE[against]: outcome for against, outcome in found.items() if outcome}
+    if not said:
+        return "No plan was compared with the winner on the test set."
+    if len(said) == 2 and len(set(said.values())) == 1:
+        first, second = said
+        return f"{first.capitalize()} and {second} each {said[first]}."
+    return " ".join(f"{what.capitalize()} {outcome}." for what, outcome in said.items())
 
 
-def _verdicts(settings: Sequence[Setting], against: str) -> str:
-    found = [c.verdict for setting in settings if (c := setting.comparison(against, "test_loss"))]
-    what = SINGLE[against].capitalize()
-    better, worse, total = found.count("better"), found.count("worse"), len(found)
+def _outcome(settings: Sequence[Setting], against: str) -> str:
+    verdicts = [c.verdict for setting in settings if (c := setting.comparison(against, "test_loss"))]
+    better, worse, total = verdicts.count("better"), verdicts.count("worse"), len(verdicts)
     if not total:
         return ""
-    if total == 1:
-        word = {"better": "lowered", "worse": "raised", "not distinguishable": "did not measurably change"}[found[0]]
-        return f"{what} {word} the test loss."
-    where = f"all {total} settings" if better == total else f"{better} of {total} settings"
-    raised = f" and raised it in {worse}" if worse else ""
+    every = {1: "", 2: " in both settings"}.get(total, f" in all {total} settings")
+    if better == total:
+        return f"lowered the test loss{every}"
+    if worse == total:
+        return f"raised the test loss{every}"
     if not better and not worse:
-        return f"{what} did not measurably change the test loss in any of {total} settings."
-    return f"{what} lowered the test loss in {where}{raised}."
+        return "did not measurably change the test loss" + every.replace("both", "either").replace("all", "any of")
+    parts = [f"{word} the test loss in {n}" for word, n in (("lowered", better), ("raised", worse)) if n]
+    return f"{' and '.join(parts)} of {total} settings"
 
 
 def subtitle(evidence: Evidence) -> list[str]:

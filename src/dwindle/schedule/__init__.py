@@ -2,6 +2,7 @@
 
 from dwindle.schedule.algebra import Clip, Join, Mirror, Product, Repeat, Scaled, Schedule, Shift, Stretch, Sum, curve
 from dwindle.schedule.decays import Exponential, PowerLaw
+from dwindle.schedule.extend import Extend
 from dwindle.schedule.recipes import (
     constant,
     cosine,
@@ -33,6 +34,7 @@ __all__ = [
     "Constant",
     "Custom",
     "Exponential",
+    "Extend",
     "Interpolate",
     "Join",
     "Mirror",

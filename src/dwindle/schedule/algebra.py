@@ -170,12 +170,17 @@ class Join(Schedule):
         pieces: list[Schedule] = []
         lengths: list[Time | int | None] = []
         for i, (piece, span) in enumerate(zip(self.pieces, spans, strict=True)):
-            inside = rest if span is None else number_of_steps(span)
-            pieces.append(piece.resolve(horizon, max(1, inside or 0)))
-            lengths.append(None if span is None and i == len(spans) - 1 else exactly(inside or 0))
+            last = i == len(spans) - 1
+            inside = rest if span is None else number_of_steps(span) or 0
+            # the last piece goes on, whatever its own duration: alone it has all the room, so a join of one is that one
+            left = rest + inside if last and span is not None and self.lengths[i] is None else inside
+            pieces.append(piece.resolve(horizon, max(1, left)))
+            lengths.append(None if span is None and last else exactly(inside))
         return Join(tuple(pieces), tuple(lengths))
 
     def __str__(self) -> str:
+        if self.lengths == (None,):
+            return f"join {_inner(self.pieces[0])}"
         return ", ".join(
             f"{_inner(piece) if isinstance(piece, Join) else piece}{'' if length is None else f' for {time_text(length)}'}"
             for piece, length in zip(self.pieces, self.lengths, strict=True)
@@ -224,7 +229,8 @@ class Product(Schedule):
         return Product(tuple(f.resolve(horizon, room) for f in self.factors))
 
     def __str__(self) -> str:
-        return " * ".join(_inner(f) for f in self.factors)
+        alone = "product " if len(self.factors) == 1 else ""
+        return alone + " * ".join(_inner(f) for f in self.factors)
 
     def __call__(self, step: Any) -> Any:
         value = self.factors[0](step)
@@ -250,7 +256,8 @@ class Sum(Schedule):
         return Sum(tuple(t.resolve(horizon, room) for t in self.terms))
 
     def __str__(self) -> str:
-        return " + ".join(_inner(t) for t in self.terms)
+        alone = "sum " if len(self.terms) == 1 else ""
+        return alone + " + ".join(_inner(t) for t in self.terms)
 
     def __call__(self, step: Any) -> Any:
         value = self.terms[0](step)
@@ -355,7 +362,7 @@ class Clip(Schedule):
         return replace(self, schedule=self.schedule.resolve(horizon, room))
 
     def __str__(self) -> str:
-        return f"{_inner(self.schedule)} clip {short(self.low)}{'' if self.high is None else f' {short(self.high)}'}"
+        return f"{_inner(self.schedule)} clip {short(self.low)}{'' if self.high is None else f' to {short(self.high)}'}"
 
     def __call__(self, step: Any) -> Any:
         value = self.schedule(step)

@@ -62,7 +62,7 @@ def _square(a: Any, whole: float, xp: Namespace) -> Any:
 
 
 def _exponential(a: Any, whole: float, xp: Namespace) -> Any:
-    return 2.0 * power(power_parts(0.5, whole), a, xp) - 1.0
+    return 2.0 * power(power_parts(0.5), a / whole, xp) - 1.0
 
 
 SHAPES = {"linear": _linear, "cosine": _cosine, "sqrt": _sqrt, "square": _square, "exponential": _exponential}

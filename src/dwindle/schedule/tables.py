@@ -11,7 +11,7 @@ import numpy as np
 
 from dwindle.errors import InvalidValueError, count, known, real
 from dwindle.namespace import SCALAR, namespace
-from dwindle.schedule.algebra import Schedule, _unresolved
+from dwindle.schedule.algebra import _LAST_STEP, Schedule, _unresolved
 from dwindle.schedule.shapes import SHAPES, fall
 from dwindle.units import Horizon, Time, as_time, in_steps, number_of_steps, short, time_text
 
@@ -86,7 +86,8 @@ class Interpolate(Schedule):
 
     @property
     def duration(self) -> Time | int | None:
-        return self.at[-1]
+        last = self.at[-1]
+        return last if (last.value if isinstance(last, Time) else last) > 0 else None
 
     def resolve(self, horizon: Horizon, room: float | None = None) -> Interpolate:
         return replace(self, at=tuple(in_steps(a, horizon) for a in self.at))
@@ -101,6 +102,7 @@ class Interpolate(Schedule):
             raise _unresolved(self)
         xp = namespace(step)
         last = len(steps) - 1
+        step = xp.clip(step, 0, _LAST_STEP)  # a point before step 0 gives the line its slope, not negative steps a value
         step = xp.clip(xp.as_float(step), float(steps[0]), float(steps[-1]))
         left = xp.clip(xp.bucket(steps, step) - 1, 0, max(last - 1, 0))
         right = xp.clip(left + 1, 0, last)

@@ -1,0 +1,207 @@
+"""Figures drawn here as SVG: they need no script, follow the theme, and print sharp.
+
+Horizontal places are percentages and sizes are pixels, so a figure is as wide as its column and its text never shrinks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from dwindle.report.evidence import Comparison, Contender, Setting
+from dwindle.report.grid import best_by_lam
+from dwindle.report.markup import Html, joined, tag
+from dwindle.report.words import COLOURS, METRICS, NAMES, interval, mean, measured, number
+
+__all__ = ["duel", "gap_by_lam", "marks", "strip", "ticks", "verdict"]
+
+
+def marks() -> Html:
+    """Return the shapes that tell the contenders apart beside their colour; other figures refer to them."""
+    shapes = {
+        1: "M0-5A5 5 0 1 1 0 5A5 5 0 1 1 0-5Z",
+        2: "M-4.5-4.5H4.5V4.5H-4.5Z",
+        3: "M0-5.5L5.5 4.5H-5.5Z",
+        4: "M0-6L6 0L0 6L-6 0Z",
+    }
+    paths = [tag("path", id=f"mark{index}", d=path) for index, path in shapes.items()]
+    return tag("svg", tag("defs", *paths), class_="defs", width=0, height=0, aria_hidden="true")
+
+
+def ticks(low: float, high: float, about: int = 4) -> list[float]:
+    """Return round values inside [low, high], about so many: steps of 1, 2 or 5 times a power of ten.
+
+    >>> ticks(0.0, 1.0), ticks(0.47, 0.71)
+    ([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], [0.5, 0.55, 0.6, 0.65, 0.7])
+    """
+    if not high > low:
+        return [low]
+    raw = (high - low) / about
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.6)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(index * step, 12) for index in range(first, last + 1)]
+
+
+def strip(comparison: Comparison, reach: float) -> Html:
+    """Return a one-line picture of an interval: zero in the middle, ``reach`` at either end."""
+    low, middle, high = (50 + 46 * x / reach for x in (comparison.lower, comparison.difference, comparison.upper))
+    return tag(
+        "svg",
+        tag("line", class_="rule", x1="0", x2="100%", y1=11, y2=11),
+        tag("line", class_="zero", x1="50%", x2="50%", y1=2, y2=20),
+        tag("line", class_="bar", x1=_at(low), x2=_at(high), y1=11, y2=11),
+        tag("circle", class_="dot", cx=_at(middle), cy=11, r=4),
+        class_=f"strip {_kind(comparison)}",
+        height=22,
+        aria_hidden="true",
+    )
+
+
+def verdict(comparison: Comparison) -> Html:
+    """Return the verdict as a small label with its own sign, not colour alone."""
+    sign = {"better": "✓", "worse": "✗", "not distinguishable": "≈"}[comparison.verdict]
+    label = comparison.verdict.replace(" ", "\u00a0")
+    return tag("span", f"{sign}\u00a0{label}", class_=f"verdict {_kind(comparison)}")
+
+
+def duel(setting: Setting, metric: str) -> Html | None:
+    """Return one row per contender in one metric: its seeds and their mean; then the winner minus it, with interval."""
+    order = sorted(setting.contenders, key=lambda contender: COLOURS[contender.role])
+    shown = [contender for contender in order if any(v is not None for v in getattr(contender, metric))]
+    values = [value for contender in shown for value in getattr(contender, metric) if value is not None]
+    if not values:
+        return None
+    pad = (max(values) - min(values)) * 0.06 or abs(max(values)) * 0.01 or 1.0
+    low, high = min(values) - pad, max(values) + pad
+    found = {c.against: c for c in setting.comparisons if c.metric == metric}
+    reach = max((max(abs(c.lower), abs(c.upper)) for c in found.values()), default=1.0) or 1.0
+    rows = [
+        tag("div", *_seeds(contender, metric, low, high), *_difference(found.get(contender.role), reach), class_="row")
+        for contender in shown
+    ]
+    labels = [
+        tag("text", measured(value, metric), x=_at(_share(value, low, high)), y=12, text_anchor="middle")
+        for value in ticks(low, high, 3)
+    ]
+    scale = tag("svg", *labels, height=16, class_="scale", aria_hidden="true")
+    guide = _guide(metric) if found else tag("span")
+    axis = tag("div", tag("span"), scale, tag("span"), guide, tag("span"), class_="row axis")
+    return tag("div", *rows, axis, class_="rows")
+
+
+def _seeds(contender: Contender, metric: str, low: float, high: float) -> tuple[Html, Html, Html]:
+    values = getattr(contender, metric)
+    count, colour, middle = max(len(values), 1), COLOURS[contender.role], mean(values)
+    dots = [
+        tag("use", href=f"#mark{colour}", x=_at(_share(value, low, high)), y=f"{7 + 16 * (index + 0.5) / count:.1f}")
+        for index, value in enumerate(values)
+        if value is not None
+    ]
+    at = _at(_share(middle, low, high)) if middle is not None else None
+    picture = tag(
+        "svg",
+        tag("line", class_="rule", x1="0", x2="100%", y1=15, y2=15),
+        *dots,
+        tag("line", class_="mean", x1=at, x2=at, y1=2, y2=28) if at else None,
+        class_=f"dots c{colour}",
+        height=30,
+        role="img",
+        aria_label=f"{METRICS[metric]} of each seed: " + ", ".join(measured(value, metric) for value in values),
+    )
+    lost = sum(value is None for value in values)
+    said = f"{lost} of {count} diverged" if lost else measured(middle, metric)
+    return tag("span", NAMES[contender.role], class_="who"), picture, tag("b", said, class_="mean-value")
+
+
+def _difference(comparison: Comparison | None, reach: float) -> tuple[Html, Html]:
+    if comparison is None:
+        return tag("span"), tag("span")
+    difference, bounds = interval(comparison)
+    said = tag("span", tag("b", difference), f" ({bounds}) ", verdict(comparison), class_="figure")
+    return strip(comparison, reach), said
+
+
+def _guide(metric: str) -> Html:
+    lower, higher = ("worse", "better") if metric == "test_accuracy" else ("better", "worse")
+    ends = (f"← winner {lower}", "same", f"winner {higher} →")
+    return tag("span", *[tag("span", end) for end in ends], class_="guide", aria_hidden="true")
+
+
+def gap_by_lam(setting: Setting) -> Html | None:
+    """Return train and validation loss of the best trial at every λ, and between them the gap, shaded."""
+    points = [(lam, t.final.train_loss, t.score) for lam, t in best_by_lam(setting) if t is not None]
+    known = [(lam, train, score) for lam, train, score in points if train is not None and score is not None]
+    if len(known) < 2:
+        return None
+    values = [value for _, train, score in known for value in (train, score)]
+    high, low = max(values), min(0.0, *values)
+    marked = ticks(low, high * 1.05)
+    top = max(high * 1.05, marked[-1])
+    height = 230.0
+    xs = [100 * (index + 0.5) / len(known) for index in range(len(known))]
+    upper = [height * (1 - _share(score, low, top) / 100) for _, _, score in known]
+    lower = [height * (1 - _share(train, low, top) / 100) for _, train, _ in known]
+    return tag(
+        "svg",
+        *[_gridline(value, height * (1 - _share(value, low, top) / 100)) for value in marked],
+        _band(xs, upper, lower, height),
+        *[_lam_column(x, up, down, entry, height) for x, up, down, entry in zip(xs, upper, lower, known, strict=True)],
+        tag("text", "λ", x="100%", y=height + 20, text_anchor="end", class_="unit"),
+        class_="bylam",
+        height=height + 26,
+        role="img",
+        aria_label="; ".join(
+            f"λ {lam.label}: train loss {number(train, 3)}, validation loss {number(score, 3)}"
+            for lam, train, score in known
+        ),
+    )
+
+
+def _gridline(value: float, y: float) -> Html:
+    return joined(
+        tag("line", class_="rule", x1="0", x2="100%", y1=f"{y:.1f}", y2=f"{y:.1f}"),
+        tag("text", number(value, 3), x=-8, y=f"{y + 4:.1f}", text_anchor="end"),
+    )
+
+
+def _band(xs: Sequence[float], upper: Sequence[float], lower: Sequence[float], height: float) -> Html:
+    over = [f"{x:.2f},{y:.1f}" for x, y in zip(xs, upper, strict=True)]
+    under = [f"{x:.2f},{y:.1f}" for x, y in zip(xs, lower, strict=True)]
+    return tag(
+        "svg",
+        tag("polygon", class_="between", points=" ".join(over + under[::-1])),
+        tag("polyline", class_="validation", points=" ".join(over), vector_effect="non-scaling-stroke"),
+        tag("polyline", class_="train", points=" ".join(under), vector_effect="non-scaling-stroke"),
+        width="100%",
+        height=height,
+        viewBox=f"0 0 100 {height:.0f}",
+        preserveAspectRatio="none",
+    )
+
+
+def _lam_column(x: float, up: float, down: float, entry: tuple[object, float, float], height: float) -> Html:
+    lam, train, score = entry
+    label = getattr(lam, "label", "")
+    return tag(
+        "g",
+        tag(
+            "title",
+            f"λ {label}: validation {number(score, 3)}, train {number(train, 3)}, gap {number(score - train, 3)}",
+        ),
+        tag("circle", class_="validation", cx=_at(x), cy=f"{up:.1f}", r=5),
+        tag("rect", class_="train", x=_at(x), y=f"{down:.1f}", width=9, height=9, transform="translate(-4.5 -4.5)"),
+        tag("text", label, x=_at(x), y=f"{height + 20:.0f}", text_anchor="middle"),
+    )
+
+
+def _share(value: float, low: float, high: float) -> float:
+    return 100 * (value - low) / (high - low) if high > low else 50.0
+
+
+def _at(percent: float) -> str:
+    return f"{percent:.2f}%"
+
+
+def _kind(comparison: Comparison) -> str:
+    return comparison.verdict.split()[0]

@@ -1,0 +1,128 @@
+"""The same answer for a terminal: plain text, a small table and curves in block characters."""
+
+from __future__ import annotations
+
+import textwrap
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dwindle.errors import count
+from dwindle.report.charts import thin
+from dwindle.report.evidence import Contender, Evidence, Setting
+from dwindle.report.reading import read
+from dwindle.report.words import COLOURS, NAMES, gain_sentence, gap_sentence, lede, mean, measured, number, subtitle
+
+__all__ = ["sparkline", "summary"]
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+COLUMNS = (("test_loss", "test loss"), ("test_accuracy", "accuracy"), ("gap", "gap"))
+
+
+def summary(evidence: Mapping[str, Any], width: int = 80) -> str:
+    """Return the answer of a study as text in which no line is wider than ``width`` (at least 60) columns.
+
+    Control and direction characters in names are replaced, so that nothing in the evidence steers the terminal.
+    Raises InvalidValueError if the evidence breaks its format or ``width`` is too small.
+    """
+    width = count("width", width, low=60, remedy="The table needs 60 columns.")
+    found = read(evidence)
+    lines = [*_wrapped(_flat(found.title), width), *_wrapped(" · ".join(subtitle(found)), width), ""]
+    lines += _wrapped(lede(found), width)
+    for setting in found.settings:
+        lines += ["", *_setting(setting, width)]
+    lines += _findings(found, width)
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def sparkline(values: Sequence[float | None], low: float, high: float, most: int = 32) -> str:
+    """Return ``values`` as at most ``most`` blocks on the scale [low, high]; a missing value is a space.
+
+    >>> sparkline([0.0, 0.5, 1.0, None], 0.0, 1.0)
+    '▁▅█ '
+    """
+    span = (high - low) or 1.0
+    return "".join(
+        " " if value is None else BLOCKS[min(max(round((value - low) / span * (len(BLOCKS) - 1)), 0), len(BLOCKS) - 1)]
+        for value in thin(values, most)
+    )
+
+
+def _setting(setting: Setting, width: int) -> list[str]:
+    winner = setting.winner
+    name = _cut(_flat(setting.name), width - 4)
+    head = f"── {name} " + "─" * max(width - _cells(name) - 4, 0)
+    order = sorted(setting.contenders, key=lambda contender: COLOURS[contender.role])
+    made = [
+        head,
+        *_wrapped(f"Use  λ = {number(winner.lam)}, peak lr {number(winner.peak)}, {_flat(winner.schedule)}", width),
+    ]
+    made += [*_wrapped(f"     {_flat(winner.plan)}", width, "       "), ""]
+    for against in ("no weight decay", "constant lr"):
+        for metric in ("test_loss", "test_accuracy"):
+            comparison = setting.comparison(against, metric)
+            if comparison is not None:
+                made += _wrapped(f"• {gain_sentence(comparison)}", width, "  ")
+    made += [*_wrapped(f"• {gap_sentence(setting)}", width, "  "), ""]
+    made += [*_table(order, width), ""] if order else []
+    made += _curves(order, width)
+    for fact in setting.facts:
+        made += _wrapped(f"• {_flat(fact)}", width, "  ")
+    return made
+
+
+def _table(contenders: Sequence[Contender], width: int) -> list[str]:
+    shown = [(key, title) for key, title in COLUMNS if any(v is not None for c in contenders for v in getattr(c, key))]
+    lines = [f"{'':24}{'λ':>8}{'peak':>8}" + "".join(f"{title:>10}" for _, title in shown)]
+    for c in contenders:
+        figures = "".join(f"{measured(mean(getattr(c, key)), key):>10}" for key, _ in shown)
+        lines.append(f"{NAMES[c.role]:24}{number(c.lam, 3):>8}{number(c.peak, 3):>8}{figures}")
+    return [_cut(line, width) for line in lines]
+
+
+def _curves(contenders: Sequence[Contender], width: int) -> list[str]:
+    drawn = [c for c in contenders if any(value is not None for value in c.curves.validation_loss)]
+    later = [v for c in drawn for v in c.curves.validation_loss[len(c.curves.epoch) // 4 :] if v is not None]
+    if not later:
+        return []
+    low, high = min(later), max(later)
+    lines = [f"validation loss by epoch, {number(low, 3)} ▁ to █ {number(high, 3)}"]
+    for c in drawn:
+        line = sparkline(c.curves.validation_loss, low, high, width - 24 - 8)
+        end = next(v for v in reversed(c.curves.validation_loss) if v is not None)
+        lines.append(f"{NAMES[c.role]:24}{line} {number(end, 3)}")
+    return [*lines, ""]
+
+
+def _findings(evidence: Evidence, width: int) -> list[str]:
+    lines: list[str] = []
+    for finding in evidence.findings:
+        text = finding if isinstance(finding, str) else "; ".join(f"{key}: {value}" for key, value in finding.items())
+        lines += _wrapped(f"! {_flat(text)}", width, "  ")
+    return ["", "Findings", *lines] if lines else []
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _cells(text: str) -> int:
+    """Return how many columns a terminal gives ``text``: two for wide letters, none for combining ones."""
+    return sum(
+        0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+        for letter in text
+    )
+
+
+def _cut(text: str, width: int) -> str:
+    if _cells(text) <= width:
+        return text
+    while _cells(text) > width - 1:
+        text = text[:-1]
+    return text + "…"
+
+
+def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
+    # textwrap counts letters, not columns: text with wide letters gets the share of the width that fits for certain
+    room = width if _cells(text) <= len(text) else width // 2
+    return textwrap.wrap(text, room, subsequent_indent=indent) or [""]

@@ -1,0 +1,227 @@
+"""A plan as TOML and JSON, in the words of the one-line form, and its files."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dwindle.errors import DwindleError, InvalidValueError, ParseError, known_keys, shown
+from dwindle.mask import Mask
+from dwindle.plan import Group, Plan
+from dwindle.text.grammar import parse, parse_decay, parse_mask, parse_schedule
+from dwindle.text.reader import LONGEST
+from dwindle.units import short
+
+__all__ = ["FORMAT", "from_json", "from_toml", "load", "save", "to_json", "to_toml"]
+
+FORMAT = "dwindle-plan/1"
+
+T = TypeVar("T")
+
+
+def to_toml(plan: Plan) -> str:
+    """Return the plan as TOML; the inverse of ``from_toml``.
+
+    Raises InvalidValueError where a part has no text, such as a custom function.
+
+    >>> print(to_toml(parse("peak 3e-4 | cosine | decoupled 0.1")), end="")
+    format = "dwindle-plan/1"
+    peak = 3e-4
+    schedule = "cosine to 0%"
+    decay = "decoupled 0.1"
+    """
+    whole = _written(plan)
+    tables = whole.pop("group", [])
+    lines = [f"{key} = {_toml(value)}" for key, value in whole.items()]
+    for table in tables:
+        lines += ["", "[[group]]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
+    return _short_enough("\n".join(lines) + "\n")
+
+
+def from_toml(text: str) -> Plan:
+    r"""Return the plan written by ``to_toml``; unknown keys are refused.
+
+    >>> str(from_toml('format = "dwindle-plan/1"\npeak = 0.1'))
+    'peak 0.1 | constant'
+    """
+    return _read(_structure("TOML", tomllib.loads, text))
+
+
+def to_json(plan: Plan) -> str:
+    """Return the plan as JSON, with the keys of the TOML form; the inverse of ``from_json``.
+
+    >>> print(to_json(parse("peak 0.1")), end="")
+    {
+      "format": "dwindle-plan/1",
+      "peak": 0.1,
+      "schedule": "constant"
+    }
+    """
+    return _short_enough(json.dumps(_written(plan), indent=2) + "\n")
+
+
+def from_json(text: str) -> Plan:
+    """Return the plan written by ``to_json``; unknown keys and keys given twice are refused.
+
+    >>> str(from_json('{"format": "dwindle-plan/1", "peak": 0.1}'))
+    'peak 0.1 | constant'
+    """
+    return _read(_structure("JSON", lambda s: json.loads(s, object_pairs_hook=_once), text))
+
+
+def save(plan: Plan, path: str | os.PathLike[str]) -> Path:
+    """Write the plan to ``path``, as TOML, JSON or one line by its suffix .toml, .json or .txt; return the path.
+
+    The file appears whole or not at all: it is written under another name, synced and renamed.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _FORMATS:
+        raise ParseError(f"a plan is saved as .toml, .json or .txt; got {path.name!r}.")
+    text = _FORMATS[path.suffix.lower()][0](plan)
+    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(hidden, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(hidden, path)
+    finally:
+        hidden.unlink(missing_ok=True)
+    return path
+
+
+def load(path: str | os.PathLike[str]) -> Plan:
+    """Return the plan in a file: TOML or JSON by its suffix, else one line of text.
+
+    Raises ParseError, UnknownNameError or InvalidValueError, each naming the file.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(LONGEST + 1)
+        if len(raw) > LONGEST:
+            raise ParseError(f"a plan's file has at most {LONGEST} bytes. Is this the right file?")
+        return _FORMATS.get(path.suffix.lower(), _FORMATS[".txt"])[1](raw.decode("utf-8-sig"))
+    except OSError as error:
+        raise ParseError(f"{path}: cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise ParseError(f"{path}: not a text file in UTF-8. A plan is saved by dwindle.text.save.") from error
+    except DwindleError as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+_FORMATS: dict[str, tuple[Callable[[Plan], str], Callable[[str], Plan]]] = {
+    ".toml": (to_toml, from_toml),
+    ".json": (to_json, from_json),
+    ".txt": (lambda plan: f"{plan}\n", parse),
+}
+
+
+def _written(plan: Plan) -> dict[str, Any]:
+    """Return the plan in the words of the file; each part is read back before it is handed out."""
+    whole: dict[str, Any] = {"format": FORMAT, "peak": plan.peak}
+    whole["schedule"] = _said("schedule", plan.schedule, parse_schedule)
+    if plan.decay is not None:
+        whole["decay"] = _said("decay", plan.decay, parse_decay)
+    if plan.mask != Mask():
+        whole["mask"] = _said("mask", plan.mask, parse_mask)
+    if plan.layer_decay is not None:
+        whole["layer_decay"] = plan.layer_decay
+    if plan.groups:
+        whole["group"] = [{"name": g.name, "match": g.match, "lr_scale": g.lr_scale} for g in plan.groups]
+    return whole
+
+
+def _said(name: str, value: T, read: Callable[[str], T]) -> str:
+    try:
+        text = str(value)
+        if read(text) == value:
+            return text
+        reason = f"{shown(text)} does not read back as the same value"
+    except RecursionError:
+        reason = "it nests too deep"
+    except DwindleError as error:
+        reason = str(error)
+    raise InvalidValueError(f"the {name} of this plan cannot be written as text: {reason}")
+
+
+def _read(whole: Any) -> Plan:
+    """Return the plan whose parts are in ``whole``."""
+    if not isinstance(whole, dict):
+        raise ParseError(f"a plan is a table with format, peak and schedule; got {shown(whole)}.")
+    known_keys("plan", whole, ["format", "peak", "schedule", "decay", "mask", "layer_decay", "group"])
+    if whole.get("format") != FORMAT:
+        raise ParseError(f"format must be {FORMAT!r}; got {shown(whole.get('format'))}. Is this file a plan?")
+    if "peak" not in whole:
+        raise ParseError("a plan needs its peak learning rate; add for instance peak = 3e-4.")
+    readers = {"schedule": parse_schedule, "decay": parse_decay, "mask": parse_mask}
+    parts: dict[str, Any] = {key: whole[key] for key in ("peak", "layer_decay") if key in whole}
+    for key in whole.keys() & readers.keys():
+        try:
+            parts[key] = readers[key](whole[key])
+        except DwindleError as error:
+            raise type(error)(f"{key}: {error}") from error
+    return Plan(**parts, groups=tuple(map(_group, _tables(whole.get("group", [])))))
+
+
+def _tables(value: Any) -> list[dict[str, Any]]:
+    if isinstance(value, list) and all(isinstance(table, dict) for table in value):
+        return value
+    raise ParseError(
+        f"group must be a list of tables, each [[group]] with name, match and lr_scale; got {shown(value)}."
+    )
+
+
+def _group(table: dict[str, Any]) -> Group:
+    known_keys("group", table, ["name", "match", "lr_scale"])
+    if not {"name", "match"} <= table.keys():
+        raise ParseError(f"a group needs name and match; got {shown(table)}.")
+    return Group(**table)
+
+
+def _structure(kind: str, read: Callable[[str], Any], text: str) -> Any:
+    if not isinstance(text, str):
+        raise ParseError(f"a plan is read from text; got {shown(text)}.")
+    if len(text) > LONGEST:
+        raise ParseError(f"a plan has at most {LONGEST} characters; got {len(text)}. Is this the right text?")
+    try:
+        return read(text)
+    except ParseError:
+        raise
+    except RecursionError as error:
+        raise ParseError(f"this {kind} nests too deep for a plan.") from error
+    except ValueError as error:
+        raise ParseError(f"this is not {kind}: {error}.") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ParseError(f"{shown(next(n for n in names if names.count(n) > 1))} is given twice; keep one.")
+    return table
+
+
+def _toml(value: str | float) -> str:
+    """Return a TOML value; of what a JSON string may hold raw, TOML forbids only DEL."""
+    return (
+        short(value) if not isinstance(value, str) else json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    )
+
+
+def _short_enough(text: str) -> str:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidValueError(
+            f"a group's name cannot be written as UTF-8: {shown(error.object[error.start])}."
+        ) from error
+    if size > LONGEST:
+        raise InvalidValueError(
+            f"this plan takes {size} bytes and a plan's file has at most {LONGEST}; give a long table as a formula."
+        )
+    return text

@@ -1,0 +1,421 @@
+"""The laws that every schedule, decay, plan and horizon keeps, whatever it is made of."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from strategies import (
+    RAMP_SHAPES, STEPS, decays, exponentials, factor, horizons, leaves, plans, positive, power_laws, ramps, schedules,
+    share, tanhs, times, whole_steps,
+)  # fmt: skip
+
+from dwindle.decay import CONVENTIONS, Corrected, Decay, Decoupled, Independent, L2
+from dwindle.errors import InvalidValueError, UnresolvedTimeError
+from dwindle.mask import Mask
+from dwindle.plan import Plan, difference
+from dwindle.reference import SGD
+from dwindle.schedule import (
+    Constant, Exponential, Interpolate, Join, Piecewise, PowerLaw, Product, Ramp, Scaled, Schedule, Stretch, Sum, Table,
+    Tanh, curve, warmup,
+)  # fmt: skip
+from dwindle.text import from_json, from_toml, parse, parse_decay, parse_schedule, to_json, to_toml
+from dwindle.units import Horizon, Time, short
+
+jax.config.update("jax_enable_x64", True)
+torch.set_num_threads(1)
+
+EPS = float(np.finfo(np.float64).eps)
+STEP_ARRAY = np.array(STEPS, dtype=np.int64)
+usual = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def ulps(a: Any, b: Any) -> float:
+    """The largest distance between two arrays, in units of the last place of the second."""
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    return float(np.max(np.abs(a - b) / np.spacing(np.maximum(np.abs(b), 1e-300)), initial=0.0))
+
+
+def parts(schedule: Schedule) -> list[Schedule]:
+    """The schedule and everything inside it."""
+    inside: list[Schedule] = [schedule]
+    for name in ("schedule", "pieces", "factors", "terms"):
+        children = getattr(schedule, name, ())
+        for child in children if isinstance(children, tuple) else (children,):
+            if isinstance(child, Schedule):
+                inside += parts(child)
+    return inside
+
+
+def has_library_functions(schedule: Schedule) -> bool:
+    """Whether some value comes from a library's pow or tanh, which backends round as they like."""
+    return any(
+        isinstance(part, Tanh)
+        or (isinstance(part, PowerLaw) and part.exponent not in (0.5, 1.0))
+        or (isinstance(part, Ramp) and (part.warp != 1.0 or part.power not in (0.5, 1.0, 2.0)))
+        for part in parts(schedule)
+    )
+
+
+# --- the algebra -----------------------------------------------------------------------------------------------------
+
+
+@given(schedules, horizons)
+@usual
+def test_a_join_of_one_changes_nothing(s: Schedule, run: Horizon) -> None:
+    assert np.array_equal(Join((s,)).resolve(run)(STEP_ARRAY), s.resolve(run)(STEP_ARRAY))
+
+
+@given(schedules, schedules, schedules)
+@usual
+def test_joins_associate(a: Schedule, b: Schedule, c: Schedule) -> None:
+    assert a.then(b).then(c) == a.then(b.then(c)) == Join((a, b, c))
+
+
+@given(schedules, schedules, schedules, times, times, horizons)
+@usual
+def test_joins_of_given_lengths_associate(a: Schedule, b: Schedule, c: Schedule, m: Any, n: Any, run: Horizon) -> None:
+    left, right = Join((Join((a, b), (m, n)), c)), Join((a, Join((b, c), (n, None))), (m, None))
+    assert left == right
+    assert np.array_equal(left.resolve(run)(STEP_ARRAY), right.resolve(run)(STEP_ARRAY))
+
+
+@given(schedules, schedules, schedules)
+@usual
+def test_products_and_sums_associate(a: Schedule, b: Schedule, c: Schedule) -> None:
+    assert (a * b) * c == a * (b * c) == Product((a, b, c))
+    assert (a + b) + c == a + (b + c) == Sum((a, b, c))
+
+
+@given(schedules, horizons)
+@usual
+def test_what_does_nothing_is_nothing(s: Schedule, run: Horizon) -> None:
+    assert 1 * s is s
+    assert s * 1.0 is s
+    assert s.shift(0) is s
+    assert s.stretch(1) is s
+    for same in (Scaled(s, 1.0), Product((s,)), Sum((s,)), Stretch(s, 1.0), Product((s, Constant()))):
+        assert np.array_equal(same.resolve(run)(STEP_ARRAY), s.resolve(run)(STEP_ARRAY))
+
+
+by = st.sampled_from([0.25, 0.5, 2.0, 3.0, 10.0])
+
+
+@given(schedules.filter(lambda s: not isinstance(s, Stretch)), by, by, horizons)
+@usual
+def test_stretching_twice_is_stretching_once_by_the_product(s: Schedule, a: float, b: float, run: Horizon) -> None:
+    twice, once = s.stretch(a).stretch(b), Stretch(s, a * b)
+    assert twice == once
+    assert np.array_equal(twice.resolve(run)(STEP_ARRAY), once.resolve(run)(STEP_ARRAY))
+
+
+@given(ramps(whole_steps), st.sampled_from([2, 4, 8]))
+@usual
+def test_a_stretched_ramp_is_a_longer_ramp(s: Ramp, by: int) -> None:
+    longer = Ramp(s.end, s.steps * by, s.start, s.shape, s.power, s.warp)  # type: ignore[operator]
+    steps = np.arange(0, 4000, 7)
+    np.testing.assert_allclose(s.stretch(by)(steps), longer(steps), rtol=1e-13, atol=1e-300)
+
+
+@given(schedules, st.integers(0, 200), horizons)
+@usual
+def test_a_shift_holds_the_first_value_and_then_plays(s: Schedule, n: int, run: Horizon) -> None:
+    inside = s.resolve(run, max(1, run.steps - n))
+    late = s.shift(n).resolve(run)
+    for t in (0, n - 1, n, n + 1, n + 57):
+        assert late(t) == inside(max(0, t - n))
+
+
+@given(leaves, leaves, whole_steps)
+@usual
+def test_a_child_counts_from_its_own_boundary(a: Schedule, b: Schedule, n: int) -> None:
+    run = Horizon(steps=n + 100, steps_per_epoch=3, batch_size=2, tokens_per_step=5)
+    joined = a.then(b, after=n).resolve(run)
+    first, second = joined.pieces
+    assert joined(n - 1) == first(n - 1)
+    for t in (0, 1, 99):
+        assert joined(n + t) == second(t)
+
+
+@given(st.lists(whole_steps, min_size=1, max_size=6))
+def test_a_join_lasts_as_long_as_its_pieces(lengths: list[int]) -> None:
+    assert Join(tuple(Ramp(steps=n) for n in lengths)).duration == sum(lengths)
+
+
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=4), st.integers(0, 4), st.integers(100, 1000))
+def test_an_open_piece_takes_what_the_others_leave(lengths: list[int], at: int, steps: int) -> None:
+    pieces = [Ramp(steps=n) for n in lengths]
+    pieces.insert(at, Ramp())
+    resolved = Join(tuple(pieces)).resolve(Horizon(steps=steps))
+    assert resolved.duration == steps
+    assert resolved.spans[min(at, len(lengths))] == steps - sum(lengths)
+
+
+@given(schedules, horizons)
+@usual
+def test_resolving_twice_is_resolving_once(s: Schedule, run: Horizon) -> None:
+    once = s.resolve(run)
+    assert once.resolve(run) == once
+
+
+# --- every step, every backend ---------------------------------------------------------------------------------------
+
+
+@given(schedules, horizons)
+@usual
+def test_one_step_alone_is_the_nth_of_a_vector(s: Schedule, run: Horizon) -> None:
+    resolved = s.resolve(run)
+    steps = [*range(0, 40), *STEPS, run.steps // 2, run.steps - 1, run.steps]
+    vector = resolved(np.array(steps, dtype=np.int64))
+    assert [resolved(n) for n in steps] == vector.tolist()
+    assert [float(resolved(np.int64(n))) for n in steps] == vector.tolist()
+    assert curve(resolved, 40).tolist() == vector[:40].tolist()
+    assert curve(resolved, 10, start=30).tolist() == vector[30:40].tolist()
+
+
+@given(schedules, horizons)
+@usual
+def test_every_step_has_a_finite_factor_that_is_not_negative(s: Schedule, run: Horizon) -> None:
+    resolved = s.resolve(run)
+    for step in (-5, 0, 1, 2**31, 2**53 + 1, 10**18):
+        value = resolved(step)
+        assert math.isfinite(value), step
+        assert value >= 0, step
+    assert resolved(-5) == resolved(-(10**18)) == resolved(0)
+    assert resolved(np.array([-5, 0])).tolist() == [resolved(0)] * 2
+
+
+@given(schedules, horizons)
+@usual
+def test_torch_gives_the_bits_of_numpy(s: Schedule, run: Horizon) -> None:
+    resolved = s.resolve(run)
+    mine = resolved(torch.from_numpy(STEP_ARRAY))
+    assert mine.dtype == torch.float64
+    assert ulps(mine.numpy(), resolved(STEP_ARRAY)) <= (4 if has_library_functions(s) else 0)
+
+
+@given(schedules, horizons)
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+def test_jax_jit_gives_the_numbers_of_numpy(s: Schedule, run: Horizon) -> None:
+    resolved = s.resolve(run)
+    mine = np.asarray(jax.jit(lambda steps: resolved(steps))(jax.numpy.asarray(STEP_ARRAY)))
+    np.testing.assert_allclose(mine, resolved(STEP_ARRAY), rtol=1e-12, atol=1e-290)
+
+
+@given(schedules)
+@usual
+def test_a_step_is_refused_while_a_time_has_a_unit(s: Schedule) -> None:
+    run = Horizon(steps=1000, steps_per_epoch=10, batch_size=2, tokens_per_step=3)
+    if s.resolve(run) == s:
+        return
+    try:
+        s(0)
+    except UnresolvedTimeError as error:
+        assert "Horizon" in str(error)
+
+
+# --- shapes ----------------------------------------------------------------------------------------------------------
+
+
+@given(ramps(st.integers(1, 3000)))
+@settings(deadline=None, max_examples=200)
+def test_a_ramp_is_monotone_inside_its_ends_and_reaches_both(s: Ramp) -> None:
+    steps = s.steps
+    assert isinstance(steps, int)
+    values = s(np.arange(-1, steps + 2))
+    low, high = sorted((s.start, s.end))
+    slack = 0.0 if not has_library_functions(s) else 4 * EPS * high
+    falls = np.diff(values) if s.end < s.start else -np.diff(values)
+    assert falls.max() <= slack
+    assert low <= values.min()
+    assert values.max() <= high
+    assert (values[:2] == s.start).all()
+    assert (values[-2:] == s.end).all()
+
+
+@given(st.one_of(exponentials, power_laws, tanhs.filter(lambda s: s.end <= 1)))
+@usual
+def test_decays_never_rise(s: Schedule) -> None:
+    run = Horizon(steps=1000, steps_per_epoch=37, batch_size=3, tokens_per_step=1000)
+    values = s.resolve(run)(np.arange(-2, 3000))
+    assert np.diff(values).max() <= (4 * EPS if has_library_functions(s) else EPS)
+
+
+@pytest.mark.parametrize("shape", [s for s in RAMP_SHAPES if s != "geometric"])
+@given(start=factor, end=factor, steps=st.integers(1, 500), power=st.sampled_from([0.5, 1.0, 2.0]))
+@settings(deadline=None, max_examples=30)
+def test_a_rise_is_the_fall_played_backwards(shape: str, start: float, end: float, steps: int, power: float) -> None:
+    there, back = Ramp(end, steps, start, shape, power), Ramp(start, steps, end, shape, power)
+    if start != end:
+        assert np.array_equal(there(np.arange(steps + 1)), back(np.arange(steps, -1, -1)))
+
+
+# --- decay and plan --------------------------------------------------------------------------------------------------
+
+
+@given(st.floats(1e-6, 1.0), st.floats(0.0, 0.9), schedules, horizons)
+@usual
+def test_decoupled_lambda_is_independent_peak_times_lambda(peak: float, lam: float, s: Schedule, run: Horizon) -> None:
+    decoupled, independent = (Plan(peak, s, d).table(run) for d in (Decoupled(lam), Independent(peak * lam)))
+    assert np.array_equal(decoupled.lr, independent.lr)
+    np.testing.assert_allclose(1 - decoupled.shrink, 1 - independent.shrink, rtol=4 * EPS, atol=4 * EPS)
+
+
+@given(st.floats(1e-6, 1.0), st.floats(0.0, 0.9), schedules, horizons, st.floats(-10, 10), st.floats(-10, 10))
+@usual
+def test_under_plain_sgd_l2_is_decoupled(
+    peak: float, lam: float, s: Schedule, run: Horizon, w: float, g: float
+) -> None:
+    l2, decoupled = (Plan(peak, s, kind(lam)).resolve(run) for kind in (L2, Decoupled))
+    sgd = SGD()
+    for step in (0, 1, run.steps // 2):
+        one, other = l2.rates(step), decoupled.rates(step)
+        a, _ = sgd.update([w], [g], sgd.init([w]), lr=one.lr, shrink=one.shrink, l2=one.l2)
+        b, _ = sgd.update([w], [g], sgd.init([w]), lr=other.lr, shrink=other.shrink, l2=other.l2)
+        assert abs(a[0] - b[0]) <= 4 * EPS * (abs(w) + one.lr * (abs(g) + lam * abs(w)))
+
+
+@given(st.floats(0.0, 0.5), st.floats(1e-3, 1.0), schedules, horizons)
+@usual
+def test_corrected_is_decoupled_with_the_factor_once_more(lam: float, peak: float, s: Schedule, run: Horizon) -> None:
+    plan = Plan(peak, s, Corrected(lam))
+    twice = Plan(peak, s * s, Decoupled(lam))
+    np.testing.assert_allclose(plan.decay_shares(run), twice.decay_shares(run), rtol=4 * EPS, atol=1e-300)
+
+
+@given(plans, horizons)
+@usual
+def test_the_table_of_a_plan_is_its_rates_step_by_step(plan: Plan, run: Horizon) -> None:
+    table, resolved = plan.table(run), plan.resolve(run)
+    for group in (None, *(g.name for g in plan.groups)):
+        table = plan.table(run, group)
+        for step in (0, 1, run.steps // 3, run.steps - 1):
+            rates = resolved.rates(step, group)
+            assert rates.lr == pytest.approx(table.lr[step], rel=4 * EPS)
+            assert rates.shrink == pytest.approx(table.shrink[step], rel=4 * EPS, abs=4 * EPS)
+            assert rates.l2 == table.l2[step]
+        assert table.lr.shape == table.shrink.shape == table.l2.shape == (run.steps,)
+
+
+@given(plans, horizons)
+@usual
+def test_resolving_a_plan_changes_no_rate(plan: Plan, run: Horizon) -> None:
+    assert np.array_equal(plan.resolve(run).lrs(run), plan.lrs(run))
+    assert plan.resolve(run).resolve(run) == plan.resolve(run)
+
+
+@given(plans, plans)
+@usual
+def test_the_difference_of_plans_is_what_changes_one_into_the_other(a: Plan, b: Plan) -> None:
+    from dataclasses import replace
+
+    assert difference(a, a) == {}
+    assert replace(a, **{name: new for name, (_, new) in difference(a, b).items()}) == b
+
+
+# --- text ------------------------------------------------------------------------------------------------------------
+
+
+@given(plans)
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@example(Plan(0.1, Join((Ramp(),))))
+@example(Plan(0.1, Sum((Ramp(),)), L2(Product((Ramp(),)))))
+@example(Plan(0.1, Ramp(shape="exponential"), mask=Mask(())))
+@example(Plan(5e-324, Constant(1e308)))
+def test_text_reads_back_as_the_same_plan(plan: Plan) -> None:
+    assert parse(str(plan)) == plan
+    assert str(parse(str(plan))) == str(plan)
+    assert hash(parse(str(plan))) == hash(plan)
+    assert from_toml(to_toml(plan)) == plan
+    assert from_json(to_json(plan)) == plan
+
+
+@given(schedules, horizons)
+@usual
+def test_a_resolved_schedule_has_a_text_too(s: Schedule, run: Horizon) -> None:
+    assert parse_schedule(str(s)) == s
+    assert parse_schedule(str(s.resolve(run))) == s.resolve(run)
+
+
+@given(decays())
+@usual
+def test_text_reads_back_as_the_same_decay(decay: Decay) -> None:
+    assert parse_decay(str(decay)) == decay
+    assert str(decay).split()[0] in CONVENTIONS
+
+
+@given(st.one_of(st.integers(-(10**30), 10**30), st.floats(allow_nan=False, allow_infinity=False)))
+@example(10**18 + 1000)
+@example(-0.0)
+def test_short_numbers_read_back_exactly(value: float) -> None:
+    text = short(value)
+    assert (int(text) if isinstance(value, int) and text.lstrip("-").isdigit() else float(text)) == value
+
+
+# --- time ------------------------------------------------------------------------------------------------------------
+
+
+def rounded(exact: Fraction) -> int:
+    """To the nearest whole step, a half up, and at least one step for what is not nothing."""
+    return max(1, math.floor(exact + Fraction(1, 2))) if exact > 0 else 0
+
+
+@given(horizons, st.one_of(st.integers(0, 100), st.floats(0.0, 100.0)))
+def test_a_percentage_is_rounded_once_and_exactly(run: Horizon, value: float) -> None:
+    assert Time(value, "%").steps(run) == rounded(Fraction(value) * run.steps / 100)
+
+
+@given(horizons, st.one_of(st.integers(0, 10**6), st.floats(0.0, 1e6)))
+def test_epochs_examples_and_tokens_are_rounded_once_and_exactly(run: Horizon, value: float) -> None:
+    assert Time(value, "ep").steps(run) == rounded(Fraction(value) * (run.steps_per_epoch or 0))
+    assert Time(value, "ex").steps(run) == rounded(Fraction(value) / (run.batch_size or 1))
+    assert Time(value, "tok").steps(run) == rounded(Fraction(value) / (run.tokens_per_step or 1))
+    assert Time(value, "st").steps(run) == value
+
+
+@given(times)
+def test_a_time_reads_back(time: Any) -> None:
+    if isinstance(time, Time):
+        assert Time.parse(str(time)) == time
+
+
+@given(st.integers(1, 10**6), st.integers(1, 5000), st.integers(1, 40))
+def test_an_epoch_counts_its_last_partial_batch(examples: int, batch: int, epochs: int) -> None:
+    run = Horizon(epochs=epochs, examples=examples, batch_size=batch)
+    assert run.steps_per_epoch == math.ceil(Fraction(examples, batch))
+    assert run.steps == epochs * run.steps_per_epoch
+    assert Time(epochs, "ep").steps(run) == run.steps == Time(100, "%").steps(run)
+
+
+def test_times_add_up() -> None:
+    run = Horizon(epochs=10, steps_per_epoch=333)
+    s = warmup("1ep").then(Constant(), after="8ep").then(Ramp(steps="1ep")).resolve(run)
+    assert s.duration == run.steps
+    assert [s(t) for t in (0, 333, 333 * 9, 3330)] == [0.0, 1.0, 1.0, 0.0]
+
+
+@given(share)
+def test_a_share_of_a_step_is_no_time(value: float) -> None:
+    if 0 < value < 1:
+        with pytest.raises(InvalidValueError, match="share of the run"):
+            Ramp(steps=value)
+
+
+def test_the_strategies_reach_every_node() -> None:
+    """What is not drawn inherits no law."""
+    from hypothesis import find
+
+    import dwindle.schedule as everything
+
+    nodes = [v for v in vars(everything).values() if isinstance(v, type) and issubclass(v, Schedule)]
+    for node in set(nodes) - {Schedule, everything.Custom}:
+        find(
+            schedules, lambda s, node=node: any(type(p) is node for p in parts(s)), settings=settings(max_examples=2000)
+        )

@@ -1,0 +1,298 @@
+"""The study: space, store, the three stages, resuming, and the statistics it reports."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dwindle as dw
+from dwindle.population import SGD, StoppedError
+from dwindle.studies.data import load
+from dwindle.studies.evidence import comparison, interval
+from dwindle.studies.run import Progress, Study, study
+from dwindle.studies.space import Space
+from dwindle.studies.store import Store
+from dwindle.studies.task import Task
+
+SMALL = Space((0.0, 1.0), (1e-3, 1e-2), ("constant", "cosine to 0"))
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    return Task(data=load("fashion", label_noise=0.2), hidden=(6,), epochs=1, name="noisy")
+
+
+@pytest.fixture(scope="module")
+def found(task: Task) -> Study:
+    return study(task, SMALL, seeds=3, seed=1)
+
+
+def without_clock(evidence: dict) -> dict:
+    return {k: v for k, v in evidence.items() if k not in ("created", "seconds")}
+
+
+# --- the space ---
+
+
+def test_a_space_is_every_combination() -> None:
+    points = SMALL.candidates()
+    assert len(points) == 8
+    assert len({(p.lam, p.peak, str(p.schedule)) for p in points}) == 8
+    assert all((p.plan.decay is None) == (p.lam == 0) for p in points)
+
+
+def test_a_space_reads_back_from_its_text_and_from_toml(tmp_path: Path) -> None:
+    assert Space.parse(str(SMALL)) == SMALL
+    path = tmp_path / "space.toml"
+    path.write_text('lams = [0, 1]\npeaks = [1e-3, 1e-2]\nschedules = ["constant", "cosine to 0"]\n')
+    assert Space.load(path) == SMALL
+
+
+def test_a_drawn_space_keeps_what_comparisons_need_and_is_the_same_again() -> None:
+    for seed in range(20):
+        drawn = Space().candidates(most=5, seed=seed)
+        assert len(drawn) == 5
+        assert any(p.lam == 0 for p in drawn)
+        assert any(p.is_constant for p in drawn)
+        assert drawn == Space().candidates(most=5, seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("lam 0 | peak x | schedule constant", "peak must be numbers"),
+        ("lams 0", "did you mean 'lam'"),
+        ("lam 0 | lam 1", "given twice"),
+        ("lam -1 | peak 1", "lams must be zero or more"),
+        ("lam 0 | peak 0", "peaks must be positive"),
+        ("schedule cosin to 0", "cosin"),
+        ("lam 100 | peak 0.1", "change sign and grow"),
+    ],
+)
+def test_a_bad_space_is_refused(text: str, words: str) -> None:
+    with pytest.raises(dw.DwindleError, match=words):
+        Space.parse(text)
+
+
+def test_a_space_file_with_an_unknown_key_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "space.toml"
+    path.write_text("lam = [0]\n")
+    with pytest.raises(dw.DwindleError, match="did you mean 'lams'"):
+        Space.load(path)
+    with pytest.raises(dw.DwindleError, match="cannot be read"):
+        Space.load(tmp_path / "absent.toml")
+
+
+# --- the stages ---
+
+
+def test_the_winner_has_the_best_validation_loss_of_the_shortlist(found: Study) -> None:
+    setting = found.evidence["settings"][0]
+    losses = {t["plan"]: t["final"]["validation_loss"] for t in setting["trials"]}
+    assert setting["winner"]["plan"] in sorted(losses, key=losses.__getitem__)[:6]
+    assert found.plan == dw.parse(setting["winner"]["plan"])
+
+
+def test_report_seeds_are_fresh(found: Study) -> None:
+    setting = found.evidence["settings"][0]
+    swept = {t["seed"] for t in setting["trials"]}
+    for contender in setting["contenders"]:
+        assert len(set(contender["seeds"])) == 3
+        assert not swept & set(contender["seeds"])
+
+
+def test_comparisons_are_the_paired_differences_of_the_contenders(found: Study) -> None:
+    setting = found.evidence["settings"][0]
+    winner = setting["contenders"][0]
+    for c in setting["comparisons"]:
+        other = next(k for k in setting["contenders"] if k["role"] == c["against"])
+        differences = np.subtract(winner[c["metric"]], other[c["metric"]])
+        assert c["difference"] == pytest.approx(differences.mean())
+        assert c["lower"] <= c["difference"] <= c["upper"]
+
+
+def test_the_evidence_is_json_and_the_same_for_the_same_seed(task: Task, found: Study) -> None:
+    again = study(task, SMALL, seeds=3, seed=1)
+    assert json.dumps(without_clock(found.evidence), allow_nan=False) == json.dumps(without_clock(again.evidence))
+
+
+def test_a_trial_equals_the_same_plan_trained_alone(task: Task, found: Study) -> None:
+    trial = found.evidence["settings"][0]["trials"][3]
+    alone = task.train([dw.parse(trial["plan"])], [trial["seed"]])
+    assert alone.validation_loss[0].tolist() == trial["curve"]["validation_loss"]
+
+
+def test_every_trial_diverging_is_said(task: Task) -> None:
+    bad = Task(data=task.data, hidden=(6,), epochs=1, optimiser=SGD())
+    with pytest.raises(dw.DwindleError, match="diverged; give lower peaks"), np.errstate(all="ignore"):
+        study(bad, Space((0.0,), (1e30,), ("constant",)), seeds=2)
+
+
+def test_regression_has_no_accuracy(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 2))
+    path = tmp_path / "line.csv"
+    rows = "\n".join(f"{a},{b},{2 * a - b + 0.1 * rng.standard_normal()}" for a, b in x)
+    path.write_text("a,b,y\n" + rows + "\n")
+    task = Task(data=load(str(path)), hidden=(4,), epochs=2, batch_size=10)
+    setting = study(task, SMALL, seeds=2).evidence["settings"][0]
+    assert {c["metric"] for c in setting["comparisons"]} == {"test_loss", "gap"}
+    assert setting["contenders"][0]["test_accuracy"] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda t: study([], SMALL), "needs a Task"),
+        (lambda t: study([t, t], SMALL), "different names"),
+        (lambda t: study(t, SMALL, seeds=1), "seeds must be at least 2"),
+        (lambda t: study(t, SMALL, seed=-1), "seed must be at least 0"),
+        (lambda t: Task(data=t.data, batch_size=10**6), "at most the 2000 training examples"),
+        (lambda t: Task(data=t.data, hidden=(0,)), "hidden must be positive"),
+        (lambda t: Task(data=t.data, activation="gelu"), "'gelu' is not known"),
+        (lambda t: Task(data=None), "data must be a Dataset"),
+    ],
+)
+def test_bad_arguments_are_refused(task: Task, make: object, words: str) -> None:
+    with pytest.raises(dw.DwindleError, match=words):
+        make(task)  # type: ignore[operator]
+
+
+# --- resuming ---
+
+
+def test_a_stopped_study_goes_on_and_ends_the_same(task: Task, found: Study, tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    with pytest.raises(StoppedError):
+        study(
+            task,
+            SMALL,
+            seeds=3,
+            seed=1,
+            folder=tmp_path,
+            progress=seen.append,
+            stop=lambda: bool(seen) and seen[-1].done >= 8,
+        )
+    kept = len(Store.open(tmp_path).records)
+    (tmp_path / "lock").unlink()
+    assert kept >= 8
+    again = study(task, SMALL, seeds=3, seed=1, folder=tmp_path)
+    assert without_clock(again.evidence) == without_clock(found.evidence)
+    lines = (tmp_path / "trials.jsonl").read_text().splitlines()
+    assert len(lines) == len({json.loads(json.loads(line)["body"])["key"] for line in lines})
+
+
+def test_progress_ends_at_its_total(task: Task) -> None:
+    seen: list[Progress] = []
+    study(task, SMALL, seeds=2, progress=seen.append)
+    assert seen[-1].done == seen[-1].total
+    assert all(a.done <= b.done + 1e-9 for a, b in zip(seen, seen[1:], strict=False))
+
+
+def test_other_data_in_the_same_folder_is_not_mixed_up(tmp_path: Path, task: Task) -> None:
+    study(task, SMALL, seeds=2, folder=tmp_path)
+    before = len(Store.open(tmp_path).records)
+    (tmp_path / "lock").unlink()
+    other = Task(data=load("fashion"), hidden=(6,), epochs=1)
+    study(other, SMALL, seeds=2, folder=tmp_path)
+    assert len(Store.open(tmp_path).records) > before
+
+
+# --- the store ---
+
+
+def test_the_store_drops_what_was_cut_or_flipped_and_keeps_the_rest(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    store.add({"key": f"k{i}", "x": i} for i in range(5))
+    store.close()
+    path = tmp_path / "trials.jsonl"
+    whole = path.read_bytes()
+    starts = [0] + [i + 1 for i, byte in enumerate(whole) if byte == 10]
+    for cut in range(len(whole)):
+        path.write_bytes(whole[:cut])
+        kept = Store.open(tmp_path)
+        kept.close()
+        complete = sum(1 for s in starts[1:] if s <= cut + 1)  # a last line without its newline is complete too
+        assert len(kept.records) == complete
+        assert all(kept.records[f"k{i}"]["x"] == i for i in range(complete))
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        broken = bytearray(whole)
+        broken[rng.integers(len(whole))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(bytes(broken))
+        kept = Store.open(tmp_path)
+        kept.close()
+        assert len(kept.records) >= 3
+        assert all(record == {"key": key, "x": int(key[1:])} for key, record in kept.records.items())
+
+
+def test_writing_goes_on_after_a_cut_line(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    store.add([{"key": "a"}])
+    store.close()
+    path = tmp_path / "trials.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"format": "dwin')
+    store = Store.open(tmp_path)
+    assert store.spoilt == 1
+    store.add([{"key": "b"}])
+    store.close()
+    assert set(Store.open(tmp_path).records) == {"a", "b"}
+
+
+def test_a_second_study_in_the_folder_is_refused(tmp_path: Path) -> None:
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        (tmp_path / "lock").write_text(str(other.pid))
+        with pytest.raises(dw.DwindleError, match=f"process {other.pid} is running a study"):
+            Store.open(tmp_path)
+    finally:
+        other.communicate(b"\n")
+    Store.open(tmp_path).close()  # its process gone, the lock is no longer in the way
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(dw.DwindleError, match="cannot be made"):
+        Store.open(tmp_path / "file" / "below")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_said_and_old_trials_stay(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    store.add([{"key": "a"}])
+    whole = (tmp_path / "trials.jsonl").read_bytes()
+    (tmp_path / "trials.jsonl").rename(tmp_path / "kept")
+    os.symlink("/dev/full", tmp_path / "trials.jsonl")
+    with pytest.raises(dw.DwindleError, match="No space left"):
+        store.add([{"key": "b"}])
+    assert set(store.records) == {"a"}
+    assert (tmp_path / "kept").read_bytes() == whole
+
+
+# --- the statistics ---
+
+
+def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(2000):
+        _, lower, upper = interval(rng.normal(3.0, 2.0, 6))
+        hits += lower <= 3.0 <= upper
+    assert 0.935 < hits / 2000 < 0.965
+
+
+def test_verdicts_know_which_way_is_better() -> None:
+    winner = {"seeds": [1, 2, 3], "test_loss": [1.0, 1.1, 0.9], "test_accuracy": [0.9, 0.91, 0.92]}
+    worse = {"role": "r", "seeds": [3, 2, 1], "test_loss": [1.9, 2.1, 2.0], "test_accuracy": [0.82, 0.8, 0.81]}
+    assert comparison(winner, worse, "test_loss")["verdict"] == "better"
+    assert comparison(winner, worse, "test_accuracy")["verdict"] == "better"
+    assert comparison({**worse, "seeds": [1, 2, 3]}, {"role": "w", **winner}, "test_loss")["verdict"] == "worse"
+    assert comparison(winner, {"role": "same", **winner}, "test_loss")["verdict"] == "not distinguishable"
+    gone = {"role": "r", "seeds": [1, 2, 3], "test_loss": [None] * 3}
+    assert comparison(winner, gone, "test_loss")["verdict"].startswith("not comparable")
