@@ -25,7 +25,8 @@ bench: .venv/.dev
 	.venv/bin/python benchmarks/population.py
 
 docs: .venv/.dev
-	.venv/bin/python scripts/make_reference.py docs/reference.md
+	$(PIP) -e '.[docs]'
+	.venv/bin/python -m sphinx -q -b html docs docs/_build
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -53,7 +53,7 @@ CASES = [
     Case("784-128-10 relu, batch 100, SGD", MAIN, SGD(), 0.1, 100, 60),
     Case("784-128-10 relu, batch 100, momentum", MAIN, SGD(0.9), 0.02, 100, 60),
     Case("784-128-10 relu, batch 100, Adam", MAIN, Adam(), 1e-3, 100, 60),
-    Case("784-30-10 sigmoid, batch 10, SGD", SMALL, SGD(), 0.5, 10, 1000, rivals=2),
+    Case("784-30-10 sigmoid, batch 10, SGD", SMALL, SGD(), 0.1, 10, 1000, rivals=2),
 ]
 
 

@@ -7,12 +7,29 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from dwindle.decay import Corrected, Decay, Decoupled, Independent, L2
+from dwindle.decay import L2, Corrected, Decay, Decoupled, Independent
 from dwindle.mask import Mask, Rule
 from dwindle.plan import Group, Plan
 from dwindle.schedule import (
-    Clip, Constant, Exponential, Extend, Interpolate, Join, Mirror, Piecewise, PowerLaw, Product, Ramp, Repeat, Scaled,
-    Schedule, Shift, Stretch, Sum, Table, Tanh,
+    Clip,
+    Constant,
+    Exponential,
+    Extend,
+    Interpolate,
+    Join,
+    Mirror,
+    Piecewise,
+    PowerLaw,
+    Product,
+    Ramp,
+    Repeat,
+    Scaled,
+    Schedule,
+    Shift,
+    Stretch,
+    Sum,
+    Table,
+    Tanh,
 )  # fmt: skip
 from dwindle.units import Horizon, Time
 

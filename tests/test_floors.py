@@ -16,11 +16,11 @@ FLOORS = {
     "plan": 2, "text": 2,
     "reference": 3, "torch": 3, "foreign": 3, "population": 3, "report": 3,
     "studies": 4,
-    "cli": 6,
+    "cli": 6, "__main__": 6,
 }  # fmt: skip
 # On floors 0-2 the files form a short stack of their own; these are the only edges between siblings, and no circle.
 STACKED = {
-    ("units", "errors"), ("elementary", "namespace"), ("decay", "schedule"), ("text", "plan"),
+    ("units", "errors"), ("elementary", "namespace"), ("decay", "schedule"), ("text", "plan"), ("__main__", "cli"),
 }  # fmt: skip
 FRAMEWORKS = {"torch", "jax", "optax", "keras", "sklearn"}
 

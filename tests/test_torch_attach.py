@@ -6,6 +6,8 @@ import copy
 import io
 import json
 import math
+import subprocess
+import sys
 import warnings
 from itertools import pairwise
 from pathlib import Path
@@ -29,6 +31,15 @@ CLASSES = [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMS
 CLASSES += [torch.optim.NAdam, torch.optim.RAdam, torch.optim.Adamax, torch.optim.Adadelta, torch.optim.Adafactor]
 FUSED = {torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.Adagrad}
 EVERY_WAY = [(kind, how) for kind in CLASSES for how in HOW if "fused" not in how or kind in FUSED]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """Fused kernels on a few numbers spend all their time waiting for a second thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def ids(value):
@@ -214,49 +225,41 @@ def test_recorded_runs_of_torch_are_reproduced(name):
     if not GOLDEN.is_dir():
         pytest.skip("golden values are not beside the repository")
     record = json.loads((GOLDEN / f"wd_torch_{name}.json").read_text())
-    problem, worst = record["problem"], 0.0
+    rules = record["problem"]["problems"]
     for case in record["cases"]:
-        options = dict(case["params"])
-        lam, options["lr"] = options.pop("weight_decay"), 1.0
-        lrs, peak = case["lrs"], max(case["lrs"])
-        rules = [*(dw.Rule("name", n, False) for n in case["no_decay"]), dw.Rule("name", "*", True)]
+        options, lrs, dtype = dict(case["params"]), case["lrs"], getattr(torch, case["dtype"])
+        lam, options["lr"], options["weight_decay"] = options["weight_decay"], 1.0, 0.0
+        mask = dw.Mask((*(dw.Rule("name", n, False) for n in case["no_decay"]), dw.Rule("name", "*", True)))
+        peak = max(lrs)
         decay = dw.decoupled(lam) if name == "AdamW" else dw.l2(lam)
-        plan = dw.Plan(peak, dw.table([lr / peak for lr in lrs]), decay, dw.Mask(tuple(rules)))
-        weights = {n: nn.Parameter(torch.tensor(v, dtype=torch.float64)) for n, v in problem["init"].items()}
-        optimizer = getattr(torch.optim, name)(weights.items(), **options, weight_decay=0.0)
+        plan = dw.Plan(peak, dw.table([lr / peak for lr in lrs]), decay, mask)
+        weights = {n: nn.Parameter(torch.tensor(v, dtype=dtype)) for n, v in record["problem"]["init"].items()}
+        optimizer = getattr(torch.optim, name)(weights.items(), **options)
         attach(optimizer, plan, len(lrs))
+        tolerance = {"rtol": 1e-10, "atol": 1e-13} if dtype is torch.float64 else {"rtol": 1e-5, "atol": 1e-7}
         for step, after in enumerate(case["trajectory"]):
-            if case["problem"] == "fixed":
-                give(weights, problem["problems"]["fixed"]["grads"][step])
-            else:
-                rule = problem["problems"]["quadratic"]
-                give(
-                    weights,
-                    {
-                        n: np.array(rule["curvature"][n]) * (p.detach().numpy() - np.array(rule["target"][n]))
-                        for n, p in weights.items()
-                    },
-                )
+            grads = rules["fixed"]["grads"][step]
+            if case["problem"] == "quadratic":
+                now, rule = {n: p.detach().numpy() for n, p in weights.items()}, rules["quadratic"]
+                grads = {n: np.array(rule["curvature"][n]) * (w - np.array(rule["target"][n])) for n, w in now.items()}
+            give(weights, grads)
             optimizer.step()
             for n, p in weights.items():
-                np.testing.assert_allclose(p.detach().numpy(), after[n], rtol=1e-10, atol=1e-12)
-                worst = max(worst, float(np.abs(p.detach().numpy() - np.array(after[n])).max()))
-    assert len(record["cases"]) == 8
-    assert worst < 1e-12
+                np.testing.assert_allclose(p.detach().numpy(), after[n], **tolerance)
+    assert sum(case["dtype"] == "float64" for case in record["cases"]) >= 5
 
 
 def test_in_float32_a_small_share_keeps_its_size():
     plan = dw.Plan(1.0, decay=dw.independent(3e-5))
-    weight = nn.Parameter(torch.full((64, 64), 1.0))
-    weight.data.uniform_(0.5, 2.0, generator=torch.Generator().manual_seed(0))
+    weight = nn.Parameter(torch.linspace(0.5, 2.0, 400).reshape(20, 20))
     start = weight.detach().double()
     optimizer = torch.optim.RMSprop([weight])
-    attach(optimizer, plan, 2000)
-    for _ in range(2000):
+    attach(optimizer, plan, 500)
+    for _ in range(500):
         weight.grad = torch.zeros_like(weight)
         optimizer.step()
     measured = float(torch.log(start / weight.detach().double()).mean())
-    assert measured == pytest.approx(-2000 * math.log1p(-3e-5), rel=2e-4)  # rounding 1 - 3e-5 first would cost 1e-3
+    assert measured == pytest.approx(-500 * math.log1p(-3e-5), rel=2e-4)  # rounding 1 - 3e-5 first would cost 1e-3
 
 
 # Models
@@ -374,7 +377,7 @@ def test_a_tensor_lr_is_filled_in_place_and_not_shared():
     assert len({id(t) for t in held}) == len(held) == 2
     path, _ = train(optimizer, weights, gradients(4))
     assert all(group["lr"] is t for group, t in zip(optimizer.param_groups, held, strict=True))
-    assert held[1] == torch.tensor(2 * plan.lrs(4)[3])
+    assert float(held[1]) == np.float32(2 * plan.lrs(4)[3])
     assert lr == 0.5
     assert_close(path, _with_scale(plan, 4), 1e-7)
 
@@ -538,6 +541,35 @@ def test_a_step_skipped_by_the_scaler_does_not_count(kind, fused, decay):
     expected = wanted(optimiser, plan, grads)
     for n, p in weights.items():
         np.testing.assert_allclose(p.detach().numpy(), expected[n][-1], rtol=1e-6, atol=1e-7)  # scales are float32
+
+
+class Scaled(Lion):
+    _step_supports_amp_scaling = True
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.grad.div_(self.grad_scale)
+        if not self.found_inf:
+            super().step()
+
+
+@pytest.mark.parametrize("decay", [dw.l2(0.3), dw.decoupled(0.7)], ids=str)
+def test_an_optimiser_that_unscales_inside_gets_a_scaled_decay(decay):
+    plan, grads, weights = dw.Plan(0.05, SCHEDULE, decay), gradients(6), tensors()
+    optimizer = Scaled(weights.items())
+    controller = attach(optimizer, plan, 6)
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=2)
+    for call in range(7):
+        give(weights, {n: g * float(scaler.scale(torch.tensor(1.0))) for n, g in grads[max(0, call - 1)].items()})
+        if call == 0:
+            weights["bias"].grad[0] = float("inf")
+        scaler.step(optimizer)
+        scaler.update()
+    assert controller.step == 6
+    expected = wanted(reference.SGD(), plan, grads)
+    for n, p in weights.items():
+        np.testing.assert_allclose(p.detach().numpy(), expected[n][-1], rtol=1e-12, atol=1e-12)
 
 
 def test_beyond_the_horizon_it_warns_once_and_goes_on():
@@ -747,7 +779,7 @@ def run_to(step, plan, horizon):
 
 CHANGES = [
     (dw.Plan(0.2, dw.linear(), dw.decoupled(0.5)), 10, "'peak 0.1' this one has 'peak 0.2'"),
-    (dw.Plan(0.1, dw.cosine(), dw.decoupled(0.5)), 10, "'linear' this one has 'cosine'"),
+    (dw.Plan(0.1, dw.cosine(), dw.decoupled(0.5)), 10, "'linear to 0%' this one has 'cosine to 0%'"),
     (dw.Plan(0.1, dw.linear()), 10, "'decoupled 0.5' this one has nothing"),
     (dw.Plan(0.1, dw.linear(), dw.decoupled(0.5)), 20, "steps=10, this one 20"),
 ]
@@ -908,6 +940,14 @@ def test_a_plan_whose_decay_reaches_nothing_warns():
         attach(torch.optim.SGD([nn.Parameter(torch.ones(3))]), PLAN, 10)
 
 
+def test_without_torch_the_extra_is_named():
+    code = "import sys; sys.modules['torch'] = None; import dwindle as dw; dw.torch"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "MissingExtraError: torch is not installed" in done.stderr
+    assert "dwindle[torch]" in done.stderr
+    assert dw.torch.attach is attach
+
+
 # What torch does around an optimiser
 
 
@@ -953,13 +993,15 @@ def test_compiled_it_is_traced_once():
     controller = attach(optimizer, plan, 12)
     step = torch.compile(lambda: optimizer.step(), backend=backend)
     counts = []
-    for grad in grads:
-        give(weights, grad)
-        step()
-        counts.append(len(graphs))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of torch's compiler about torch
+        for grad in grads:
+            give(weights, grad)
+            step()
+            counts.append(len(graphs))
     assert controller.step == 12
     expected = wanted(reference.Adam(), plan, grads)
-    for n, p in weights.items():
-        np.testing.assert_allclose(p.detach().numpy(), expected[n][-1], rtol=1e-12, atol=1e-12)
+    for n, p in weights.items():  # compiled, torch corrects Adam's bias in float32
+        np.testing.assert_allclose(p.detach().numpy(), expected[n][-1], rtol=1e-4, atol=1e-5)
     assert counts[0] > 0
     assert all(a == b for a, b in pairwise(counts[2:]))

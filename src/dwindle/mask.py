@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from dwindle.errors import InvalidValueError, UnknownNameError, count, flag, known
+from dwindle.errors import InvalidValueError, UnknownNameError, count, flag, known, shown
 
 __all__ = ["SUBJECTS", "Decision", "Mask", "Param", "Rule", "report"]
 
@@ -65,7 +65,7 @@ class Rule:
             try:
                 re.compile(self.pattern)
             except (re.error, OverflowError, RecursionError) as error:
-                raise InvalidValueError(f"{self.pattern!r} is not a regular expression: {error}.") from error
+                raise InvalidValueError(f"{shown(self.pattern)} is not a regular expression: {error}.") from error
 
     def matches(self, param: Param) -> bool:
         """Return whether this rule speaks about ``param``."""

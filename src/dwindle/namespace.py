@@ -1,8 +1,8 @@
 """The few array operations a schedule may use, for a Python number, NumPy, torch and JAX alike.
 
 ``namespace(step)`` picks the set by the type of ``step``; no framework is imported unless ``step`` already came from it.
-All operations but ``pow``, ``exp`` and ``tanh`` are exact or correctly rounded by IEEE 754, so that float, NumPy and torch
-give the same bits; those three go through NumPy also for Python numbers, so that one step alone equals the nth of a vector.
+All operations but ``pow`` and ``exp`` are exact or correctly rounded by IEEE 754, so that float, NumPy and torch
+give the same bits; those two go through NumPy also for Python numbers, so that one step alone equals the nth of a vector.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ class Namespace:
     sqrt: Callable[[Any], Any]
     pow: Callable[[Any, float], Any]
     exp: Callable[[Any], Any]
-    tanh: Callable[[Any], Any]
     bucket: Callable[[Sequence[float], Any], Any]
     table: Callable[[Sequence[float], Any], Any]
 
@@ -74,7 +73,6 @@ SCALAR = Namespace(
     sqrt=math.sqrt,
     pow=_pow,
     exp=lambda x: float(np.exp(np.float64(x))),
-    tanh=lambda x: float(np.tanh(np.float64(x))),
     bucket=bisect_right,
     table=lambda values, index: values[int(index)],
 )
@@ -89,7 +87,6 @@ NUMPY = Namespace(
     sqrt=np.sqrt,
     pow=np.power,
     exp=np.exp,
-    tanh=np.tanh,
     bucket=lambda edges, x: np.searchsorted(np.asarray(edges), x, side="right"),
     table=lambda values, index: np.asarray(values)[np.asarray(index, dtype=np.int64)],
 )
@@ -115,7 +112,6 @@ def _torch() -> Namespace:
         sqrt=torch.sqrt,
         pow=torch.pow,
         exp=torch.exp,
-        tanh=torch.tanh,
         bucket=lambda edges, x: torch.bucketize(wide(x), like(x, edges), right=True),
         table=lambda values, index: like(index, values)[index.long()],
     )
@@ -135,7 +131,6 @@ def _jax() -> Namespace:
         sqrt=jnp.sqrt,
         pow=jnp.power,
         exp=jnp.exp,
-        tanh=jnp.tanh,
         bucket=lambda edges, x: jnp.searchsorted(jnp.asarray(edges), x, side="right"),
         table=lambda values, index: jnp.asarray(values)[jnp.asarray(index, dtype=jnp.int32)],
     )

@@ -116,7 +116,8 @@ def _cosine_with_restarts(s: Settings, base_lr: float) -> Schedule:
 
     curve = cycles(cycle, room / number, 1.0, index, limit=math.ceil(number))
     # cycles that are whole steps end at 0 exactly; others, and one cut short, are held there
-    return _warmed(s, curve if room % number == 0 else in_turn((curve, room), (Constant(0.0), None)))
+    ends = number == int(number) and room % number == 0
+    return _warmed(s, curve if ends else in_turn((curve, room), (Constant(0.0), None)))
 
 
 def _polynomial(s: Settings, base_lr: float) -> Schedule:

@@ -59,7 +59,7 @@ def _exponential(s: Settings, init_key: str = "init_value") -> Schedule:
     rate, staircase = s.real("decay_rate", low=0.0), s.flag("staircase")
     if steps <= 0 or rate == 0.0:  # optax logs it and stays at init_value
         return Constant(init)
-    curve = (Exponential(rate, steps, staircase, allow_growth=rate > 1.0) * init).shift(_begin(s))
+    curve = Exponential(rate, steps, staircase, allow_growth=rate > 1.0).shift(_begin(s)) * init
     end = s.optional("end_value", low=0.0)
     if end is None:
         return curve

@@ -33,12 +33,14 @@ __all__ = ["highest", "per", "plan_of"]
 def plan_of(schedule: Schedule, unit: float = 1.0) -> Plan:
     """Return the plan whose learning rates are ``unit``·schedule(step), its factor 1 at the highest of them.
 
-    Where the highest value is not known (products, growth without bound) the unit is the peak.
+    Where the highest value is not known (products, growth without bound) the unit is the peak, or the number it is scaled by.
 
     >>> plan_of(Ramp(start=0.02, end=0.0, steps=100))
     Plan(peak=0.02, schedule=Ramp(end=0.0, steps=100, start=1.0, ...
     """
     top = highest(schedule)
+    if top is None and isinstance(schedule, Scaled):
+        return Plan(unit * schedule.factor, schedule.schedule)
     if top is None or top == 1.0:
         return Plan(unit, schedule)
     if top == 0.0:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 from dwindle.errors import InvalidValueError, NoExactMapError
 from dwindle.foreign.curves import begun, cycles, in_turn
@@ -135,38 +136,40 @@ def _wsd(s: Settings, base_lr: float) -> Schedule:
     if span > whole:
         raise InvalidValueError(f"decay_t of {s.what} must be at most t_initial={whole}; got {span}.")
     low, rest = s.real("lr_min", low=0.0) / base_lr, whole - span
-    shape, power, warp = _decay_shape(s)
+    falls, rises = _fades(s, span)
     stable = s.one_of("stable_fn", ("constant", "rsqrt", "power"))
     if stable == "constant":
         if low > 1.0:
             raise InvalidValueError(f"lr_min of {s.what} must be at most the lr {base_lr:g}; got {s['lr_min']!r}.")
-        curve = in_turn((Constant(), rest), (Ramp(end=low, steps=span, shape=shape, warp=warp), None))
-        return _warmed(s, base_lr, curve, prefix=True)
+        flat = in_turn((Constant(), rest), (replace(falls, end=low), None))
+        return _warmed(s, base_lr, flat, prefix=True)
     timescale = s["warmup_t"] if s["stable_timescale"] is None else s["stable_timescale"]
     if timescale == 0:
         raise InvalidValueError(f"stable_timescale of {s.what} is warmup_t unless given, and that is 0; give it.")
     timed = Settings(s.what, {**s.values, "stable_timescale": timescale})
     exponent = 0.5 if stable == "rsqrt" else s.real("stable_power", above=0.0)
     falling = PowerLaw(exponent, timed.steps("stable_timescale"))
-    fade: Schedule = Ramp(steps=span, shape=shape, warp=warp).shift(rest)
-    curve = falling * fade
-    if low > 0.0:  # lr_min + (stable - lr_min)·fade = stable·fade + lr_min·(1 - fade)
-        gone = Ramp(start=0.0, end=low, steps=span, shape="cosine" if shape == "cosine" else "linear", power=power)
-        curve = (curve + gone.shift(rest)).clip(low=low)
+    curve: Schedule = falling * falls.shift(rest)
+    if low > 0.0:  # lr_min + (stable - lr_min)·falls = stable·falls + lr_min·(1 - falls)
+        curve = (curve + replace(rises, end=low).shift(rest)).clip(low=low)
     return _warmed(s, base_lr, curve, prefix=True)
 
 
-def _decay_shape(s: Settings) -> tuple[Literal["linear", "cosine", "sqrt"], float, float]:
-    """Return how decay_fn falls as (shape, p, warp): 1 - x^p is a linear ramp of warp p, and x^p its rise of power p."""
-    kind = s.one_of("decay_fn", ("linear", "1-sqrt", "cosine", "power", "exp"))
-    if kind == "exp":
-        raise NoExactMapError(
-            f"decay_fn 'exp' of {s.what} has no counterpart yet; 'power' and '1-sqrt' are close to it."
-        )
+def _fades(s: Settings, span: int) -> tuple[Ramp, Ramp]:
+    """Return how decay_fn falls from 1 to 0 over ``span``, and 1 minus it."""
+    kind, falls = s.one_of("decay_fn", ("linear", "1-sqrt", "cosine", "power", "exp")), Ramp(steps=span)
+    rises = Ramp(start=0.0, end=1.0, steps=span)
+    if kind == "cosine":
+        return replace(falls, shape="cosine"), replace(rises, shape="cosine")
+    if kind == "1-sqrt":
+        return replace(falls, shape="sqrt"), replace(rises, power=0.5)
     if kind == "power":
         power = s.real("decay_power", above=0.0)
-        return "linear", power, power
-    return {"linear": ("linear", 1.0, 1.0), "1-sqrt": ("sqrt", 0.5, 1.0), "cosine": ("cosine", 1.0, 1.0)}[kind]  # type: ignore[return-value]
+        return replace(falls, warp=power), replace(rises, power=power)
+    if kind == "exp":
+        ratio = s.real("decay_ratio", above=0.0, below=1.0)
+        return replace(falls, shape="exponential", ratio=ratio), replace(rises, shape="exponential", ratio=1.0 / ratio)
+    return falls, rises
 
 
 def _plateau(s: Settings, base_lr: float) -> Plateau:

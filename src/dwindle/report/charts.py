@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
+from dwindle.errors import count
 from dwindle.report.evidence import Contender, Evidence, Setting, Trial
 from dwindle.report.grid import best, families, ranked
 from dwindle.report.words import COLOURS, NAMES, number
@@ -49,6 +50,7 @@ def thin(values: Sequence[Any], most: int) -> list[Any]:
     >>> thin(range(11), 3), thin(range(3), 5)
     ([0, 5, 10], [0, 1, 2])
     """
+    count("most", most, low=2)
     if len(values) <= most:
         return list(values)
     return [values[round(index * (len(values) - 1) / (most - 1))] for index in range(most)]

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from dwindle.errors import InvalidValueError, known, shown
+from dwindle.errors import InvalidValueError, known, real, shown
 
 __all__ = [
     "FORMAT", "ROLES", "Comparison", "Contender", "ContenderCurves", "Curve", "Data", "Evidence", "Final", "Setting",
@@ -83,6 +83,9 @@ class Trial(Part, frozen=True):
     final: Final
     curve: Curve
 
+    def __post_init__(self) -> None:
+        _rates(self)
+
     @property
     def score(self) -> float | None:
         """The validation loss the search ranked this trial by; None where it diverged."""
@@ -98,6 +101,9 @@ class Winner(Part, frozen=True):
     peak: float
     schedule: str
     code: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        _rates(self)
 
 
 class ContenderCurves(Part, frozen=True):
@@ -129,6 +135,7 @@ class Contender(Part, frozen=True):
     curves: ContenderCurves
 
     def __post_init__(self) -> None:
+        _rates(self)
         _fractions("test_accuracy", self.test_accuracy)
         for name in ("test_loss", "test_accuracy", "gap"):
             given = len(getattr(self, name))
@@ -211,6 +218,11 @@ class Evidence(Part, frozen=True):
             raise InvalidValueError(
                 f"created must be an ISO time; got {shown(self.created)}. For example 2026-11-24T10:24:00+00:00."
             ) from None
+
+
+def _rates(plan: Trial | Winner | Contender) -> None:
+    real("lam", plan.lam, low=0.0)
+    real("peak", plan.peak, low=0.0)
 
 
 def _same_length(curve: Curve | ContenderCurves) -> None:

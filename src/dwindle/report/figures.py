@@ -81,7 +81,7 @@ def duel(setting: Setting, metric: str) -> Html | None:
         for contender in shown
     ]
     labels = [
-        tag("text", measured(value, metric), x=_at(_share(value, low, high)), y=12, text_anchor="middle")
+        tag("text", _scale(value, metric), x=_at(_share(value, low, high)), y=12, text_anchor="middle")
         for value in ticks(low, high, 3)
     ]
     scale = tag("svg", *labels, height=16, class_="scale", aria_hidden="true")
@@ -120,6 +120,10 @@ def _difference(comparison: Comparison | None, reach: float) -> tuple[Html, Html
     difference, bounds = interval(comparison)
     said = tag("span", tag("b", difference), f" ({bounds}) ", verdict(comparison), class_="figure")
     return strip(comparison, reach), said
+
+
+def _scale(value: float, metric: str) -> str:
+    return f"{number(100 * value)} %" if metric == "test_accuracy" else number(value)
 
 
 def _guide(metric: str) -> Html:

@@ -97,7 +97,7 @@ def _plain(value: Any, depth: int) -> Any:
 
 
 def _nearest(message: str) -> str:
-    unknown = re.search(r"unknown field `(.*)`", message)
+    unknown = re.search(r"unknown field `([^`]*)`", message)
     parts = (Evidence, Data, Setting, Trial, Final, Curve, Winner, Contender, ContenderCurves, Comparison)
     names = {name for part in parts for name in part.__struct_fields__}
     return f"; {suggestion(unknown[1], names)}" if unknown else "."

@@ -6,6 +6,7 @@ A schedule is a frozen value that maps a step to a dimensionless factor, f = 1 a
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from dataclasses import dataclass, field, replace
@@ -198,7 +199,8 @@ class Join(Schedule):
             return self._by_blocks(np.asarray(step), edges)
         value = self.pieces[0](step)
         for edge, piece in zip(edges, self.pieces[1:], strict=True):
-            value = xp.where(step >= edge, piece(step - edge), value)
+            here = _wide(step, edge)
+            value = xp.where(here >= edge, piece(here - edge), value)
         return value
 
     def _by_blocks(self, step: npt.NDArray[Any], edges: tuple[float, ...]) -> Any:
@@ -314,7 +316,7 @@ class Shift(Schedule):
             raise _unresolved(self)
         if steps < 0:  # a negative step is step 0 of the whole, not of what was shifted
             step = namespace(step).clip(step, 0, _LAST_STEP)
-        return self.schedule(step - steps)
+        return self.schedule(_wide(step, steps) - steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,7 +340,7 @@ class Stretch(Schedule):
         return f"{_inner(self.schedule)} stretch {short(self.by)}"
 
     def __call__(self, step: Any) -> Any:
-        return self.schedule(step / self.by)
+        return self.schedule(namespace(step).as_float(step) / self.by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,6 +401,10 @@ class Repeat(Schedule):
         object.__setattr__(self, "decay", real("decay", self.decay, above=0.0, high=1.0))
         if self.cycles is not None:
             object.__setattr__(self, "cycles", count("cycles", self.cycles))
+            if self.cycles * math.log2(growth) > 1000:
+                raise InvalidValueError(
+                    f"{self.cycles} cycles that grow by {growth:g} are more than any run; give fewer, or leave cycles out."
+                )
         elif self.every is None:
             raise InvalidValueError(
                 "repeat needs every=, the length of the first cycle, or cycles=, how many fill the run."
@@ -429,7 +435,8 @@ class Repeat(Schedule):
         xp = namespace(step)
         step = xp.clip(step, 0, _LAST_STEP)
         if self.growth == 1:
-            every = number_of_steps(self.every)
+            every = number_of_steps(self.every) or 0
+            step = _wide(step, every)
             cycle = step // every
             if self.cycles is not None:
                 cycle = xp.clip(cycle, 0, self.cycles - 1)
@@ -437,7 +444,7 @@ class Repeat(Schedule):
         else:
             cycle = xp.clip(xp.bucket(self._starts, step) - 1, 0, len(self._starts) - 1)
             spans = tuple(float(self.growth) ** i for i in range(len(self._starts)))
-            local = (step - xp.table(self._starts, cycle)) / xp.table(spans, cycle)
+            local = xp.as_float(step - xp.table(self._starts, cycle)) / xp.table(spans, cycle)
         value = self.schedule(local)
         if self.decay != 1:
             value = value * power(power_parts(self.decay), xp.as_float(cycle), xp)
@@ -466,8 +473,13 @@ class Mirror(Schedule):
         every = number_of_steps(self.every)
         if every is None:
             raise _unresolved(self)
-        step = namespace(step).clip(step, 0, _LAST_STEP)
+        step = _wide(namespace(step).clip(step, 0, _LAST_STEP), every)
         return self.schedule(every - abs(step % (2 * every) - every))
+
+
+def _wide(step: Any, number: float) -> Any:
+    """Return ``step``, as float64 if ``number`` has a fraction: torch would take integers beside it to float32."""
+    return step if isinstance(number, int) else namespace(step).as_float(step)
 
 
 def _inner(schedule: Schedule) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from dwindle.elementary import power, power_parts
 from dwindle.errors import InvalidValueError, flag, real
 from dwindle.namespace import namespace
-from dwindle.schedule.algebra import _LAST_STEP, Schedule, _unresolved
+from dwindle.schedule.algebra import _LAST_STEP, Schedule, _unresolved, _wide
 from dwindle.units import Horizon, Time, as_time, in_steps, number_of_steps, short, time_text, words
 
 __all__ = ["Exponential", "PowerLaw"]
@@ -35,7 +35,7 @@ class Exponential(Schedule):
 
     def __post_init__(self) -> None:
         rate = real("decay_rate", self.decay_rate, above=0.0, remedy="To stop training use a cooldown to 0.")
-        if rate > 1.0 and not flag("allow_growth", self.allow_growth):
+        if not flag("allow_growth", self.allow_growth) and rate > 1.0:
             raise InvalidValueError(f"decay_rate above 1 grows; got {rate!r}. If that is meant, say allow_growth=True.")
         object.__setattr__(self, "decay_rate", rate)
         object.__setattr__(self, "every", as_time("every", self.every))
@@ -58,7 +58,7 @@ class Exponential(Schedule):
             raise _unresolved(self)
         xp = namespace(step)
         if self.staircase:
-            return power(power_parts(self.decay_rate), xp.as_float(step // every), xp)
+            return power(power_parts(self.decay_rate), xp.as_float(_wide(step, every) // every), xp)
         return power(power_parts(self.decay_rate, float(every)), xp.as_float(step), xp)
 
 
@@ -105,7 +105,7 @@ class PowerLaw(Schedule):
             raise _unresolved(self)
         xp = namespace(step)
         step = xp.clip(step, 0, _LAST_STEP)
-        x = xp.as_float(step // every) if self.staircase else xp.as_float(step) / every
+        x = xp.as_float(_wide(step, every) // every) if self.staircase else xp.as_float(step) / every
         base = 1.0 + self.rate * x
         if self.exponent == 1.0:
             return 1.0 / base

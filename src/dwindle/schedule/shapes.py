@@ -61,20 +61,20 @@ def _square(a: Any, whole: float, xp: Namespace) -> Any:
     return ((whole - a) / whole) * ((whole + a) / whole)
 
 
-def _exponential(a: Any, whole: float, xp: Namespace) -> Any:
-    return 2.0 * power(power_parts(0.5), a / whole, xp) - 1.0
+def _exponential(a: Any, whole: float, xp: Namespace, ratio: float = 0.5) -> Any:
+    return (power(power_parts(ratio), a / whole, xp) - ratio) / (1.0 - ratio)
 
 
 SHAPES = {"linear": _linear, "cosine": _cosine, "sqrt": _sqrt, "square": _square, "exponential": _exponential}
 """g(x), falling from 1 to 0 on 0 <= x <= 1:
-linear 1-x; cosine (1+cos πx)/2; sqrt 1-√x; square 1-x²; exponential 2·2^-x - 1."""
+linear 1-x; cosine (1+cos πx)/2; sqrt 1-√x; square 1-x²; exponential (r^x - r)/(1 - r), r the ratio."""
 
 _ALIASES = {"1-sqrt": "sqrt", "1-square": "square"}
 
 
-def fall(shape: str, a: Any, whole: float, xp: Namespace, exponent: float = 1.0) -> Any:
-    """Return g(a/whole)**exponent for 0 <= a <= whole, g the shape of that name."""
-    g = SHAPES[shape](a, whole, xp)
+def fall(shape: str, a: Any, whole: float, xp: Namespace, exponent: float = 1.0, ratio: float = 0.5) -> Any:
+    """Return g(a/whole)**exponent for 0 <= a <= whole, g the shape of that name; ``ratio`` is the exponential's."""
+    g = _exponential(a, whole, xp, ratio) if shape == "exponential" else SHAPES[shape](a, whole, xp)
     if exponent == 1.0:
         return g
     if exponent == 2.0:
@@ -87,7 +87,8 @@ class Ramp(Schedule):
     """From ``start`` to ``end`` over ``steps``: f = end + (start - end)·g(x^warp)^power, x = step/steps clipped to [0, 1].
 
     A rise (end > start) is the same curve played backwards, f = start + (end - start)·g(1 - x^warp)^power.
-    g is the shape: ``linear`` 1-x, ``cosine`` (1+cos πx)/2, ``sqrt`` 1-√x, ``square`` 1-x², ``exponential`` 2·2^-x - 1;
+    g is the shape: ``linear`` 1-x, ``cosine`` (1+cos πx)/2, ``sqrt`` 1-√x, ``square`` 1-x², ``exponential``
+    (r^x - r)/(1 - r) with r the ``ratio``, 2·2^-x - 1 for ½;
     ``geometric`` is start·(end/start)^x, the same ratio at every step. ``power`` makes linear a polynomial decay;
     ``warp`` is timm's k-decay. ``steps`` left open is the rest of the run. The end is reached at step = steps exactly.
     Sources: Loshchilov & Hutter 2017 (cosine), Hägele et al. 2024, arXiv 2405.18392 (1-sqrt), Zhang & Li 2020 (k-decay).
@@ -103,6 +104,7 @@ class Ramp(Schedule):
     shape: str = "linear"
     power: float = 1.0
     warp: float = 1.0
+    ratio: float = 0.5
     _steps: float | None = field(init=False, repr=False, compare=False)
     _low: float = field(init=False, repr=False, compare=False)
     _span: float = field(init=False, repr=False, compare=False)
@@ -119,6 +121,11 @@ class Ramp(Schedule):
             raise InvalidValueError("a geometric ramp never reaches 0; give start and end above 0, or use exponential.")
         if self.shape == "geometric" and self.power != 1.0:
             raise InvalidValueError("power has no meaning for a geometric ramp; change its end or use warp.")
+        object.__setattr__(self, "ratio", real("ratio", self.ratio, above=0.0))
+        if self.ratio == 1.0:
+            raise InvalidValueError("ratio must not be 1, at which the exponential shape is a line; use linear.")
+        if self.ratio != 0.5 and self.shape != "exponential":
+            raise InvalidValueError(f"ratio belongs to the exponential shape; got {self.ratio!r} for {self.shape}.")
         steps = number_of_steps(self.steps)
         object.__setattr__(self, "_steps", None if steps is None else float(steps))
         low, high = sorted((self.start, self.end))
@@ -137,14 +144,16 @@ class Ramp(Schedule):
         over = None if self.steps is None else time_text(self.steps)
         power = None if self.power == 1.0 else short(self.power)
         warp = None if self.warp == 1.0 else short(self.warp)
+        ratio = None if self.ratio == 0.5 else short(self.ratio)
+        bends = (("power", power), ("warp", warp), ("ratio", ratio))
         if self.end == 1.0 and self.start < 1.0:
             start = None if self.start == 0.0 else percent(self.start)
             shape = None if self.shape == "linear" else self.shape
-            return words(("warmup", over or ""), ("from", start), ("shape", shape), ("power", power), ("warp", warp))
+            return words(("warmup", over or ""), ("from", start), ("shape", shape), *bends)
         # "exponential" alone is the decay without an end, so its ramp says what it is
         head = ("ramp shape", self.shape) if self.shape == "exponential" else (self.shape, "")
         start = None if self.start == 1.0 else percent(self.start)
-        return words(head, ("to", percent(self.end)), ("from", start), ("over", over), ("power", power), ("warp", warp))
+        return words(head, ("to", percent(self.end)), ("from", start), ("over", over), *bends)
 
     def __call__(self, step: Any) -> Any:
         steps = self._steps
@@ -163,7 +172,7 @@ class Ramp(Schedule):
             return self.start * power(power_parts(self.end / self.start, steps), a, xp)
         # from the lower end upwards, so that nothing cancels there
         return self._low + self._span * fall(
-            self.shape, steps - a if self.end > self.start else a, steps, xp, self.power
+            self.shape, steps - a if self.end > self.start else a, steps, xp, self.power, self.ratio
         )
 
 
@@ -215,5 +224,6 @@ class Tanh(Schedule):
         x = xp.clip(xp.as_float(step), 0.0, float(self._steps)) / self._steps
         if self.warp != 1.0:
             x = xp.pow(x, self.warp)
-        g = (1.0 - xp.tanh(self.lower * (1.0 - x) + self.upper * x)) * 0.5
+        z = xp.clip(self.lower * (1.0 - x) + self.upper * x, -350.0, 350.0)
+        g = 1.0 / (1.0 + xp.exp(2.0 * z))  # = (1 - tanh z)/2 without its cancellation
         return self.end + (1.0 - self.end) * g

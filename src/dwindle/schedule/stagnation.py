@@ -66,7 +66,7 @@ def verdict(metrics: Iterable[Any], *, level: float = 0.05, margin: float = 1.0)
     of falls y_{i+1} < y_i, binomial(n - 1, ½) for a random walk and narrower for stationary noise (difference-sign test,
     Brockwell & Davis 1991, §1.6). p_trend = min(p_S/0.9, p_sign/0.1); the interval is that of the test which rejects.
 
-    *Oscillation.* On the residuals about a parabola, spikes cut to four deviations (Huber 1981) so that none makes or hides
+    *Oscillation.* On the residuals about a parabola, spikes cut to 2.5 deviations (Huber 1981) so that none makes or hides
     a rhythm: lag-1 autocorrelation below chance, by the beta approximation with the exact first two moments (Durbin &
     Watson 1951), for periods below 4 (the rattle between two values has 2); and the largest periodogram ordinate of three
     cycles or more after AR(1) whitening, p = m(1 - g)^(m-1), g its share of the m ordinates (Fisher 1929), for longer
@@ -140,12 +140,12 @@ def _polynomials(n: int) -> Array:
 
 
 def _residual(y: Array, smooth: Array, rounding: float) -> Array:
-    """Return y less its parabola, spikes cut to four deviations (Huber's fit, four rounds); 0 if that is all rounding."""
+    """Return y less its parabola, spikes cut to 2.5 deviations (Huber's fit, four rounds); 0 if that is all rounding."""
     rest: Array = y - smooth @ (smooth.T @ y)
     if np.abs(rest).max() <= rounding + 1e-13:
         return np.zeros_like(rest)
     for _ in range(4):
-        bound = 4.0 * _MAD * float(np.median(np.abs(rest)))
+        bound = 2.5 * _MAD * float(np.median(np.abs(rest)))
         beyond = rest - np.clip(rest, -bound, bound)
         if bound == 0.0 or not beyond.any():
             break
@@ -251,7 +251,7 @@ def _p_alternation(rest: Array, smooth: Array) -> float:
 def _p_cycle(rest: Array) -> float:
     """Return Fisher's p for the largest ordinate of the whitened residuals, k cycles.
 
-    It is 1 if the spectrum only falls (k = 2 is the largest) or if the residuals do not cross zero about 2k times: smooth
+    It is 1 if the spectrum only falls (k = 2 is the largest) or if the residuals cross zero far less than 2k times: smooth
     curves that no parabola fits look like that, and they are no rhythm.
     """
     n = len(rest)
@@ -262,7 +262,7 @@ def _p_cycle(rest: Array) -> float:
         return 1.0
     k = 2 + int(np.argmax(ordinates[2:]))
     crossings = int((rest[1:] * rest[:-1] < 0).sum())
-    if k < 3 or crossings < 2 * (k - 1):
+    if k < 3 or 3 * crossings < 4 * k:
         return 1.0
     m = len(ordinates) - 3
     return min(1.0, m * (1 - float(ordinates[k] / ordinates[3:].sum())) ** (m - 1))

@@ -12,13 +12,9 @@ from scipy.special import stdtrit
 __all__ = ["ROLES", "comparison", "curve_mean", "facts", "interval"]
 
 ROLES = (
-    "winner",
-    "winner without weight decay",
-    "winner at constant learning rate",
-    "best without weight decay",
-    "best at constant learning rate",
-)
-"""Who is compared: the winner, the winner with one decay taken away, and the best of the sweep that lacks that decay."""
+    "winner", "no weight decay", "constant lr", "neither", "winner without weight decay", "winner at constant lr",
+)  # fmt: skip
+"""Who is compared: the winner; the best of the sweep without one decay or both; the winner with one decay taken away."""
 
 _LOWER_IS_BETTER = {"test_loss": True, "test_accuracy": False, "gap": True}
 
@@ -39,25 +35,22 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
     return mean, mean - half, mean + half
 
 
-def comparison(winner: dict[str, Any], other: dict[str, Any], metric: str) -> dict[str, Any]:
+def comparison(winner: dict[str, Any], other: dict[str, Any], metric: str) -> dict[str, Any] | None:
     """Return the paired difference winner - other of ``metric`` over their common seeds, with 95 % interval and verdict.
 
-    Pairing by seed takes out what both share, the initial weights and the order of the examples.
+    Pairing by seed takes out what both share, the initial weights and the order of the examples. None where fewer than
+    two seeds of both have a value, because runs diverged.
     """
     theirs = dict(zip(other["seeds"], other[metric], strict=True))
-    pairs = [(w, theirs[seed]) for seed, w in zip(winner["seeds"], winner[metric], strict=True) if seed in theirs]
+    pairs = [(w, theirs.get(seed)) for seed, w in zip(winner["seeds"], winner[metric], strict=True)]
     differences = [a - b for a, b in pairs if a is not None and b is not None]
-    if not differences:
-        mean, lower, upper, verdict = None, None, None, "not comparable: the other diverged"
-    else:
-        mean, lower, upper = interval(differences)
-        better = upper < 0 if _LOWER_IS_BETTER[metric] else lower > 0
-        worse = lower > 0 if _LOWER_IS_BETTER[metric] else upper < 0
-        verdict = "better" if better else "worse" if worse else "not distinguishable"
-        lower, upper = (v if math.isfinite(v) else None for v in (lower, upper))
+    if len(differences) < 2:
+        return None
+    mean, lower, upper = interval(differences)
+    low, high = (lower, upper) if _LOWER_IS_BETTER[metric] else (-upper, -lower)
     return {
         "against": other["role"], "metric": metric, "difference": mean, "lower": lower, "upper": upper,
-        "seeds": len(differences), "verdict": verdict,
+        "seeds": len(differences), "verdict": "better" if high < 0 else "worse" if low > 0 else "not distinguishable",
     }  # fmt: skip
 
 
@@ -69,12 +62,13 @@ def curve_mean(curves: Sequence[Sequence[float | None]]) -> list[float | None]:
     ]
 
 
-def facts(setting: dict[str, Any]) -> list[str]:
-    """Return what the numbers of one setting say, in sentences; each answers a question a user asks."""
+def facts(setting: dict[str, Any], noise: Sequence[str] = ()) -> list[str]:
+    """Return what the numbers of one setting say, in sentences; ``noise`` says what was done to the training labels."""
     by_role = {c["role"]: c for c in setting["contenders"]}
     winner = by_role["winner"]
     said = [f"{role}: {_result(c)} ({c['plan']})" for role, c in by_role.items()]
-    said.append(_gap_fact(winner, by_role.get("winner without weight decay"), setting["noisy"]))
+    said.append(_gap_fact(winner, by_role.get("winner without weight decay"), bool(noise)))
+    said += noise
     said.append(_schedule_fact(setting["trials"]))
     for c in setting["comparisons"]:
         if c["metric"] == "test_loss":
@@ -99,10 +93,10 @@ def _plus_minus(values: Sequence[float], form: str) -> str:
 
 
 def _difference(c: dict[str, Any]) -> str:
-    if c["difference"] is None:
-        return str(c["verdict"])
-    bounds = f", 95 % interval {c['lower']:+.4f} to {c['upper']:+.4f}" if c["lower"] is not None else ""
-    return f"{c['difference']:+.4f}{bounds} over {c['seeds']} seeds: {c['verdict']}"
+    return (
+        f"{c['difference']:+.4f}, 95 % interval {c['lower']:+.4f} to {c['upper']:+.4f} over {c['seeds']} seeds: "
+        f"{c['verdict']}"
+    )
 
 
 def _gap_fact(winner: dict[str, Any], bare: dict[str, Any] | None, noisy: bool) -> str:

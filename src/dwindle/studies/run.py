@@ -149,14 +149,13 @@ class _Run:
         metrics = ["test_loss", "gap"] + ["test_accuracy"] * (self.task.data.task == "classification")
         found = {
             "name": self.task.name,
-            "noisy": any("label noise" in said for said in self.task.data.provenance.steps),
-            "provenance": [str(self.task.data.provenance.source), *self.task.data.provenance.steps],
             "trials": [{"id": i, **_public(record)} for i, record in enumerate(sweep)],
             "winner": _winner(self.winner, self.task),
             "contenders": rows,
-            "comparisons": [comparison(rows[0], other, metric) for other in rows[1:] for metric in metrics],
+            "comparisons": [c for other in rows[1:] for metric in metrics if (c := comparison(rows[0], other, metric))],
         }
-        return {**found, "facts": facts(found)}
+        noise = [said for said in self.task.data.provenance.steps if "label noise" in said]
+        return {**found, "facts": facts(found, noise)}
 
     def _choose(self, sweep: list[dict[str, Any]]) -> dict[str, Candidate]:
         """Return who plays which role, chosen by mean validation loss over the choice seeds."""
@@ -168,19 +167,22 @@ class _Run:
         ranked = [self.candidates[i] for i in order]
         bare = [c for c in ranked if c.lam == 0.0]
         flat = [c for c in ranked if c.is_constant]
-        short = list(dict.fromkeys([*ranked[:_SHORTLIST], *bare[: _SHORTLIST // 2], *flat[: _SHORTLIST // 2]]))
+        neither = [c for c in flat if c.lam == 0.0]
+        short = list(dict.fromkeys([*ranked[:_SHORTLIST], *bare[:2], *flat[:2], *neither[:1]]))
         pairs = [(c, s) for c in short for s in self.choice_seeds]
         self.total = len(sweep) + len(pairs) + len(ROLES) * len(self.report_seeds)
         records = self._trained("choice", pairs)
         losses = np.array([_loss(r) for r in records]).reshape(len(short), -1).mean(axis=1)
         best = [short[i] for i in np.argsort(losses, kind="stable")]
         winner = best[0]
+        decays, falls = winner.lam > 0, not winner.is_constant
         roles: dict[str, Candidate | None] = {
             "winner": winner,
-            "winner without weight decay": _without_decay(winner) if winner.lam else None,
-            "winner at constant learning rate": None if winner.is_constant else _at_constant(winner),
-            "best without weight decay": next((c for c in best if c.lam == 0.0), None) if winner.lam else None,
-            "best at constant learning rate": next((c for c in best if c.is_constant and not winner.is_constant), None),
+            "no weight decay": next((c for c in best if c.lam == 0.0 and decays), None),
+            "constant lr": next((c for c in best if c.is_constant and falls), None),
+            "neither": next((c for c in best if c.is_constant and c.lam == 0.0 and decays and falls), None),
+            "winner without weight decay": _without_decay(winner) if decays else None,
+            "winner at constant lr": _at_constant(winner) if falls else None,
         }
         return {role: candidate for role, candidate in roles.items() if candidate is not None}
 
@@ -236,7 +238,9 @@ def _record(key: str, stage: str, task: Task, candidate: Candidate, seed: int, r
 
 
 def _public(record: dict[str, Any]) -> dict[str, Any]:
-    return {name: record[name] for name in ("lam", "peak", "schedule", "plan", "seed", "diverged", "final", "curve")}
+    shown = {name: record[name] for name in ("lam", "peak", "schedule", "plan", "seed", "diverged", "final")}
+    names = ("epoch", "train_loss", "validation_loss", "validation_accuracy")
+    return {**shown, "curve": {name: record["curve"][name] for name in names}}
 
 
 def _contender(role: str, candidate: Candidate, records: list[dict[str, Any]], task: Task) -> dict[str, Any]:

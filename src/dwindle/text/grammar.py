@@ -45,7 +45,7 @@ def parse(text: str) -> Plan:
     reader = Reader(text)
     found: dict[str, Any] = {}
     groups: list[Group] = []
-    while True:
+    while not reader.ended or found:
         start = reader.at
         name, value = _section(reader)
         if name == "groups":
@@ -228,13 +228,13 @@ def _options(reader: Reader, word: str, form: Form) -> dict[str, Any]:
 def _section(reader: Reader) -> tuple[str, Any]:
     start, word = reader.at, reader.word
     if reader.took("peak", "lr"):
-        return "peak", reader.number()
+        return "peak", reader.number("peak")
     if word in CONVENTIONS:
         return "decay", _decay(reader)
     if reader.took("mask"):
         return "mask", _mask(reader)
     if reader.took("layer-decay"):
-        return "layer_decay", reader.number()
+        return "layer_decay", reader.number("layer-decay")
     if reader.took("group"):
         name, match = reader.string(), reader.string()
         reader.expect("times", "a group says its learning rate as 'times 10'")

@@ -90,16 +90,17 @@ class Reader:
 
     # --- values
 
-    def number(self) -> float:
+    def number(self, after: str = "") -> float:
         if self.kind != "number":
-            self.fail(f"a number was expected; got {self.shown}")
+            self.fail(f"a number was expected{after and f' after {after}'}; got {self.shown}")
         text = self.tokens[self.at][1]
         try:
             value = int(text) if text.lstrip("-").isdigit() else float(text)
-            if not math.isfinite(value):
-                self.fail(f"{shown(text)} is not finite")
-        except (ValueError, OverflowError):
-            self.fail(f"{shown(text)} is not a number that a computer can hold")
+            finite = math.isfinite(value)
+        except (ValueError, OverflowError):  # 1__0, or more digits than an int or a float takes
+            finite = False
+        if not finite:
+            self.fail(f"{shown(text)} is not a finite number")
         self.at += 1
         return value
 

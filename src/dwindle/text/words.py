@@ -40,7 +40,7 @@ class Form(NamedTuple):
     needs: tuple[str, ...] = ()
 
 
-_WARP = {"power": ("power", Reader.number), "warp": ("warp", Reader.number)}
+_WARP = {"power": ("power", Reader.number), "warp": ("warp", Reader.number), "ratio": ("ratio", Reader.number)}
 _ENDS = {"to": ("end", Reader.factor), "from": ("start", Reader.factor), "over": ("steps", Reader.time), **_WARP}
 _RATE = {"by": ("decay_rate", Reader.factor), "every": ("every", Reader.time), "growing": ("allow_growth", Reader.yes)}
 _LAW = {"every": ("every", Reader.time), "rate": ("rate", Reader.number), "staircase": ("staircase", Reader.yes)}

@@ -36,7 +36,6 @@ def attach(
     mask picks, by their names (``AdamW(model.named_parameters())``, or ``model``) and module kinds (``model``).
     A step is a call of ``optimizer.step()`` that updates: steps skipped by a GradScaler and micro-batches do not count.
     The optimiser's own state_dict carries the step too, so saving the optimiser alone is enough to resume.
-
     ``on_change``: what a resumed step becomes if the plan or horizon changed; see `Controller.load_state_dict`.
 
     Raises InvalidValueError for an optimiser that cannot follow a plan exactly or has a decay of its own, and
@@ -109,11 +108,10 @@ class Controller:
         """Return (lr, shrink, l2) of the next update for the parameter ``name``; by default for one that decays."""
         if name is None:
             return self._resolved.rates(self._step)
-        found = next((a for a in self._groups.assignments if a.name == name), None)
-        if found is None:
-            names = [a.name for a in self._groups.assignments]
-            raise UnknownNameError(f"parameter {name!r} is not known; {suggestion(name, names)}")
-        return self._resolved.rates(self._step, lr_scale=found.lr_scale, decays=found.decays)
+        placed = {a.name: a for a in self._groups.assignments}
+        if name not in placed:
+            raise UnknownNameError(f"parameter {name!r} is not known; {suggestion(name, placed)}")
+        return self._resolved.rates(self._step, lr_scale=placed[name].lr_scale, decays=placed[name].decays)
 
     def report(self) -> str:
         """Return the decay, then one line per parameter: its name, whether it decays, and which rule said so."""
@@ -190,8 +188,8 @@ class Controller:
             nonlocal called
             if called:
                 raise InvalidValueError(
-                    f"{type(self._optimizer).__name__} calls its closure more than once in a step, so a decay beside it "
-                    "cannot be exact; add the penalty to the loss and use decay=None."
+                    f"{type(self._optimizer).__name__} calls its closure more than once in a step, so no decay beside it "
+                    "is exact; add the penalty to the loss and use decay=None."
                 )
             called = True
             loss = closure()
@@ -210,7 +208,6 @@ class Controller:
             self._step += 1
 
     def _warn(self) -> None:
-        """Say once what the user should know and cannot see."""
         if self._step >= self.horizon.steps and "horizon" not in self._warned:
             self._warned.add("horizon")
             warnings.warn(
