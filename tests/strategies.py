@@ -77,7 +77,9 @@ def ramps(draw: st.DrawFn, steps: SearchStrategy[Any] = open_times, shape: Searc
     end = positive if kind == "geometric" else factor
     power = st.just(1.0) if kind == "geometric" else st.sampled_from([1.0, 1.0, 0.5, 2.0, 3.0, 0.9])
     start = draw(st.one_of(st.just(1.0), end))
-    return Ramp(draw(end), draw(steps), start, kind, draw(power), draw(st.sampled_from([1.0, 1.0, 1.5, 0.7])))
+    warp = st.sampled_from([1.0, 1.0, 1.5, 0.7])
+    ratio = st.sampled_from([0.5, 0.01, 3.0]) if kind == "exponential" else st.just(0.5)
+    return Ramp(draw(end), draw(steps), start, kind, draw(power), draw(warp), draw(ratio))
 
 
 @st.composite

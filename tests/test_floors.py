@@ -20,7 +20,7 @@ FLOORS = {
 }  # fmt: skip
 # On floors 0-2 the files form a short stack of their own; these are the only edges between siblings, and no circle.
 STACKED = {
-    ("units", "errors"), ("elementary", "namespace"), ("decay", "schedule"), ("text", "plan"), ("__main__", "cli"),
+    ("units", "errors"), ("elementary", "namespace"), ("namespace", "errors"), ("elementary", "errors"), ("decay", "schedule"), ("text", "plan"), ("__main__", "cli"),
 }  # fmt: skip
 FRAMEWORKS = {"torch", "jax", "optax", "keras", "sklearn"}
 

@@ -124,12 +124,24 @@ def test_torch(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "inside", [("LinearLR", "CyclicLR"), ("CyclicLR", "StepLR"), ("LinearLR", "StepLR", "CyclicLR")]
+    "inside",
+    [
+        ("LinearLR", "CyclicLR"),
+        ("CyclicLR", "StepLR"),
+        ("LinearLR", "StepLR", "CyclicLR"),
+        ("OneCycleLR", "StepLR"),
+        ("LinearLR", "OneCycleLR", "StepLR"),
+        ("CosineAnnealingWarmRestarts", "OneCycleLR", "ExponentialLR"),
+    ],
 )
-def test_a_cyclic_scheduler_first_sets_the_lr_of_those_after_it(inside: tuple[str, ...]) -> None:
+@pytest.mark.filterwarnings("ignore:Detected call of:UserWarning")
+def test_a_scheduler_may_set_the_lr_of_those_beside_it(inside: tuple[str, ...]) -> None:
     r = random.Random(str(inside))
     for _ in range(TRIALS):
         schedulers = [{"name": name, "params": TORCH[name](r)} for name in inside]
+        for scheduler in schedulers:
+            if scheduler["name"] == "OneCycleLR":
+                scheduler["params"]["total_steps"] = STEPS
         params, base_lr = {"schedulers": schedulers, "milestones": [40, 90][: len(inside) - 1]}, rate(r)
         want = torch_lrs("SequentialLR", params, base_lr)
         assert_same(foreign.read("torch", "SequentialLR", params, base_lr=base_lr).lrs(STEPS), want, params)

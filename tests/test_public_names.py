@@ -10,8 +10,8 @@ import pytest
 
 PUBLIC = """
 DwindleError Group Horizon Mask Plan Rule Schedule Time constant corrected cosine cosine_restarts custom decoupled
-difference errors exponential foreign independent interpolate inverse_sqrt inverse_time l2 linear mask multi_step one_cycle
-parse penalty piecewise polynomial population power_law reference schedule step study table tanh torch triangular warmup wsd
+difference errors exponential foreign greedy independent interpolate inverse_sqrt inverse_time l2 linear mask multi_step one_cycle
+parse penalty piecewise plateau polynomial population power_law reference schedule stall step study table tanh torch triangular warmup wsd
 """.split()
 
 

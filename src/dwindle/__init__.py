@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from dwindle.plan import Group as Group
     from dwindle.plan import Plan as Plan
     from dwindle.plan import difference as difference
+    from dwindle.schedule import Greedy as greedy
+    from dwindle.schedule import Plateau as plateau
     from dwindle.schedule import Schedule as Schedule
+    from dwindle.schedule import Stall as stall
     from dwindle.schedule import constant as constant
     from dwindle.schedule import cosine as cosine
     from dwindle.schedule import cosine_restarts as cosine_restarts
@@ -66,6 +69,9 @@ _SHAPES = (
 # public name -> (module, name there); None is the module itself. Loaded on first use, so `import dwindle` stays instant.
 _HOMES: dict[str, tuple[str, str | None]] = {
     **{name: ("dwindle.schedule", name) for name in _SHAPES},
+    "plateau": ("dwindle.schedule", "Plateau"),
+    "greedy": ("dwindle.schedule", "Greedy"),
+    "stall": ("dwindle.schedule", "Stall"),
     "l2": ("dwindle.decay", "L2"),
     "decoupled": ("dwindle.decay", "Decoupled"),
     "independent": ("dwindle.decay", "Independent"),
@@ -81,10 +87,13 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "parse": ("dwindle.text", "parse"),
     "study": ("dwindle.studies.run", "study"),
     "DwindleError": ("dwindle.errors", "DwindleError"),
-    **{name: (f"dwindle.{name}", None) for name in ("errors", "foreign", "mask", "population", "reference", "schedule", "torch")},
+    **{
+        name: (f"dwindle.{name}", None)
+        for name in ("errors", "foreign", "mask", "population", "reference", "schedule", "torch")
+    },
 }
 
-__all__ = sorted(_HOMES)  # noqa: PLE0605
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -144,17 +144,24 @@ def _sequential(s: Settings, base_lr: float) -> Curve:
             raise NoExactMapError(
                 f"torch cannot begin a {name} inside a SequentialLR (it has no get_lr); write it as one list."
             )
-        if (
-            name == "CyclicLR" and i == 0
-        ):  # the first scheduler sets initial_lr, and CyclicLR has changed the lr by then
-            initial = Settings.of("torch's CyclicLR", {"base_lr": params.get("base_lr")}, required=("base_lr",)).real(
-                "base_lr", low=0.0
-            )
-        curves.append(_curve(name, params, initial, first=i == at_start))
-        initial = curves[-1].initial_lr
+        curve = _curve(name, params, initial, first=i == at_start)
+        curves.append(curve)
+        # the first scheduler to be built sets the group's initial_lr, and CyclicLR has changed the lr by then
+        initial = params["base_lr"] if name == "CyclicLR" and i == 0 else curve.initial_lr
+    if initial != curves[at_start].initial_lr:  # a OneCycleLR built later has changed what the run begins with
+        curves[at_start] = _begun_at(initial, *named[at_start], curves[at_start])
     unit = max(curve.unit for curve in curves)
     pieces = [curve.schedule if curve.unit == unit else per(curve.schedule, unit / curve.unit) for curve in curves]
     return Curve(in_turn(*zip(pieces, (*lengths, None), strict=True)), unit, initial)
+
+
+def _begun_at(lr: float, name: str, params: Any, curve: Curve) -> Curve:
+    """Return the first curve of a SequentialLR of which a later OneCycleLR has set the lr to begin with."""
+    if name == "CosineAnnealingLR":
+        raise NoExactMapError(
+            "a OneCycleLR later in the SequentialLR changes the lr CosineAnnealingLR begins with; split them."
+        )
+    return _curve(name, params, lr) if name in _MULTIPLIES else curve
 
 
 _MULTIPLIES = ("ConstantLR", "LinearLR", "StepLR", "MultiStepLR", "ExponentialLR", "PolynomialLR")

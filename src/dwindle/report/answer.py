@@ -5,11 +5,13 @@ from __future__ import annotations
 from dwindle.report.evidence import Comparison, Evidence, Setting
 from dwindle.report.figures import strip, verdict
 from dwindle.report.markup import Html, joined, tag
-from dwindle.report.words import METRICS, NAMES, interval, lede, mean, measured, number, plural, subtitle
+from dwindle.report.words import METRICS, interval, lede, mean, measured, number, plural, subtitle
 
 __all__ = ["answer", "header"]
 
 GAINS = {"no weight decay": "Weight decay", "constant lr": "Learning-rate decay"}
+AGAINST = {"no weight decay": "the best plan without it", "constant lr": "the best plan at a constant rate"}
+REMOVED = {"no weight decay": "winner without weight decay", "constant lr": "winner at constant lr"}
 
 
 def header(evidence: Evidence) -> Html:
@@ -45,9 +47,16 @@ def _card(setting: Setting, index: int) -> Html:
             )
             for place, (name, code) in enumerate(winner.code.items())
         ],
-        tag("ul", *[tag("li", fact) for fact in setting.facts], class_="facts") if setting.facts else None,
+        _facts(setting),
         class_="card",
     )
+
+
+def _facts(setting: Setting) -> Html | None:
+    if not setting.facts:
+        return None
+    said = tag("ul", *[tag("li", fact) for fact in setting.facts], class_="facts")
+    return tag("details", tag("summary", "The same in words"), said)
 
 
 def _reached(setting: Setting) -> Html | None:
@@ -82,15 +91,23 @@ def _gain(setting: Setting, against: str) -> Html:
         strip(loss, reach),
         tag(
             "p",
-            f"against {NAMES[against]}",
+            f"against {AGAINST[against]}",
             tag("br"),
             f"95 % interval {bounds}, {plural(loss.seeds, 'seed')}",
             class_="note",
         ),
         tag("p", verdict(loss)),
         _accuracy(accuracy) if accuracy else None,
+        _removed(setting.comparison(REMOVED[against], "test_loss")),
         class_="gain",
     )
+
+
+def _removed(comparison: Comparison | None) -> Html | None:
+    if comparison is None:
+        return None
+    difference, bounds = interval(comparison)
+    return tag("p", f"against the winner stripped of it {difference} ({bounds})", class_="note")
 
 
 def _accuracy(comparison: Comparison) -> Html:

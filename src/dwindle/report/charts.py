@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 from dwindle.errors import count
-from dwindle.report.evidence import Contender, Evidence, Setting, Trial
+from dwindle.report.evidence import ROLES, Contender, Evidence, Setting, Trial
 from dwindle.report.grid import best, families, ranked
-from dwindle.report.words import COLOURS, NAMES, number
+from dwindle.report.words import COLOURS, NAMES, bare, number
 
 __all__ = ["charts", "payload", "thin", "trial_points"]
 
@@ -25,7 +25,6 @@ def payload(evidence: Evidence) -> dict[str, Any]:
     return {
         "charts": {key: chart for index, s in enumerate(evidence.settings) for key, chart in charts(s, index).items()},
         "settings": [setting.name for setting in evidence.settings],
-        "accuracy": evidence.data.task == "classification",
         "trials": [_trial(t, index, most) for index, s in enumerate(evidence.settings) for t in ranked(s)],
         "chosen": [(index, t.id) for index, s in enumerate(evidence.settings) for t in _chosen(s)],
     }
@@ -33,7 +32,7 @@ def payload(evidence: Evidence) -> dict[str, Any]:
 
 def charts(setting: Setting, index: int) -> dict[str, Chart]:
     """Return the charts of one setting by name, such as ``gap-0``; a chart with nothing to draw is left out."""
-    contenders = sorted(setting.contenders, key=lambda contender: COLOURS[contender.role])
+    contenders = [c for role in ROLES[:4] if (c := setting.contender(role))]  # the other two repeat these in parts
     made = {
         f"gap-{index}": _chart("loss", _gap_lines(setting), focus=True),
         f"decay-{index}": _chart("validation loss", _schedule_lines(setting), focus=True),
@@ -64,8 +63,7 @@ def trial_points(evidence: Evidence) -> int:
 
 def _gap_lines(setting: Setting) -> list[Line]:
     lines = []
-    for role in ("no weight decay", "winner"):
-        contender = setting.contender(role)
+    for contender in (bare(setting), setting.contender("winner")):
         if contender is None:
             continue
         name = f"λ = {number(contender.lam)}"
@@ -106,7 +104,7 @@ def _points(label: str, epoch: Sequence[float], values: Sequence[float | None], 
         "x": [epoch[i] for i in kept],
         "y": [rounded(values[i]) for i in kept],
         "colour": 1 + (colour - 1) % 7,
-        "dash": dash % 5,
+        "dash": dash % 6,
     }
 
 

@@ -15,9 +15,15 @@ __all__ = [
 ]  # fmt: skip
 
 FORMAT = "dwindle-evidence/1"
-ROLES = ("winner", "no weight decay", "constant lr", "neither")
+ROLES = (
+    "winner", "no weight decay", "constant lr", "neither", "winner without weight decay", "winner at constant lr",
+)  # fmt: skip
+"""The winner; the best plan without one decay or both; the winner itself with one decay taken away."""
 
-Role: TypeAlias = Literal["winner", "no weight decay", "constant lr", "neither"]
+
+Role: TypeAlias = Literal[
+    "winner", "no weight decay", "constant lr", "neither", "winner without weight decay", "winner at constant lr"
+]
 Series: TypeAlias = tuple[float | None, ...]  # None where a run had diverged or the value was not recorded
 
 

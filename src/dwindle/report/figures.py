@@ -23,6 +23,8 @@ def marks() -> Html:
         2: "M-4.5-4.5H4.5V4.5H-4.5Z",
         3: "M0-5.5L5.5 4.5H-5.5Z",
         4: "M0-6L6 0L0 6L-6 0Z",
+        5: "M0 5.5L5.5-4.5H-5.5Z",
+        6: "M-1.7-5.5H1.7V-1.7H5.5V1.7H1.7V5.5H-1.7V1.7H-5.5V-1.7H-1.7Z",
     }
     paths = [tag("path", id=f"mark{index}", d=path) for index, path in shapes.items()]
     return tag("svg", tag("defs", *paths), class_="defs", width=0, height=0, aria_hidden="true")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dwindle.report.evidence import Setting
 from dwindle.report.grid import LEVELS, Band, Cell, bands, best, cells, families, level
 from dwindle.report.markup import Html, joined, tag
-from dwindle.report.words import number, plural
+from dwindle.report.words import measured, number, plural
 
 __all__ = ["heat", "near_best"]
 
@@ -106,7 +106,7 @@ def _cell(cell: Cell, span: tuple[float, float], *, won: bool) -> Html:
     return tag(
         "td",
         tag("span", "★ ", aria_label="winner: ", role="img") if won else None,
-        number(found.score, 3),
+        measured(found.score, "validation_loss"),
         tag("span", "†", class_="dagger") if cell.diverged else None,
         class_=shade,
         title=said,

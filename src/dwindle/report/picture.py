@@ -29,7 +29,8 @@ def plan_picture(plan: Plan, horizon: Horizon, rows: int = 11) -> str:
              1           0.1         0.1            0           0.9
              2                                                 0.81
     <BLANKLINE>
-    timescale τ = 1/x at the peak: 10 steps; the decay's whole dose Σx = 0.2
+    timescale τ = 1/x at the peak: 10 steps
+    the decay's whole dose: Σx = 0.2
     """
     rows = min(count("rows", rows, low=2), horizon.steps + 1)
     table, shares, left = plan.table(horizon), plan.decay_shares(horizon), plan.shares_left(horizon)
@@ -54,4 +55,4 @@ def _timescale(plan: Plan, horizon: Horizon) -> str:
         for amount, unit in zip(tau, ("steps", "epochs", "tokens"), strict=True)
         if amount is not None
     ]
-    return f"timescale τ = 1/x at the peak: {', '.join(said)}; the decay's whole dose Σx = {integrated_decay(plan, horizon):.4g}"
+    return f"timescale τ = 1/x at the peak: {', '.join(said)}\nthe decay's whole dose: Σx = {integrated_decay(plan, horizon):.4g}"

@@ -214,7 +214,7 @@ SECTIONS: tuple[tuple[str, str, str, Callable[[Evidence], Html]], ...] = (
     (
         "proof",
         "Is it more than luck?",
-        "Trials are ranked by validation loss; only these contenders were measured on the test set. Each mark is a seed, the "
+        "The choice was made by validation loss; the test set is shown for these contenders alone. Each mark is a seed, the "
         "bar their mean; beside it the winner minus the other, paired by seed, with its 95 % interval.",
         _proof,
     ),

@@ -20,12 +20,12 @@ COLUMNS = (("test_loss", "test loss"), ("test_accuracy", "accuracy"), ("gap", "g
 
 
 def summary(evidence: Mapping[str, Any], width: int = 80) -> str:
-    """Return the answer of a study as text in which no line is wider than ``width`` (at least 60) columns.
+    """Return the answer of a study as text in which no line is wider than ``width`` (at least 76) columns.
 
     Control and direction characters in names are replaced, so that nothing in the evidence steers the terminal.
     Raises InvalidValueError if the evidence breaks its format or ``width`` is too small.
     """
-    width = count("width", width, low=60, remedy="The table needs 60 columns.")
+    width = count("width", width, low=76, remedy="The table needs 76 columns.")
     found = read(evidence)
     lines = [*_wrapped(_flat(found.title), width), *_wrapped(" · ".join(subtitle(found)), width), ""]
     lines += _wrapped(lede(found), width)
@@ -66,17 +66,15 @@ def _setting(setting: Setting, width: int) -> list[str]:
     made += [*_wrapped(f"• {gap_sentence(setting)}", width, "  "), ""]
     made += [*_table(order, width), ""] if order else []
     made += _curves(order, width)
-    for fact in setting.facts:
-        made += _wrapped(f"• {_flat(fact)}", width, "  ")
     return made
 
 
 def _table(contenders: Sequence[Contender], width: int) -> list[str]:
     shown = [(key, title) for key, title in COLUMNS if any(v is not None for c in contenders for v in getattr(c, key))]
-    lines = [f"{'':24}{'λ':>8}{'peak':>8}" + "".join(f"{title:>10}" for _, title in shown)]
+    lines = [f"{'':28}{'λ':>8}{'peak':>8}" + "".join(f"{title:>10}" for _, title in shown)]
     for c in contenders:
         figures = "".join(f"{measured(mean(getattr(c, key)), key):>10}" for key, _ in shown)
-        lines.append(f"{NAMES[c.role]:24}{number(c.lam, 3):>8}{number(c.peak, 3):>8}{figures}")
+        lines.append(f"{NAMES[c.role]:28}{number(c.lam, 3):>8}{number(c.peak, 3):>8}{figures}")
     return [_cut(line, width) for line in lines]
 
 
@@ -86,11 +84,11 @@ def _curves(contenders: Sequence[Contender], width: int) -> list[str]:
     if not later:
         return []
     low, high = min(later), max(later)
-    lines = [f"validation loss by epoch, {number(low, 3)} ▁ to █ {number(high, 3)}"]
+    lines = [f"validation loss by epoch, {measured(low, 'validation_loss')} ▁ to █ {measured(high, 'validation_loss')}"]
     for c in drawn:
-        line = sparkline(c.curves.validation_loss, low, high, width - 24 - 8)
+        line = sparkline(c.curves.validation_loss, low, high, width - 28 - 8)
         end = next(v for v in reversed(c.curves.validation_loss) if v is not None)
-        lines.append(f"{NAMES[c.role]:24}{line} {number(end, 3)}")
+        lines.append(f"{NAMES[c.role]:28}{line} {measured(end, 'validation_loss')}")
     return [*lines, ""]
 
 

@@ -6,22 +6,30 @@ import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from dwindle.report.evidence import ROLES, Comparison, Evidence, Setting
+from dwindle.report.evidence import ROLES, Comparison, Contender, Evidence, Setting
 
 __all__ = [
-    "COLOURS", "METRICS", "NAMES", "SINGLE", "decimal", "duration", "gain_sentence", "gap_sentence", "interval", "lede", "mean",
-    "measured", "number", "plural", "signed", "subtitle", "when",
+    "COLOURS", "METRICS", "NAMES", "SINGLE", "bare", "decimal", "duration", "gain_sentence", "gap_sentence", "interval",
+    "lede", "mean", "measured", "number", "plural", "signed", "subtitle", "when",
 ]  # fmt: skip
 
 METRICS = {"test_loss": "test loss", "test_accuracy": "test accuracy", "gap": "gap"}
 NAMES = {
     "winner": "winner",
-    "no weight decay": "no weight decay",
-    "constant lr": "constant learning rate",
-    "neither": "neither decay",
+    "no weight decay": "best without weight decay",
+    "constant lr": "best at constant rate",
+    "neither": "best with neither decay",
+    "winner without weight decay": "winner without weight decay",
+    "winner at constant lr": "winner at constant rate",
 }
 COLOURS = {role: index for index, role in enumerate(ROLES, start=1)}  # the same in every figure
-SINGLE = {"no weight decay": "weight decay", "constant lr": "learning-rate decay", "neither": "both decays together"}
+SINGLE = {
+    "no weight decay": "weight decay",
+    "constant lr": "learning-rate decay",
+    "neither": "both decays together",
+    "winner without weight decay": "the winner's own weight decay",
+    "winner at constant lr": "the winner's own learning-rate decay",
+}
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -43,7 +51,9 @@ def measured(value: float | None, metric: str) -> str:
         return "–"
     if metric.endswith("accuracy"):
         return f"{100 * value:.1f} %"
-    return f"{value:#.3g}".rstrip(".").replace("-", "−", 1 if value < 0 else 0)
+    if value and not 1e-3 <= abs(value) < 10:
+        return number(value)
+    return f"{value:.3f}".replace("-", "−")
 
 
 def decimal(value: float | None) -> str:
@@ -99,25 +109,28 @@ def gain_sentence(comparison: Comparison) -> str:
 
 def gap_sentence(setting: Setting) -> str:
     """Return what weight decay does to validation loss - train loss, from the mean over the seeds of both plans."""
-    winner, other = setting.contender("winner"), setting.contender("no weight decay")
+    winner, other = setting.contender("winner"), bare(setting)
     ours = mean(winner.gap) if winner else None
     theirs = mean(other.gap) if other else None
     if ours is None:
         return "The gap between validation and train loss was not recorded."
     if theirs is None:
-        return (
-            f"The winner's validation loss ends {number(ours, 3)} above its train loss; "
-            "no plan without weight decay stands beside it."
-        )
+        said = f"Validation loss − train loss is {measured(ours, 'gap')} for the winner"
+        return f"{said}; no plan without weight decay stands beside it."
     kept = (
         f", {100 * abs(1 - ours / theirs):.0f} % {'smaller' if ours < theirs else 'larger'}"
         if theirs > 0 and ours > 0
         else ""
     )
     return (
-        f"Without weight decay the validation loss ends {number(theirs, 3)} above the train loss; "
-        f"with λ = {number(setting.winner.lam)} the gap is {number(ours, 3)}{kept}."
+        f"Validation loss − train loss is {measured(theirs, 'gap')} without weight decay "
+        f"and {measured(ours, 'gap')} with λ = {number(setting.winner.lam)}{kept}."
     )
+
+
+def bare(setting: Setting) -> Contender | None:
+    """Return the contender that shows what weight decay does: the winner with λ = 0, else the best plan without."""
+    return setting.contender("winner without weight decay") or setting.contender("no weight decay")
 
 
 def lede(evidence: Evidence) -> str:
@@ -133,19 +146,22 @@ def lede(evidence: Evidence) -> str:
 
 
 def _outcome(settings: Sequence[Setting], against: str) -> str:
-    verdicts = [c.verdict for setting in settings if (c := setting.comparison(against, "test_loss"))]
-    better, worse, total = verdicts.count("better"), verdicts.count("worse"), len(verdicts)
+    found = [(c.verdict, setting.name) for setting in settings if (c := setting.comparison(against, "test_loss"))]
+    total, kinds = len(found), {verdict for verdict, _ in found}
     if not total:
         return ""
-    every = {1: "", 2: " in both settings"}.get(total, f" in all {total} settings")
-    if better == total:
-        return f"lowered the test loss{every}"
-    if worse == total:
-        return f"raised the test loss{every}"
-    if not better and not worse:
-        return "did not measurably change the test loss" + every.replace("both", "either").replace("all", "any of")
-    parts = [f"{word} the test loss in {n}" for word, n in (("lowered", better), ("raised", worse)) if n]
-    return f"{' and '.join(parts)} of {total} settings"
+    said = {"better": "lowered the test loss", "worse": "raised the test loss",
+            "not distinguishable": "did not measurably change the test loss"}  # fmt: skip
+    if len(kinds) == 1:
+        every = {1: "", 2: " in both settings"}.get(total, f" in all {total} settings")
+        none = "not distinguishable" in kinds
+        return said[kinds.pop()] + (every.replace("both", "either").replace("all", "any of") if none else every)
+    parts = []
+    for kind in ("better", "worse"):
+        names = [name for verdict, name in found if verdict == kind]
+        if names:
+            parts.append(f"{said[kind]} in {len(names)} of {total} settings ({', '.join(names)})")
+    return " and ".join(parts)
 
 
 def subtitle(evidence: Evidence) -> list[str]:

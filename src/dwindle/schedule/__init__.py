@@ -3,6 +3,9 @@
 from dwindle.schedule.algebra import Clip, Join, Mirror, Product, Repeat, Scaled, Schedule, Shift, Stretch, Sum, curve
 from dwindle.schedule.decays import Exponential, PowerLaw
 from dwindle.schedule.extend import Extend
+from dwindle.schedule.feedback import FeedbackRule
+from dwindle.schedule.greedy import Greedy, GreedyState
+from dwindle.schedule.plateau import Plateau, PlateauState
 from dwindle.schedule.recipes import (
     constant,
     cosine,
@@ -26,6 +29,8 @@ from dwindle.schedule.recipes import (
     wsd,
 )
 from dwindle.schedule.shapes import Constant, Ramp, Tanh
+from dwindle.schedule.stagnation import Verdict, verdict
+from dwindle.schedule.stall import Stall, StallState
 from dwindle.schedule.tables import Custom, Interpolate, Piecewise, Table
 from dwindle.schedule.total import total
 
@@ -35,10 +40,15 @@ __all__ = [
     "Custom",
     "Exponential",
     "Extend",
+    "FeedbackRule",
+    "Greedy",
+    "GreedyState",
     "Interpolate",
     "Join",
     "Mirror",
     "Piecewise",
+    "Plateau",
+    "PlateauState",
     "PowerLaw",
     "Product",
     "Ramp",
@@ -46,10 +56,13 @@ __all__ = [
     "Scaled",
     "Schedule",
     "Shift",
+    "Stall",
+    "StallState",
     "Stretch",
     "Sum",
     "Table",
     "Tanh",
+    "Verdict",
     "constant",
     "cosine",
     "cosine_restarts",
@@ -70,6 +83,7 @@ __all__ = [
     "tanh",
     "total",
     "triangular",
+    "verdict",
     "warmup",
     "wsd",
 ]

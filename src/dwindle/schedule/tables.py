@@ -102,9 +102,7 @@ class Interpolate(Schedule):
             raise _unresolved(self)
         xp = namespace(step)
         last = len(steps) - 1
-        step = xp.clip(
-            step, 0, _LAST_STEP
-        )  # a point before step 0 gives the line its slope, not negative steps a value
+        step = xp.clip(step, 0, _LAST_STEP)  # points before the start give a slope, not negative steps a value
         step = xp.clip(xp.as_float(step), float(steps[0]), float(steps[-1]))
         left = xp.clip(xp.bucket(steps, step) - 1, 0, max(last - 1, 0))
         right = xp.clip(left + 1, 0, last)

@@ -1,5 +1,5 @@
 // Charts: draws what the evidence lists with uPlot; decides nothing about what a chart shows.
-const dashes = [[], [7, 4], [2, 3], [10, 4, 2, 4], [14, 4]];
+const dashes = [[], [7, 4], [2, 3], [10, 4, 2, 4], [14, 4], [2, 7]];
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 function element(name, attributes, ...children) {
@@ -58,7 +58,7 @@ function options(chart, width, height, show) {
     cursor: { points: { size: 7 }, drag: { x: true, y: false } },
     scales: { x: { time: false }, y: { range: (u, low, high) => chart.range || [low, high] } },
     axes: [
-      { ...axis, size: 30 },
+      { ...axis, size: 30, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000] },
       { ...axis, size: 52, values: (u, marks) => marks.map(figure), space: 36 },
     ],
     series: [{}, ...chart.lines.map((line) => ({

@@ -30,7 +30,7 @@ function trialTable(evidence, redraw) {
       return {
         label: `${evidence.settings[trial.setting]} #${trial.id}: λ ${figure(trial.lam)}, lr ${figure(trial.peak)}, ${trial.schedule}`,
         x: trial.epoch, y: trial.curve[state.metric] || trial.epoch.map(() => null),
-        colour: 1 + (order % 7), dash: Math.floor(order / 7 + (order % 7) / 2) % 5,
+        colour: 1 + (order % 7), dash: Math.floor(order / 7 + (order % 7) / 2) % 6,
       };
     });
     return { unit: state.metric, lines, range: null };
@@ -97,8 +97,9 @@ function trialTable(evidence, redraw) {
   const search = element("input", { type: "search", id: "trials-text", size: "14", placeholder: "search" });
   search.addEventListener("input", () => { state.text = search.value; filter(); });
   const schedules = [...new Set(evidence.trials.map((trial) => trial.schedule))];
-  const metrics = [["validation", "validation loss"], ["train", "train loss"],
-    ...(evidence.accuracy ? [["accuracy", "validation accuracy"]] : []), ["penalty", "penalty"]];
+  const recorded = new Set(evidence.trials.flatMap((trial) => Object.keys(trial.curve)));
+  const metrics = [["validation", "validation loss"], ["train", "train loss"], ["accuracy", "validation accuracy"],
+    ["penalty", "penalty"]].filter(([name]) => recorded.has(name));
   const csv = element("button", { type: "button" }, "Save as CSV");
   csv.addEventListener("click", save);
   const clear = element("button", { type: "button" }, "Clear chosen");
