@@ -15,9 +15,10 @@ import time
 import warnings
 from collections.abc import Callable
 
-import dwindle as dw
 import numpy as np
 import torch
+
+import dwindle as dw
 
 STEPS = 1_000_000
 ROUNDS = 5

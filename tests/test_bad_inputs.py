@@ -7,9 +7,10 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import dwindle as dw
 import numpy as np
 import pytest
+
+import dwindle as dw
 from dwindle.decay import convert
 from dwindle.schedule import Join, Repeat, Shift, Stretch
 from dwindle.text import parse

@@ -10,18 +10,19 @@ import sys
 import time
 from pathlib import Path
 
-import dwindle as dw
 import pytest
+
+import dwindle as dw
 from dwindle.text import load
 
-SMALL = ["--space", "lam 0 1 | peak 1e-3 1e-2 | schedule constant; cosine to 0 | decoupled", "--seeds", "2", "--hidden", "6", "--epochs", "1"]
+SPACE = "lam 0 1 | peak 1e-3 1e-2 | schedule constant; cosine to 0 | decoupled"
+SMALL = ["--space", SPACE, "--seeds", "2", "--hidden", "6", "--epochs", "1"]
 
 
-def dwindle(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
+def dwindle(*words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "COLUMNS": "80", "TERM": "dumb", "NO_COLOR": "1"}
-    return subprocess.run(
-        [sys.executable, "-m", "dwindle", *words], capture_output=True, text=True, timeout=100, env=environment, **options
-    )  # type: ignore[call-overload]
+    command = [sys.executable, "-m", "dwindle", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment)
 
 
 def test_help_fits_and_names_the_commands() -> None:

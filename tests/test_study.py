@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -192,7 +193,7 @@ def test_progress_ends_at_its_total(task: Task) -> None:
     seen: list[Progress] = []
     study(task, SMALL, seeds=2, progress=seen.append)
     assert seen[-1].done == seen[-1].total
-    assert all(a.done <= b.done + 1e-9 for a, b in zip(seen, seen[1:], strict=False))
+    assert all(a.done <= b.done + 1e-9 for a, b in itertools.pairwise(seen))
 
 
 def test_other_data_in_the_same_folder_is_not_mixed_up(tmp_path: Path, task: Task) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import dwindle as dw
 import numpy as np
 import pytest
 import torch
-from dwindle.reference import SGD, run, textbook_step
 from hypothesis import given
 from hypothesis import strategies as st
+
+import dwindle as dw
+from dwindle.reference import SGD, run, textbook_step
 
 LAM, N = 5.0, 50_000
 

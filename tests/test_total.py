@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-import dwindle as dw
 import pytest
+
+import dwindle as dw
 from dwindle.plan import integrated_decay
 from dwindle.schedule import Exponential, Ramp, Schedule, curve, total
 
@@ -14,7 +15,8 @@ SCHEDULES = [
     dw.exponential(0.97, 7), dw.exponential(0.97, 7, staircase=True), dw.step(9, 0.5), dw.multi_step((10, 60), 0.3),
     Exponential(1.0 - 1e-12, 1), dw.constant() + dw.cosine(30), 0.3 * dw.cosine(40),
     dw.warmup(10).then(dw.constant()).then(Ramp(steps=30, shape="sqrt")).resolve(dw.Horizon(steps=100)),
-    dw.cosine(50).shift(7), dw.polynomial(60, power=3), dw.cosine_restarts(20, growth=2, decay=0.5).resolve(dw.Horizon(steps=100)), dw.inverse_sqrt(10),
+    dw.cosine(50).shift(7), dw.polynomial(60, power=3), dw.inverse_sqrt(10),
+    dw.cosine_restarts(20, growth=2, decay=0.5).resolve(dw.Horizon(steps=100)),
 ]  # fmt: skip
 
 

@@ -82,10 +82,10 @@ class Space:
         if most is None or len(points) <= count("trials", most):
             return tuple(points)
         order = np.random.default_rng([seed, len(points)]).permutation(len(points))
-        needed = [
-            next((i for i in order if test(points[i])), None)
-            for test in (lambda p: p.lam == 0, lambda p: p.is_constant)
-        ]
+        needed = (
+            next((i for i in order if points[i].lam == 0), None),
+            next((i for i in order if points[i].is_constant), None),
+        )
         first = [i for i in dict.fromkeys(needed) if i is not None]
         chosen = [*first, *(i for i in order if i not in first)][:most]
         return tuple(points[i] for i in sorted(chosen))
@@ -97,7 +97,8 @@ class Space:
         for part in str(text)[:20_000].split("|"):
             word, _, rest = part.strip().partition(" ")
             if word in CONVENTIONS and not rest:
-                key, value = "convention", word
+                key: str = "convention"
+                value: Any = word
             else:
                 key = known("space word", word, ["lam", "peak", "schedule", *CONVENTIONS]) + "s"
                 value = [s.strip() for s in rest.split(";")] if word == "schedule" else _numbers(word, rest)

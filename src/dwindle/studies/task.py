@@ -7,6 +7,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
 from dwindle.errors import InvalidValueError, count, known, shown
 from dwindle.plan import Plan
 from dwindle.population import MLP, SGD, Adam, Data, Examples, Optimiser, Rates, Result, train
@@ -78,10 +80,10 @@ class Task:
     def train(self, plans: list[Plan], seeds: list[int], **hooks: Any) -> Result:
         """Train one member per plan and seed at once, evaluated after every epoch; ``hooks`` are progress and stop."""
         tables = [plan.table(self.horizon) for plan in plans]
-        rates = Rates(*([getattr(table, name) for table in tables] for name in ("lr", "shrink", "l2")))
+        lr, shrink, l2 = (np.array([getattr(table, name) for table in tables]) for name in ("lr", "shrink", "l2"))
         parts = {name: self._examples(name) for name in ("train", "validation", "test")}
         return train(
-            self.mlp, self.optimiser, rates, Data(**parts), seeds=seeds, batch_size=self.batch_size,
+            self.mlp, self.optimiser, Rates(lr, shrink, l2), Data(**parts), seeds=seeds, batch_size=self.batch_size,
             evaluate_every=self.horizon.steps_per_epoch or 1, **hooks,
         )  # fmt: skip
 

@@ -61,14 +61,10 @@ class LiveGroups:
 
     def _assign(self) -> dict[int, tuple[float, bool]]:
         """Return (lr_scale, decays) of every tensor of the optimiser, by its identity."""
-        infos = described(self._optimizer, self._model)
-        assignments = list(self._plan.assign(infos))
+        infos, aliases = described(self._optimizer, self._model)
         decay = self._plan.decay
-        keys = {
-            info.key: (a.lr_scale, a.decays and decay is not None)
-            for info, a in zip(infos, assignments, strict=True)
-            if a.tied_to is None and info.key is not None
-        }
+        placed = {info.key: a for info, a in zip(infos, self._plan.assign(infos), strict=True) if info.key is not None}
+        keys = {key: (a.lr_scale, a.decays and decay is not None) for key, a in placed.items()}
         moved = [i.name for i in infos if i.key in self._keys and self._keys[i.key] != keys[i.key]]
         if moved:
             raise InvalidValueError(
@@ -81,7 +77,8 @@ class LiveGroups:
                 "use Mask.everything() or decay=None.",
                 stacklevel=5,
             )
-        self.assignments = assignments
+        owners = [(alias.name, placed[alias.key]) for alias in aliases if alias.key is not None]
+        self.assignments = [*placed.values(), *(a._replace(name=name, tied_to=a.name) for name, a in owners)]
         return keys
 
     def _refuse_altered(self, groups: Sequence[Group]) -> None:

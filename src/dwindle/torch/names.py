@@ -27,8 +27,8 @@ def params(model: torch.nn.Module) -> tuple[Param, ...]:
     )
 
 
-def described(optimizer: torch.optim.Optimizer, model: torch.nn.Module | None) -> list[Param]:
-    """Return one Param for each tensor of the optimiser, then one for each further name of a tied tensor.
+def described(optimizer: torch.optim.Optimizer, model: torch.nn.Module | None) -> tuple[list[Param], list[Param]]:
+    """Return one Param for each tensor of the optimiser, and one for each further name of a tied tensor.
 
     Names are those the optimiser was given (``AdamW(model.named_parameters())``), else the model's, else "group0.3".
     With a model the order is the model's, which is what counts the layers for ``layer_decay``.
@@ -53,7 +53,7 @@ def described(optimizer: torch.optim.Optimizer, model: torch.nn.Module | None) -
             "give the model that this optimiser trains."
         )
     ordered = [own[key] for key in seen if key in own] + [own[key] for key in own if key not in seen]
-    return ordered + [alias for alias in aliases if alias.key in own and alias.name != own[alias.key].name]
+    return ordered, [alias for alias in aliases if alias.key in own and alias.name != own[alias.key].name]
 
 
 def _one(tensor: Any, name: str | None, known: Param | None, fallback: str) -> Param:
