@@ -111,7 +111,7 @@ def best_by_lam(setting: Setting) -> list[tuple[Band, Trial | None]]:
 
 
 def turn_sentence(setting: Setting) -> str:
-    """Return where along λ the gap is narrowest and where the validation loss is lowest."""
+    """Return where along λ the gap is smallest and where the validation loss is lowest."""
     tried = [(lam, t) for lam, t in best_by_lam(setting) if t is not None and t.score is not None]
     gaps = [(t.final.gap, lam.label) for lam, t in tried if t.final.gap is not None]
     scores = [(t.score, lam.label) for lam, t in tried if t.score is not None]
@@ -120,7 +120,7 @@ def turn_sentence(setting: Setting) -> str:
     (gap, narrow), (score, low) = min(gaps), min(scores)
     return (
         f"The validation loss is lowest at λ = {low} ({number(score, 3)}); "
-        f"the gap is narrowest at λ = {narrow} ({number(gap, 3)})."
+        f"the gap is smallest at λ = {narrow} ({number(gap, 3)})."
     )
 
 

@@ -183,7 +183,7 @@ SECTIONS: tuple[tuple[str, str, str, Callable[[Evidence], Html]], ...] = (
     (
         "gap",
         "Does weight decay close the gap?",
-        "Solid: validation loss. Dashed: train loss. Between them lies what the model learnt by heart.",
+        "Solid: validation loss. Dashed: train loss, on the labels trained on, noisy ones included. Between them: the gap.",
         lambda evidence: _panels(evidence, _gap),
     ),
     (
