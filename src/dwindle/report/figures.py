@@ -130,7 +130,7 @@ def _scale(value: float, metric: str) -> str:
 
 def _guide(metric: str) -> Html:
     lower, higher = ("worse", "better") if metric == "test_accuracy" else ("better", "worse")
-    ends = (f"← winner {lower}", "same", f"winner {higher} →")
+    ends = (f"← {lower}", "same", f"{higher} →")
     return tag("span", *[tag("span", end) for end in ends], class_="guide", aria_hidden="true")
 
 
