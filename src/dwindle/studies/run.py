@@ -18,7 +18,7 @@ import numpy as np
 from dwindle import __version__
 from dwindle.errors import DataError, InvalidValueError, count
 from dwindle.plan import Plan
-from dwindle.population import SGD
+from dwindle.population import SGD, StoppedError
 from dwindle.schedule import Constant
 from dwindle.studies.evidence import ROLES, comparison, curve_mean, facts
 from dwindle.studies.space import Candidate, Space
@@ -126,7 +126,7 @@ class _Run:
         self.choice_seeds = _seeds(seed, _CHOICE_SEEDS, _SHORTLIST_SEEDS)
         self.report_seeds = _seeds(seed, _REPORT_SEEDS, seeds)
         self.tell = progress or (lambda _: None)
-        self.hooks = {} if stop is None else {"stop": stop}
+        self.stop = stop or (lambda: False)
         self.fingerprint = task.fingerprint()
         self.done = 0
         self.total = len(candidates) + 2 * _SHORTLIST * _SHORTLIST_SEEDS + len(ROLES) * seeds
@@ -192,12 +192,14 @@ class _Run:
         missing = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in self.store.records}
         self._advance(stage, len(pairs) - len(missing))
         for batch in _batches(list(missing.items()), _BATCH):
+            if self.stop():
+                raise StoppedError("the study was stopped; finished trainings are kept, call it again to go on.")
             plans, seeds = [c.plan for _, (c, _) in batch], [seed for _, (_, seed) in batch]
 
             def tick(done: int, total: int, size: int = len(batch)) -> None:
                 self._say(stage, size * done / max(total, 1))
 
-            result = self.task.train(plans, seeds, progress=tick, **self.hooks)
+            result = self.task.train(plans, seeds, progress=tick, stop=self.stop)
             self.store.add(
                 _record(key, stage, self.task, candidate, seed, result, k)
                 for k, (key, (candidate, seed)) in enumerate(batch)
@@ -245,9 +247,8 @@ def _public(record: dict[str, Any]) -> dict[str, Any]:
 
 def _contender(role: str, candidate: Candidate, records: list[dict[str, Any]], task: Task) -> dict[str, Any]:
     run = task.horizon
-    per_epoch = np.minimum(np.arange(task.epochs + 1) * (run.steps_per_epoch or 1), run.steps - 1)
-    left = candidate.plan.shares_left(run)
     curves = [record["curve"] for record in records]
+    steps = np.rint(np.array(curves[0]["epoch"]) * (run.steps_per_epoch or 1)).astype(int)
     gaps = [_gap(record["final"]) for record in records]
     return {
         "role": role, "plan": str(candidate.plan), "lam": candidate.lam, "peak": candidate.peak,
@@ -257,8 +258,8 @@ def _contender(role: str, candidate: Candidate, records: list[dict[str, Any]], t
         "curves": {
             "epoch": curves[0]["epoch"],
             **{name: curve_mean([c[name] for c in curves]) for name in ("train_loss", "validation_loss", "weight_norm")},
-            "lr": candidate.plan.lrs(run)[per_epoch].tolist(),
-            "share_left": left[np.arange(task.epochs + 1) * (run.steps_per_epoch or 1)].tolist(),
+            "lr": candidate.plan.lrs(run)[np.minimum(steps, run.steps - 1)].tolist(),
+            "share_left": candidate.plan.shares_left(run)[steps].tolist(),
         },
     }  # fmt: skip
 
