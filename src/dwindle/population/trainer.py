@@ -23,7 +23,8 @@ __all__ = ["Result", "StoppedError", "steps_per_epoch", "train"]
 
 Curve: TypeAlias = NDArray[np.float64]
 
-# Measured: more members at once save Python's time on small networks, but their weights must stay in the cache.
+# Measured on 2 cores: 32 members of a 784-30-10 together take a third of the time per step of chunks of 4; of a 784-128-10
+# chunks of 4 or 8 are the best, and larger ones leave the cache.
 _CHUNK_BYTES, _CHUNK_MOST = 4 * 2**20, 32
 _POLL_SECONDS = 0.1
 

@@ -301,7 +301,7 @@ def _evidence(task: Task, settings: list[dict[str, Any]], seed: int, seconds: fl
     classes = len(data.classes) if data.task == "classification" else None
     loss = "softmax cross-entropy" if classes else "squared error"
     return {
-        "format": "dwindle-evidence/1", "title": f"Study of {data.name}",
+        "format": "dwindle-evidence/1", "title": f"Study of {data.provenance.source.split(chr(44))[0]}",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": seconds, "seed": seed,
         "environment": {
