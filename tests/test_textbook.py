@@ -116,3 +116,24 @@ def test_with_momentum_the_same_rest_point_needs_lambda_over_n_1_minus_mu() -> N
         ends[name] = path["w"][-1]
     np.testing.assert_allclose(ends["l2"], curvature * target / (curvature + 0.05), rtol=1e-10)
     np.testing.assert_allclose(ends["decoupled"], ends["l2"], rtol=1e-10)
+
+
+def test_the_plateau_case_a_loss_that_rattles_between_two_values_falls_again_when_the_rate_is_cut() -> None:
+    # at lr 1 gradient descent on (w - 3)²/1 jumps between w = 3 ± d for ever; every smaller rate falls
+    def train(cut: bool) -> list[float]:
+        rule, w, losses = dw.stall(factor=0.5, window=12, rest=12), 5.0, []
+        state, factor = rule.init(), 1.0
+        for _ in range(120):
+            losses.append((w - 3.0) ** 2)
+            w -= 1.0 * factor * 2.0 * (w - 3.0)
+            if cut:
+                factor, state = rule.observe(state, losses[-1] + 0.1 * (-1) ** len(losses))
+        return losses
+
+    assert train(cut=False)[-1] == 4.0
+    assert train(cut=True)[-1] < 1e-12
+
+
+def test_the_plateau_case_with_patience_halves_as_often_as_the_rule_says() -> None:
+    factors = dw.plateau(factor=0.5, patience=3).factors([1.0] * 12)
+    assert factors.tolist() == [1.0] * 5 + [0.5] * 4 + [0.25] * 3

@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from dwindle import __version__
 from dwindle.errors import DataError, InvalidValueError, count
 from dwindle.plan import Plan
 from dwindle.population import SGD, StoppedError
@@ -301,11 +301,11 @@ def _evidence(task: Task, settings: list[dict[str, Any]], seed: int, seconds: fl
     classes = len(data.classes) if data.task == "classification" else None
     loss = "softmax cross-entropy" if classes else "squared error"
     return {
-        "format": "dwindle-evidence/1", "title": f"Study of {data.provenance.source.split(chr(44))[0]}",
+        "format": "dwindle-evidence/1", "title": f"Study of {Path(data.provenance.source.split(chr(44))[0]).name}",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": seconds, "seed": seed,
         "environment": {
-            "dwindle": __version__, "python": platform.python_version(), "numpy": np.__version__,
+            "dwindle": version("dwindle"), "python": platform.python_version(), "numpy": np.__version__,
             "platform": platform.platform(), "cores": os.cpu_count() or 1,
         },
         "data": {
