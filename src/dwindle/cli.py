@@ -50,7 +50,7 @@ def _root(
 @app.command()
 def study(
     data: Annotated[str, typer.Argument(help="fashion, fashion-mnist, a file, or module:function.")] = "fashion",
-    out: Annotated[Path | None, typer.Option(help="Folder for trials, report and plan [default: runs/DATA].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for trials, report and plan; by default runs/DATA.")] = None,
     space: Annotated[
         str | None,
         typer.Option(help="TOML file, or 'lam 0 1 | peak 1e-3 | schedule cosine to 0'."),
@@ -62,11 +62,11 @@ def study(
     seed: Annotated[int, typer.Option(help="The seed of the whole study.")] = 0,
     label_noise: Annotated[
         list[float] | None,
-        typer.Option(help="Redraw this share of training labels; may repeat [0, 0.2 for fashion]."),
+        typer.Option(help="Redraw this share of training labels; may repeat (fashion: 0 and 0.2)."),
     ] = None,
-    target: Annotated[str | None, typer.Option(help="The column of a table to predict [default: the last].")] = None,
+    target: Annotated[str | None, typer.Option(help="The column of a table to predict; by default the last.")] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Epochs of a training [default: 40; 10 beyond 10,000 examples].")
+        int | None, typer.Option(help="Epochs of a training; by default 40, beyond 10,000 examples 10.")
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Examples in a mini-batch.")] = 100,
     hidden: Annotated[str, typer.Option(help="Widths of the hidden layers, such as 256,128.")] = "128",
@@ -203,8 +203,8 @@ class _Bars:
     def __call__(self, at: Progress) -> None:
         if at.setting not in self.lines:
             self.lines[at.setting] = self.bars.add_task(at.setting[:18], total=at.total, note="")
-        best = "" if at.best is None else f"best {at.best:.4f}"
-        note = f"{at.stage} {best}" + (f", {at.diverged} diverged" if at.diverged else "")
+        best = "" if at.best is None else f"best loss {at.best:.4f}"
+        note = f"{at.stage}: {best}" + (f", {at.diverged} diverged" if at.diverged else "")
         self.bars.update(self.lines[at.setting], completed=int(at.done), total=at.total, note=note)
 
     def __exit__(self, *error: object) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dwindle.decay import Corrected, Decay, Independent, timescale
+from dwindle.decay import Corrected, Decay, Independent, half_life, timescale
 from dwindle.errors import InvalidValueError, UnknownNameError, real, suggestion
 from dwindle.mask import Mask, Param
 from dwindle.schedule import Constant, Schedule, curve, total
@@ -34,7 +34,7 @@ class Rates(NamedTuple):
 
 
 class Timescale(NamedTuple):
-    """τ = 1/x at the peak, in steps, epochs and tokens (None where the horizon does not know the unit)."""
+    """A time of the decay, in steps, epochs and tokens (None where the horizon does not know the unit)."""
 
     steps: float
     epochs: float | None
@@ -213,10 +213,22 @@ class Plan:
 
     def timescale(self, horizon: Horizon | int) -> Timescale:
         """Return τ = 1/x at the peak of the plan, in steps, epochs and tokens; infinite without decay."""
+        return self._at_the_peak(timescale, horizon)
+
+    def half_life(self, horizon: Horizon | int) -> Timescale:
+        """Return how long decay alone takes to halve a weight at the peak, ln 2 / -ln(1 - x), in steps, epochs and tokens.
+
+        >>> from dwindle.decay import Decoupled
+        >>> Plan(0.1, decay=Decoupled(5.0)).half_life(Horizon(epochs=3, steps_per_epoch=2))
+        Timescale(steps=1.0, epochs=0.5, tokens=None)
+        """
+        return self._at_the_peak(half_life, horizon)
+
+    def _at_the_peak(self, measure: Callable[[float], float], horizon: Horizon | int) -> Timescale:
         run = as_horizon(horizon)
         decay = None if self.decay is None else self.decay.resolve(run)
         share = 0.0 if decay is None else float(decay.share(0, self.peak, 1.0) + self.peak * decay.coupling(0))
-        steps = timescale(min(share, 1.0 - 1e-16))
+        steps = measure(min(share, 1.0 - 1e-16))
         return Timescale(
             steps,
             None if run.steps_per_epoch is None else steps / run.steps_per_epoch,
