@@ -200,7 +200,7 @@ def run(
     *,
     cautious: bool = False,
 ) -> dict[str, Array]:
-    """Return the trajectory: for each name an array (steps + 1, *shape), row t being the weight after t updates.
+    """Return the trajectory: for each name an array of shape (steps + 1, ...), row t being the weight after t updates.
 
     Step t = 0, 1, ... takes ``gradient(params, t)`` at the weights before any decay, and for each name the numbers
     (lr, shrink, l2) = ``rates(t, name)``: the gradient becomes g + l2·w before the optimiser sees it, and

@@ -23,6 +23,7 @@ UNITS = {
     "tok": "tok", "token": "tok", "tokens": "tok",
 }  # fmt: skip
 _FOREVER = 10**30
+_SHORTEST = 1e-6  # steps; below it step // every would leave the range of integers
 _TIME = re.compile(r"\s*([+-]?[0-9][0-9_.]*(?:[eE][+-]?[0-9]+)?|[+-]?\.[0-9]+)\s*([A-Za-z%]*)\s*")
 
 
@@ -153,6 +154,8 @@ def as_time(name: str, value: Any, *, low: int | None = 1) -> Time | int | None:
     if isinstance(value, Time):
         if low is not None and value.value <= 0 < low:
             raise InvalidValueError(f"{name} must be positive; got {value}.")
+        if low is not None and value.unit == "st" and value.value < _SHORTEST:
+            raise InvalidValueError(f"{name} must be at least {_SHORTEST:g} of a step; got {value}.")
         return value.value if value.unit == "st" and isinstance(value.value, int) else value
     if isinstance(value, float) and 0.0 < value < 1.0:
         raise InvalidValueError(

@@ -24,11 +24,11 @@ class MLP:
     ``sizes`` counts the units from input to output; W of a layer is (fan_in, fan_out), a row of ``a`` is one example.
     ``activation`` of the hidden layers: ``relu``, ``sigmoid`` or ``tanh``. ``loss`` of one example with target t:
 
-    | loss      | C_x                           | model output | dC_x/dz     |
-    |-----------|-------------------------------|--------------|-------------|
-    | `softmax` | -Σ t·ln softmax(z)            | softmax(z)   | output - t  |
-    | `sigmoid` | -Σ t·ln σ(z) + (1-t)·ln σ(-z) | σ(z)         | output - t  |
-    | `squared` | ½·Σ (z - t)²                  | z            | output - t  |
+    - ``softmax``: C_x = -Σ t·ln softmax(z); the model's output is softmax(z).
+    - ``sigmoid``: C_x = -Σ t·ln σ(z) + (1-t)·ln σ(-z); the output is σ(z).
+    - ``squared``: C_x = ½·Σ (z - t)²; the output is z.
+
+    For all three dC_x/dz = output - t.
 
     Raises InvalidValueError for sizes that make no network, UnknownNameError for an unknown activation or loss.
 

@@ -2,6 +2,8 @@
 
 A schedule is a frozen value that maps a step to a dimensionless factor, f = 1 at the peak. Its times may still carry units;
 ``resolve(horizon)`` turns them into steps once, and only a resolved schedule can be called.
+
+One long file on purpose: every combinator is a Schedule, and a method of Schedule makes it.
 """
 
 from __future__ import annotations
@@ -453,7 +455,7 @@ class Repeat(Schedule):
 
 @dataclass(frozen=True, slots=True)
 class Mirror(Schedule):
-    """A schedule played forth and back without end: f(step) = schedule(every - |step mod 2·every - every|)."""
+    """A schedule played forth and back without end: f(step) = schedule(every - abs(step mod 2·every - every))."""
 
     schedule: Schedule
     every: Time | int | None = None

@@ -1,0 +1,61 @@
+"""The README, run as it stands: every Python block, and every dwindle command it shows that takes seconds."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import dwindle as dw
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
+
+
+def test_every_python_block_runs_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"torch": torch, "model": torch.nn.Linear(3, 2)}
+    assert len(BLOCKS) >= 4
+    for block in BLOCKS:
+        fast = block.replace("trials=20", "trials=4, seeds=2").replace(
+            "label_noise=0.2)", "label_noise=0.2), hidden=(4,), epochs=1"
+        )
+        exec(compile(fast, "README.md", "exec"), names)
+    assert names["plan"] == dw.parse("peak 3e-4 | warmup 2%, cosine to 10% | decoupled 0.1")
+    assert (tmp_path / "runs" / "mine" / "report.html").exists()
+
+
+def test_the_equalities_the_readme_states() -> None:
+    stated = re.findall(r"^(.*?)\s+# True$", README, re.M)
+    assert stated
+    plan = dw.Plan(peak=3e-4, schedule=dw.warmup("2%").then(dw.cosine(end=0.1)), decay=dw.decoupled(0.1))
+    for line in stated:
+        assert eval(line, {"dw": dw, "plan": plan}) is True
+
+
+@pytest.mark.parametrize("command", re.findall(r"^    dwindle (show .*)$", README, re.M))
+def test_every_show_command_runs(command: str) -> None:
+    out = subprocess.run(
+        [sys.executable, "-m", "dwindle", *shlex.split(command)], capture_output=True, text=True, check=False
+    )
+    assert out.returncode == 0, out.stderr
+
+
+@pytest.mark.parametrize("command", re.findall(r"^    dwindle (study .*)$", README, re.M))
+def test_every_study_command_is_understood(command: str) -> None:
+    words = shlex.split(command.split("#")[0])
+    known = subprocess.run(
+        [sys.executable, "-m", "dwindle", "study", "--help"], capture_output=True, text=True, check=True
+    )
+    assert all(word in known.stdout for word in words if word.startswith("--"))
+
+
+def test_links_and_pictures_are_there() -> None:
+    root = Path(__file__).resolve().parents[1]
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (root / target).exists(), target
