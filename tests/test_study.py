@@ -14,12 +14,8 @@ import pytest
 
 import dwindle as dw
 from dwindle.population import SGD, StoppedError
-from dwindle.studies.data import load
+from dwindle.studies import Progress, Space, Store, Study, Task, load, study
 from dwindle.studies.evidence import comparison, interval
-from dwindle.studies.run import Progress, Study, study
-from dwindle.studies.space import Space
-from dwindle.studies.store import Store
-from dwindle.studies.task import Task
 
 SMALL = Space((0.0, 1.0), (1e-3, 1e-2), ("constant", "cosine to 0"))
 

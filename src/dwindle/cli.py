@@ -20,9 +20,7 @@ from dwindle import __version__
 from dwindle.errors import DwindleError, InvalidValueError
 
 if TYPE_CHECKING:
-    from dwindle.studies.run import Progress, Study
-    from dwindle.studies.space import Space
-    from dwindle.studies.task import Task
+    from dwindle.studies import Progress, Space, Study, Task
 
 __all__ = ["app", "main"]
 
@@ -80,7 +78,7 @@ def study(
     Killed or interrupted, the same command goes on where it was.
     """
     from dwindle.report import summary
-    from dwindle.studies.run import study as run_study
+    from dwindle.studies import study as run_study
 
     tasks = _tasks(data, label_noise, target, seed, epochs, batch_size, hidden, optimiser, momentum)
     folder = out or Path("runs") / _slug(data)
@@ -127,8 +125,7 @@ def _tasks(
 ) -> list[Task]:  # fmt: skip
     from dwindle.errors import known
     from dwindle.population import SGD, Adam
-    from dwindle.studies.data import load
-    from dwindle.studies.task import Task
+    from dwindle.studies import Task, load
 
     known("optimiser", optimiser, ["adam", "sgd"])
     rule = Adam() if optimiser == "adam" else SGD(momentum=momentum)
@@ -157,7 +154,7 @@ def _widths(text: str) -> tuple[int, ...]:
 
 
 def _space(text: str | None) -> Space | None:
-    from dwindle.studies.space import Space
+    from dwindle.studies import Space
 
     if text is None:
         return None

@@ -65,7 +65,7 @@ class Study:
 
 def study(
     tasks: Task | Sequence[Task],
-    space: Space | None = None,
+    space: Space | str | None = None,
     *,
     trials: int | None = None,
     seeds: int = 8,
@@ -74,7 +74,7 @@ def study(
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Study:
-    """Find the best plan of ``space`` for each task, and say how sure that is.
+    """Find the best plan of ``space`` (a Space or its one-line text) for each task, and say how sure that is.
 
     1. Sweep: every candidate (or ``trials`` of them drawn at random) is trained once, all from the same seed.
     2. Choice: the best few, the best without decay and the best at a constant rate are trained on 4 further seeds; the
@@ -87,11 +87,9 @@ def study(
 
     Raises DataError if every trial diverged, ResumeError if another process works in ``folder``.
 
-    >>> from dwindle.studies.data import load
-    >>> from dwindle.studies.space import Space
-    >>> from dwindle.studies.task import Task
+    >>> from dwindle.studies import Task, load
     >>> task = Task(data=load("fashion"), hidden=(8,), epochs=1)
-    >>> best = study(task, Space((0.0, 1.0), (1e-3, 1e-2), ("constant", "cosine to 0")), seeds=2)
+    >>> best = study(task, "lam 0 1 | peak 1e-3 1e-2 | schedule constant; cosine to 0", seeds=2)
     >>> best.plan.peak, len(best.evidence["settings"][0]["trials"])
     (0.01, 8)
     """
@@ -102,7 +100,8 @@ def study(
         raise InvalidValueError(f"the tasks need different names; got {[task.name for task in listed]}.")
     count("seeds", seeds, low=2, remedy="One seed has no spread to judge by.")
     count("seed", seed, low=0)
-    candidates = (space or Space()).candidates(trials, seed)
+    searched = Space.parse(space) if isinstance(space, str) else space or Space()
+    candidates = searched.candidates(trials, seed)
     begun = time.monotonic()
     store = Store.open(folder)
     try:
