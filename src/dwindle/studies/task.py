@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dwindle.errors import InvalidValueError, count, known, shown
+from dwindle.mask import Mask
 from dwindle.plan import Plan
 from dwindle.population import MLP, SGD, Adam, Data, Examples, Optimiser, Rates, Result, train
 from dwindle.studies.dataset import Dataset
@@ -81,6 +82,8 @@ class Task:
 
     def train(self, plans: list[Plan], seeds: list[int], **hooks: Any) -> Result:
         """Train one member per plan and seed at once, evaluated at 20 to 39 ends of an epoch; ``hooks``: progress, stop."""
+        for plan in plans:
+            _check(plan)
         tables = [plan.table(self.horizon) for plan in plans]
         lr, shrink, l2 = (np.array([getattr(table, name) for table in tables]) for name in ("lr", "shrink", "l2"))
         parts = {name: self._examples(name) for name in ("train", "validation", "test")}
@@ -92,3 +95,15 @@ class Task:
     def _examples(self, part: str) -> Examples:
         x, y = self.data.part(part)
         return Examples(x.reshape(len(x), -1), y)
+
+
+def _check(plan: Plan) -> None:
+    """Refuse what the population engine would leave out: it decays every weight matrix alike, and no bias."""
+    if plan.decay is not None and plan.decay.cautious:
+        raise InvalidValueError(
+            f"cautious decay is not in the population engine yet; train '{plan}' with torch.attach."
+        )
+    if plan.groups or plan.layer_decay is not None or plan.mask != Mask():
+        raise InvalidValueError(
+            f"groups, layer-decay and masks of one's own mean nothing to this network; got '{plan}'."
+        )
