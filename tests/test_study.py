@@ -165,7 +165,7 @@ def test_bad_arguments_are_refused(task: Task, make: object, words: str) -> None
     "text", ["decoupled 0.1 cautious", "layer-decay 0.5", 'group "a" "*" times 2', 'mask name "*" decays']
 )
 def test_what_the_engine_cannot_do_is_refused_not_left_out(task: Task, text: str) -> None:
-    with pytest.raises(dw.DwindleError, match="population engine|mean nothing"):
+    with pytest.raises(dw.DwindleError, match=r"population engine|mean nothing"):
         task.train([dw.parse(f"peak 0.1 | {text}")], [0])
 
 
