@@ -68,7 +68,8 @@ class Store:
             owner = lock.read_text(encoding="ascii", errors="replace").strip()
             if owner.isdigit() and int(owner) != os.getpid() and _alive(int(owner)):
                 raise ResumeError(
-                    f"process {owner} is running a study in {folder}; wait for it or choose another folder."
+                    f"process {owner} is running a study in {folder}; wait for it or choose another folder. "
+                    f"If it is something else, delete {lock}."
                 ) from None
             lock.unlink(missing_ok=True)  # left behind by a kill
             descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)

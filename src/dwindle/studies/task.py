@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,7 @@ class Task:
     def fingerprint(self) -> str:
         """Return a short hash of everything that decides a trial's outcome but its plan and seed."""
         said = {
-            "data": self.data.fingerprint(), "hidden": self.hidden, "activation": self.activation,
+            "dwindle": version("dwindle"), "data": self.data.fingerprint(), "hidden": self.hidden, "activation": self.activation,
             "optimiser": [type(self.optimiser).__name__, asdict(self.optimiser)],
             "batch_size": self.batch_size, "epochs": self.epochs,
         }  # fmt: skip
