@@ -23,6 +23,7 @@ check: .venv/.dev
 bench: .venv/.dev
 	.venv/bin/python benchmarks/schedules.py
 	.venv/bin/python benchmarks/population.py
+	.venv/bin/python benchmarks/resume.py
 
 docs: .venv/.dev
 	$(PIP) -e '.[docs]'
