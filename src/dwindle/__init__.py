@@ -89,7 +89,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "DwindleError": ("dwindle.errors", "DwindleError"),
     **{
         name: (f"dwindle.{name}", None)
-        for name in ("errors", "foreign", "mask", "population", "reference", "schedule", "torch")
+        for name in ("errors", "foreign", "jax", "mask", "population", "reference", "schedule", "torch")
     },
 }
 

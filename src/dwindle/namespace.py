@@ -9,6 +9,7 @@ through NumPy also for Python numbers, so that one step alone equals the nth of 
 from __future__ import annotations
 
 import math
+import operator
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ class Namespace:
     as_float: Callable[[Any], Any]
     floor: Callable[[Any], Any]
     rint: Callable[[Any], Any]
+    divide: Callable[[Any, float], Any]
     ldexp: Callable[[Any, Any], Any]
     sqrt: Callable[[Any], Any]
     pow: Callable[[Any, float], Any]
@@ -70,6 +72,7 @@ SCALAR = Namespace(
     as_float=float,
     floor=math.floor,
     rint=round,
+    divide=operator.truediv,
     ldexp=lambda x, n: math.ldexp(x, int(n)),
     sqrt=math.sqrt,
     pow=_pow,
@@ -84,6 +87,7 @@ NUMPY = Namespace(
     as_float=lambda x: np.asarray(x, dtype=np.float64),
     floor=np.floor,
     rint=np.rint,
+    divide=operator.truediv,
     ldexp=lambda x, n: np.ldexp(x, np.asarray(n, dtype=np.int32)),
     sqrt=np.sqrt,
     pow=np.power,
@@ -109,6 +113,7 @@ def _torch() -> Namespace:
         as_float=wide,
         floor=torch.floor,
         rint=torch.round,
+        divide=operator.truediv,
         ldexp=torch.ldexp,
         sqrt=torch.sqrt,
         pow=torch.pow,
@@ -122,16 +127,34 @@ def _torch() -> Namespace:
 def _jax() -> Namespace:
     import jax.numpy as jnp
 
+    def held(number: Any, x: Any) -> Any:
+        # jax refuses a whole number that x's type cannot hold: with 32 bits 2**62 is the largest there is
+        if isinstance(number, float) or not jnp.issubdtype(x.dtype, jnp.integer):
+            return number
+        type_of_x = np.iinfo(x.dtype)
+        return max(min(number, int(type_of_x.max)), int(type_of_x.min))
+
+    def bucket(edges: Sequence[float], x: Any) -> Any:
+        if jnp.issubdtype(x.dtype, jnp.integer):  # whole steps reach an edge at its ceiling, and none beyond their type
+            edges = [e for e in map(math.ceil, edges) if held(e, x) == e]
+        return jnp.searchsorted(jnp.asarray(edges, dtype=x.dtype), x, side="right")
+
+    def table(values: Sequence[float], index: Any) -> Any:
+        kept = [held(v, index) for v in values]
+        return jnp.asarray(kept)[jnp.asarray(index, dtype=jnp.int32)]
+
     return Namespace(
         where=jnp.where,
-        clip=jnp.clip,
+        clip=lambda x, low, high: jnp.clip(x, held(low, x), held(high, x)),
         as_float=lambda x: jnp.asarray(x, dtype=float),
         floor=jnp.floor,
         rint=jnp.rint,
+        # by a constant XLA multiplies with its reciprocal, and 49·(1/49) < 1: keep the divisor from it
+        divide=lambda x, n: x / (x * 0.0 + n),
         ldexp=lambda x, n: jnp.ldexp(x, jnp.asarray(n, dtype=jnp.int32)),
         sqrt=jnp.sqrt,
         pow=jnp.power,
         exp=jnp.exp,
-        bucket=lambda edges, x: jnp.searchsorted(jnp.asarray(edges), x, side="right"),
-        table=lambda values, index: jnp.asarray(values)[jnp.asarray(index, dtype=jnp.int32)],
+        bucket=bucket,
+        table=table,
     )

@@ -342,7 +342,8 @@ class Stretch(Schedule):
         return f"{_inner(self.schedule)} stretch {short(self.by)}"
 
     def __call__(self, step: Any) -> Any:
-        return self.schedule(namespace(step).as_float(step) / self.by)
+        xp = namespace(step)
+        return self.schedule(xp.divide(xp.as_float(step), self.by))
 
 
 @dataclass(frozen=True, slots=True)

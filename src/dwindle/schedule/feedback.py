@@ -45,10 +45,13 @@ class FeedbackRule(ABC, Generic[S]):
 
     A run whose parameter groups have different peaks under absolute floors has one rule per group:
     ``dataclasses.replace(rule, peak=group_peak)``.
+
+    ``observes_first`` says where in a list of metrics the metric of step t belongs: after step t, or (timm) before it.
     """
 
     __slots__ = ()
     peak: float
+    observes_first: bool = False
 
     @abstractmethod
     def init(self) -> S:
@@ -59,12 +62,13 @@ class FeedbackRule(ABC, Generic[S]):
         """Return (factor, state) for the next step, given the metric observed after this one."""
 
     def factors(self, metrics: Iterable[Any]) -> npt.NDArray[np.float64]:
-        """Return lrs(metrics) / peak: value [t] is the factor in effect for step t; metric t is observed after it."""
+        """Return lrs(metrics) / peak: value [t] is the factor in effect for step t (see lrs)."""
         return self.lrs(metrics) / self.peak
 
     def lrs(self, metrics: Iterable[Any], peak: float | None = None) -> npt.NDArray[np.float64]:
         """Return the rates: value [t] is the rate in effect for step t, and metric t is observed after step t.
 
+        A rule that ``observes_first`` observes metric t before step t instead, and metric 0, before the run, not at all.
         ``peak`` defaults to the rule's own. A rule with peak = 1 is scaled to any ``peak``; a rule that has a peak of
         its own refuses another one, because its floors are absolute.
 
@@ -75,9 +79,12 @@ class FeedbackRule(ABC, Generic[S]):
         scale = self._scale(peak)
         state = self.init()
         rates = []
-        for metric in metrics:
+        for step, metric in enumerate(metrics):
+            if self.observes_first and step:
+                _, state = self.observe(state, metric)
             rates.append(state.lr)
-            _, state = self.observe(state, metric)
+            if not self.observes_first:
+                _, state = self.observe(state, metric)
         return np.array(rates, dtype=np.float64) * scale
 
     def _scale(self, peak: float | None) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dwindle.errors import count, real
+from dwindle.errors import count, flag, real
 from dwindle.schedule.feedback import (
     FeedbackRule,
     check_best,
@@ -51,6 +51,7 @@ class Plateau(FeedbackRule[PlateauState]):
     ``min_lr``, ``eps`` and ``warmup_lr`` are in units of ``peak`` (see FeedbackRule): factors if peak is 1.
     Warm-up: for ``warmup_steps`` metrics the rate is warmup_lr + t·(peak - warmup_lr)/warmup_steps after t metrics, and no
     metric is judged.
+    ``observes_first``: in ``lrs`` and ``factors`` the metric of index t comes before rate t, as in timm, not after it.
     A metric that is not finite raises by default; nan="ignore" passes over it, nan="worse" counts it as not better.
 
     Raises InvalidValueError for a parameter out of its range or such a metric.
@@ -78,9 +79,11 @@ class Plateau(FeedbackRule[PlateauState]):
     warmup_lr: float = 0.0
     nan: str = "raise"
     peak: float = 1.0
+    observes_first: bool = False
 
     def __post_init__(self) -> None:
         check_rule(self, ("raise", "ignore", "worse"))
+        flag("observes_first", self.observes_first)
         check_patience(self)
         put(self, warmup_steps=count("warmup_steps", self.warmup_steps, low=0))
         put(self, warmup_lr=real("warmup_lr", self.warmup_lr, low=0.0))

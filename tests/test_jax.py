@@ -1,0 +1,399 @@
+"""The JAX adapter: exact rates in 32 bits under jit, and the numbers of the reference under every convention."""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+
+import dwindle as dw
+from dwindle import jax as djax
+from dwindle import reference
+from dwindle.errors import InvalidValueError, MissingExtraError, UnknownNameError
+from dwindle.mask import Mask, Param, Rule
+from dwindle.plan import Group, Plan
+from dwindle.schedule import Schedule
+from dwindle.schedule.tables import Table
+from dwindle.units import Horizon
+from strategies import horizons, schedules
+
+CONVENTIONS = {"l2": dw.l2, "decoupled": dw.decoupled, "independent": dw.independent, "corrected": dw.corrected}
+RUN = Horizon(steps=40)
+SHAPE = dw.warmup(8).then(dw.cosine(end=0.1))
+
+
+@pytest.fixture(autouse=True)
+def narrow() -> Iterator[None]:
+    """Sessions are of 32 bits here unless a test says otherwise, whatever other test files have set."""
+    with jax.enable_x64(False):
+        yield
+
+
+def weights(dtype: Any = np.float32) -> dict[str, Any]:
+    rng = np.random.default_rng(3)
+    return {
+        "block_0": {"kernel": rng.normal(size=(3, 2)).astype(dtype), "bias": rng.normal(size=2).astype(dtype)},
+        "block_1": {"kernel": rng.normal(size=(2, 4)).astype(dtype), "scale": rng.normal(size=4).astype(dtype)},
+        "head": {"kernel": rng.normal(size=(4, 1)).astype(dtype)},
+    }
+
+
+def named(tree: Any) -> dict[str, Any]:
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
+    }
+
+
+def trajectory(tx: Any, params: Any, gradients: list[Any]) -> list[Any]:
+    """Return the weights after each update, all of them through one compiled function."""
+
+    @jax.jit
+    def update(params: Any, state: Any, grads: Any) -> Any:
+        updates, state = tx.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    params = jax.tree.map(jnp.asarray, params)
+    state, path = tx.init(params), []
+    for grads in gradients:
+        params, state = update(params, state, grads)
+        path.append(params)
+    assert update._cache_size() == 1  # no step compiles anew
+    return path
+
+
+def gradients_like(params: Any, steps: int) -> list[Any]:
+    rng = np.random.default_rng(7)
+    return [jax.tree.map(lambda w: np.asarray(rng.normal(size=w.shape), w.dtype), params) for _ in range(steps)]
+
+
+# --- the schedule -----------------------------------------------------------------------------------------------------
+
+
+def late(values: np.ndarray, rate: float) -> int:
+    """How many of the boundaries k = 1, 2, ... are not where they belong; row k-1 is (one step before, at)."""
+    k = np.arange(1, len(values) + 1)
+    passed = np.rint(np.log(values.astype(np.float64)) / np.log(rate))
+    return int(np.sum((passed[:, 0] != k - 1) | (passed[:, 1] != k)))
+
+
+def boundaries(make: Callable[[int], Callable[[Any], Any]], spans: list[int], each: int) -> int:
+    wrong = 0
+    for n in spans:
+        at = np.arange(1, each + 1, dtype=np.int32) * n
+        values = jax.jit(jax.vmap(make(n)))(jnp.asarray(np.stack([at - 1, at], axis=1).ravel()))
+        wrong += late(np.asarray(values).reshape(-1, 2), 0.99)
+    return wrong
+
+
+SPANS = [*range(41, 71), *range(107, 4000, 130)]
+
+
+def test_no_staircase_boundary_is_late_in_32_bits() -> None:
+    # measured with the same experiment: optax 0.2.8 exponential_decay(staircase=True) is late at 1,601 of the 24,120
+    assert len(SPANS) * 402 == 24_120
+    assert boundaries(lambda n: djax.schedule(Plan(1.0, dw.step(n, 0.99)), 10**7), SPANS, 402) == 0
+
+
+def test_the_experiment_sees_a_late_boundary() -> None:
+    def by_floats(n: int) -> Callable[[Any], Any]:
+        return lambda count: 0.99 ** jnp.floor(count / n)
+
+    assert boundaries(by_floats, [94], 201) > 0
+
+
+@pytest.mark.parametrize("n", [7, 49, 94, 3001])
+def test_piecewise_table_and_repeat_turn_at_their_boundary_in_32_bits(n: int) -> None:
+    edges = tuple(n * k for k in range(1, 30))
+    powers = tuple(0.99**k for k in range(30))
+    at = np.array(edges, dtype=np.int32)
+    steps = jnp.asarray(np.stack([at - 1, at], axis=1).ravel())
+    kinds: list[Schedule] = [
+        dw.piecewise(edges, powers),
+        Table(powers, every=n),
+        dw.constant().repeat(n, decay=0.99),
+    ]
+    for kind in kinds:
+        values = np.asarray(jax.jit(djax.schedule(Plan(1.0, kind), 10**6))(steps))
+        assert late(values.reshape(-1, 2), 0.99) == 0, kind
+
+
+def test_a_stretched_staircase_turns_at_its_boundary_under_jit() -> None:
+    # XLA would turn step / 49 into step * (1/49), and 49 * (1/49) < 1 in float64
+    stairs = dw.piecewise([1, 2], [1.0, 0.5, 0.25]).stretch(49)
+    assert float(jax.jit(djax.schedule(Plan(1.0, stairs), 200))(49)) == 0.5
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(s=schedules, run=horizons)
+def test_any_schedule_in_32_bits_under_jit_is_numpy_rounded_once(s: Schedule, run: Horizon) -> None:
+    with jax.enable_x64(False):
+        steps = np.array([0, 1, 2, 7, 99, 100, 101, 1234, 2**24 + 1, 2**31 - 1], dtype=np.int32)
+        mine = np.asarray(jax.jit(djax.schedule(Plan(1.0, s), run))(jnp.asarray(steps)))
+    assert mine.dtype == np.float32
+    np.testing.assert_allclose(mine, s.resolve(run)(steps.astype(np.int64)), rtol=1e-6, atol=1e-37)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_the_rate_has_the_float_of_the_session(wide: bool) -> None:
+    plan = Plan(3e-4, SHAPE)
+    with jax.enable_x64(wide):
+        lr = djax.schedule(plan, RUN)
+        alone = [jax.jit(lr)(step) for step in range(40)]
+        together = lr(np.arange(40))
+        assert together.dtype == alone[0].dtype == (np.float64 if wide else np.float32)
+    np.testing.assert_allclose(np.stack(alone), together, rtol=1e-15 if wide else 0)
+    np.testing.assert_allclose(together, plan.lrs(RUN), rtol=1e-15 if wide else 6e-8)
+
+
+def test_the_schedule_serves_scan_grad_and_injected_hyperparameters() -> None:
+    plan = Plan(0.5, dw.step(3))
+    lr = djax.schedule(plan, RUN)
+    _, scanned = jax.lax.scan(lambda step, _: (step + 1, lr(step)), jnp.int32(0), length=40)
+    np.testing.assert_array_equal(scanned, plan.lrs(RUN).astype(np.float32))
+    slope = jax.grad(jax.checkpoint(lambda w, step: lr(step) * w**2))(jnp.float32(3.0), 3)
+    assert float(slope) == 1.5
+    tx = optax.inject_hyperparams(optax.sgd)(learning_rate=lr)
+    path = trajectory(tx, {"w": np.zeros(1, np.float32)}, [{"w": np.ones(1, np.float32)}] * 6)
+    assert float(path[-1]["w"][0]) == -(3 * 0.5 + 3 * 0.25)
+
+
+def test_a_group_has_its_own_rate() -> None:
+    plan = Plan(0.5, SHAPE, groups=(Group("head", "head/*", 0.25),))
+    np.testing.assert_allclose(djax.schedule(plan, RUN, "head")(np.arange(40)), plan.lrs(RUN, "head"), rtol=6e-8)
+    with pytest.raises(UnknownNameError, match="tail"):
+        djax.schedule(plan, RUN, "tail")
+
+
+@pytest.mark.parametrize("s", [dw.linear(10).mirror(10), dw.linear(10).repeat(10, growth=2), dw.inverse_sqrt(10)])
+def test_a_bare_schedule_takes_an_int32_array(s: Schedule) -> None:
+    steps = np.arange(100, dtype=np.int32)
+    np.testing.assert_allclose(jax.jit(lambda step: s(step))(jnp.asarray(steps)), s(steps), rtol=1e-5, atol=1e-6)
+
+
+# --- decays and optimisers --------------------------------------------------------------------------------------------
+
+OPTIMISERS: dict[str, tuple[Any, Any]] = {
+    "adam": (lambda p: djax.adam(p, RUN, b1=0.8, b2=0.95, eps=1e-6), reference.Adam(0.8, 0.95, 1e-6)),
+    "sgd": (lambda p: djax.sgd(p, RUN), reference.SGD()),
+    "momentum": (lambda p: djax.sgd(p, RUN, 0.9), reference.SGD(0.9)),
+    "nesterov": (lambda p: djax.sgd(p, RUN, 0.9, True), reference.SGD(0.9, nesterov=True)),
+}
+DECAYS = {
+    **{name: kind(0.3) for name, kind in CONVENTIONS.items()},
+    **{f"cautious {name}": kind(0.3, cautious=True) for name, kind in CONVENTIONS.items() if name != "l2"},
+    "scheduled": dw.independent(0.1 * dw.linear(20)),
+    "scheduled l2": dw.l2(0.1 * dw.linear(20)),
+    "none": None,
+}
+
+
+def oracle(optimiser: Any, plan: Plan, params: Any, gradients: list[Any]) -> dict[str, Any]:
+    resolved = plan.resolve(RUN)
+    placed = {a.name: a for a in plan.assign(Param(name, w.shape) for name, w in named(params).items())}
+
+    def rates(step: int, name: str) -> Any:
+        return resolved.rates(step, lr_scale=placed[name].lr_scale, decays=placed[name].decays)
+
+    cautious = plan.decay is not None and plan.decay.cautious
+    return reference.run(
+        optimiser, named(params), lambda _, t: named(gradients[t]), rates, len(gradients), cautious=cautious
+    )
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+@pytest.mark.parametrize("decay", DECAYS)
+def test_20_steps_are_the_reference(optimiser: str, decay: str) -> None:
+    make, slow = OPTIMISERS[optimiser]
+    plan = Plan(0.05, SHAPE, DECAYS[decay], groups=(Group("head", "head/*", 3.0),), layer_decay=0.5)
+    with jax.enable_x64(True):
+        params = weights(np.float64)
+        gradients = gradients_like(params, 20)
+        fast = trajectory(make(plan), params, gradients)
+        for name, path in oracle(slow, plan, params, gradients).items():
+            for t in range(20):
+                np.testing.assert_allclose(named(fast[t])[name], path[t + 1], rtol=1e-12, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "nesterov"])
+def test_the_pieces_around_an_optax_optimiser_are_the_same_run(optimiser: str) -> None:
+    plain = {
+        "adam": lambda lr: optax.adam(lr, 0.8, 0.95, 1e-6),
+        "nesterov": lambda lr: optax.sgd(lr, 0.9, nesterov=True),
+    }[optimiser]
+    with jax.enable_x64(True):
+        params = weights(np.float64)
+        gradients = gradients_like(params, 12)
+        for decay in DECAYS.values():
+            plan = Plan(0.05, SHAPE, decay)
+            before, after = djax.decay(plan, RUN)
+            chain = optax.chain(before, plain(djax.schedule(plan, RUN)), after)
+            ours = trajectory(OPTIMISERS[optimiser][0](plan), params, gradients)[-1]
+            theirs = trajectory(chain, params, gradients)[-1]
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), ours, theirs)
+
+
+def test_adamw_decoupled_is_optax_adamw() -> None:
+    plan = Plan(0.05, SHAPE, dw.decoupled(0.3))
+    with jax.enable_x64(True):
+        params = weights(np.float64)
+        gradients = gradients_like(params, 20)
+        theirs = optax.adamw(
+            djax.schedule(plan, RUN), weight_decay=0.3, mask=lambda tree: jax.tree.map(lambda w: w.ndim > 1, tree)
+        )
+        ours = trajectory(djax.adamw(plan, RUN), params, gradients)
+        for a, b in zip(ours, trajectory(theirs, params, gradients), strict=True):
+            jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-14), a, b)
+
+
+@pytest.mark.parametrize("kind", ["decoupled", "independent", "corrected"])
+@pytest.mark.parametrize("cautious", [False, True])
+def test_with_zero_gradients_the_weights_are_the_product_of_shrink(kind: str, cautious: bool) -> None:
+    plan = Plan(0.5, SHAPE, CONVENTIONS[kind](0.2, cautious=cautious))
+    params = weights()
+    for tx in (djax.adamw(plan, RUN), djax.sgd(plan, RUN, 0.9), djax.attach(optax.scale_by_lion(), plan, RUN)):
+        last = trajectory(tx, params, [jax.tree.map(np.zeros_like, params)] * 40)[-1]
+        left = float(np.prod(plan.table(RUN).shrink))
+        np.testing.assert_allclose(last["head"]["kernel"], params["head"]["kernel"] * left, rtol=1e-5)
+        np.testing.assert_array_equal(last["block_0"]["bias"], params["block_0"]["bias"])
+
+
+def test_every_kind_of_mask_says_what_decays() -> None:
+    params = weights()
+    zero = jax.tree.map(np.zeros_like, params)
+    plan = Plan(1.0, decay=dw.decoupled(0.5))
+    only_head = Rule("name", "head/*", True), Rule("name", "*", False)
+    ways: list[Any] = [
+        Mask(only_head),
+        {"block_0": False, "block_1": {"kernel": False, "scale": False}, "head": True},
+        lambda tree: {key: jax.tree.map(lambda _, key=key: key == "head", sub) for key, sub in tree.items()},
+    ]
+    for mask in ways:
+        (last,) = trajectory(djax.sgd(plan, RUN, mask=mask), params, [zero])
+        for name, w in named(last).items():
+            np.testing.assert_array_equal(
+                w, named(params)[name] * (0.5 if name == "head/kernel" else 1.0), err_msg=name
+            )
+    standard = named(trajectory(djax.sgd(plan, RUN), params, [zero])[0])
+    changed = {name for name, w in standard.items() if not np.array_equal(w, named(params)[name])}
+    assert changed == {"block_0/kernel", "block_1/kernel", "head/kernel"}
+
+
+def test_trees_of_other_kinds_and_wrappers_work() -> None:
+    plan = Plan(1.0, decay=dw.decoupled(0.5))
+    pair = (np.ones((2, 2), np.float32), [np.ones(2, np.float32), None])
+    (last,) = trajectory(djax.sgd(plan, RUN), pair, [jax.tree.map(np.zeros_like, pair)])
+    assert float(last[0][0, 0]) == 0.5
+    assert float(last[1][0][0]) == 1.0
+    params = weights()
+    several = optax.MultiSteps(djax.sgd(plan, RUN), every_k_schedule=2)
+    path = trajectory(several, params, [jax.tree.map(np.zeros_like, params)] * 4)
+    np.testing.assert_array_equal(path[-1]["head"]["kernel"], params["head"]["kernel"] * 0.25)
+    frozen = optax.masked(djax.sgd(plan, RUN), {"block_0": False, "block_1": False, "head": True})
+    (last,) = trajectory(frozen, params, [jax.tree.map(np.zeros_like, params)])
+    np.testing.assert_array_equal(last["block_0"]["kernel"], params["block_0"]["kernel"])
+    np.testing.assert_array_equal(last["head"]["kernel"], params["head"]["kernel"] * 0.5)
+
+
+def test_bf16_weights_get_bf16_updates_of_a_sum_in_float32() -> None:
+    w = {"kernel": jnp.full((1, 1), 3.0, jnp.bfloat16)}
+    tx = djax.sgd(Plan(0.3, decay=dw.decoupled(0.7)), RUN)
+    updates, _ = tx.update({"kernel": jnp.full((1, 1), 1.01, jnp.bfloat16)}, tx.init(w), w)
+    assert updates["kernel"].dtype == jnp.bfloat16
+    exact = -np.float32(0.3) * np.float32(jnp.bfloat16(1.01)) - np.float32(0.21) * np.float32(3.0)
+    assert float(updates["kernel"][0, 0]) == float(jnp.bfloat16(exact))
+
+
+def test_the_count_stops_at_the_last_int32() -> None:
+    tx = djax.sgd(Plan(0.5), RUN)
+    w = jnp.ones(1)
+    _, state = tx.update(w, djax.PlanState(jnp.int32(2**31 - 1), tx.init(w).inner), w)
+    assert int(state.step) == 2**31 - 1
+
+
+def test_a_state_put_back_goes_on_bit_for_bit() -> None:
+    plan, params = Plan(0.05, SHAPE, dw.decoupled(0.3)), weights()
+    gradients, tx = gradients_like(params, 10), djax.adamw(plan, RUN)
+    state = tx.init(params)
+    for grads in gradients[:5]:
+        updates, state = tx.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+    saved = jax.tree.map(np.array, (params, state))
+    ends = []
+    for w, kept in ((params, state), saved):
+        for grads in gradients[5:]:
+            updates, kept = djax.adamw(plan, RUN).update(grads, kept, w)
+            w = optax.apply_updates(w, updates)
+        ends.append(w)
+    jax.tree.map(np.testing.assert_array_equal, *ends)
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+PLAN = Plan(0.1, decay=dw.decoupled(0.1))
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (lambda: djax.schedule("peak 0.1", RUN), "plan must be a Plan"),
+        (lambda: djax.schedule(PLAN, 0), "horizon must be positive"),
+        (lambda: djax.schedule(Plan(0.1, dw.custom(lambda step: 1.0)), RUN), "one step at a time"),
+        (lambda: djax.adamw(Plan(0.1, decay=dw.l2(0.1)), RUN), "use adam, or decoupled"),
+        (lambda: djax.adam(PLAN, RUN, b1=1.0), "b1 must be below 1"),
+        (lambda: djax.adam(PLAN, RUN, eps=0.0), "eps must be positive"),
+        (lambda: djax.sgd(PLAN, RUN, momentum=-0.1), "momentum must be zero or more"),
+        (lambda: djax.sgd(PLAN, RUN, 0.9, 1), "nesterov must be True or False"),  # type: ignore[arg-type]
+        (lambda: djax.attach(lambda g: g, PLAN, RUN), "direction must be an optax"),  # type: ignore[arg-type]
+        (lambda: djax.decay(Plan(0.1, layer_decay=0.5), RUN), "use attach"),
+        (lambda: djax.sgd(PLAN, RUN, mask=Mask.of(Rule("name", "tail", True))).init(weights()), "matches no parameter"),
+        (lambda: djax.sgd(PLAN, RUN, mask={"block_0": 1, "block_1": True, "head": True}).init(weights()), "True or False"),
+        (lambda: djax.sgd(PLAN, RUN).update(jnp.ones(1), djax.sgd(PLAN, RUN).init(jnp.ones(1))), "needs the weights"),
+        (
+            lambda: djax.sgd(Plan(0.1, decay=dw.decoupled(0.1, cautious=True)), RUN).init(jnp.ones((2, 2), complex)),
+            "no sign for cautious",
+        ),
+    ],
+)  # fmt: skip
+def test_bad_inputs_are_refused(build: Callable[[], Any], said: str) -> None:
+    with pytest.raises((InvalidValueError, UnknownNameError), match=said):
+        build()
+
+
+def test_without_a_decay_the_weights_are_not_asked_for() -> None:
+    tx = djax.sgd(Plan(0.5), RUN)
+    updates, _ = tx.update(jnp.ones(1), tx.init(jnp.ones(1)))
+    assert float(updates[0]) == -0.5
+
+
+@pytest.mark.parametrize("lacks", ["jax", "optax"])
+def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch, lacks: str) -> None:
+    really = builtins.__import__
+
+    def without(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name.split(".")[0] == lacks:
+            raise ImportError(f"No module named {lacks!r}")
+        return really(name, *args, **kwargs)
+
+    for name in [name for name in sys.modules if name.startswith("dwindle.jax")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(MissingExtraError, match=r"pip install 'dwindle\[jax\]'"):
+        importlib.import_module("dwindle.jax")
+
+
+def test_a_jax_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("dwindle.jax")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(jax, "enable_x64")
+    with pytest.raises(MissingExtraError, match=r"jax 0\.8 and newer"):
+        importlib.import_module("dwindle.jax")
