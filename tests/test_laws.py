@@ -54,7 +54,6 @@ from strategies import (
     whole_steps,
 )  # fmt: skip
 
-jax.config.update("jax_enable_x64", True)
 torch.set_num_threads(1)
 
 EPS = float(np.finfo(np.float64).eps)
@@ -250,14 +249,16 @@ def test_torch_gives_the_bits_of_numpy(s: Schedule, run: Horizon) -> None:
     resolved = s.resolve(run)
     mine = resolved(torch.from_numpy(STEP_ARRAY))
     assert mine.dtype == torch.float64
-    assert ulps(mine.numpy(), resolved(STEP_ARRAY)) <= (4 if has_library_functions(s) or has_roots(s) else 0)
+    # exp and pow differ by an ulp between libraries, and the slope of a steep tanh makes dozens of that
+    assert ulps(mine.numpy(), resolved(STEP_ARRAY)) <= (64 if has_library_functions(s) else 4 if has_roots(s) else 0)
 
 
 @given(schedules, horizons)
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 def test_jax_jit_gives_the_numbers_of_numpy(s: Schedule, run: Horizon) -> None:
     resolved = s.resolve(run)
-    mine = np.asarray(jax.jit(lambda steps: resolved(steps))(jax.numpy.asarray(STEP_ARRAY)))
+    with jax.enable_x64(True):
+        mine = np.asarray(jax.jit(lambda steps: resolved(steps))(jax.numpy.asarray(STEP_ARRAY)))
     cancels = any(shape_of(part) == "exponential" for part in parts(s))  # 2·2^-x - 1 near its end
     small = 16 * EPS if cancels or has_library_functions(s) else 1e-290  # beside the peak, where XLA rounds its own way
     np.testing.assert_allclose(mine, resolved(STEP_ARRAY), rtol=1e-12, atol=small)
@@ -389,6 +390,7 @@ def test_text_reads_back_as_the_same_plan(plan: Plan) -> None:
 
 
 @given(schedules, horizons)
+@example(Join((Constant(), Join((Constant(),), (1,))), (1, Time(1, "st"))), Horizon(steps=9))
 @usual
 def test_a_resolved_schedule_has_a_text_too(s: Schedule, run: Horizon) -> None:
     assert parse_schedule(str(s)) == s

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import dwindle.foreign.pytorch as pytorch
 from dwindle.errors import InvalidValueError, shown
-from dwindle.foreign import pytorch
 from dwindle.foreign.curves import begun, cosine_waves, cycles, in_turn
 from dwindle.foreign.settings import Settings
 from dwindle.plan import Plan

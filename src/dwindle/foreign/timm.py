@@ -26,7 +26,8 @@ __all__ = ["NAMES", "read"]
 def read(name: str, params: Mapping[str, Any], base_lr: float) -> Plan | Plateau:
     """Return the plan of timm's scheduler ``name`` for an optimiser whose lr is ``base_lr``, or a Plateau.
 
-    timm calls step(t, metric) with the metric of epoch t - 1: rule.lrs([metric of epoch 0, of epoch 1, ...]).
+    Rate t of the rule follows step(t, metric[t]), and metric[0] is never read: rule.lrs(metric). In a training loop the rule
+    is fed like any other, ``observe`` after each epoch.
 
     >>> str(read("CosineLRScheduler", {"t_initial": 90, "lr_min": 1e-3, "warmup_t": 5, "warmup_prefix": True}, 0.1))
     'peak 0.1 | warmup 5st, cosine to 1% over 90st'
@@ -185,6 +186,7 @@ def _plateau(s: Settings, base_lr: float) -> Plateau:
         warmup_lr=s.real("warmup_lr_init", low=0.0),
         nan="worse",
         peak=base_lr,
+        observes_first=True,
     )
 
 

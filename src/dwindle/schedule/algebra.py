@@ -119,7 +119,7 @@ class Join(Schedule):
     _edges: tuple[float, ...] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        lengths = self.lengths or (None,) * len(self.pieces)
+        lengths = tuple(as_time("length", each) for each in self.lengths) or (None,) * len(self.pieces)
         if not self.pieces or len(lengths) != len(self.pieces):
             raise InvalidValueError(
                 f"a join needs as many lengths as pieces; got {len(lengths)} for {len(self.pieces)}."
@@ -134,7 +134,7 @@ class Join(Schedule):
                 flat += piece.lengths
             else:
                 pieces.append(piece)
-                flat.append(as_time("length", length))
+                flat.append(length)
         # a piece's own duration need not be said twice: one value then has one spelling
         said = [None if length == piece.duration else length for piece, length in zip(pieces, flat, strict=True)]
         object.__setattr__(self, "pieces", tuple(pieces))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dwindle.elementary import power, power_parts
+from dwindle.elementary import PowerParts, power, power_parts
 from dwindle.errors import InvalidValueError, flag, real
 from dwindle.namespace import namespace
 from dwindle.schedule.algebra import _LAST_STEP, Schedule, _unresolved, _wide
@@ -32,6 +32,7 @@ class Exponential(Schedule):
     staircase: bool = False
     allow_growth: bool = False
     _every: float | None = field(init=False, repr=False, compare=False)
+    _parts: PowerParts | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         rate = real("decay_rate", self.decay_rate, above=0.0, remedy="To stop training use a cooldown to 0.")
@@ -42,7 +43,10 @@ class Exponential(Schedule):
         if self.every is None:
             raise InvalidValueError("every must be given: the steps (or epochs) in which the rate is applied once.")
         flag("staircase", self.staircase)
-        object.__setattr__(self, "_every", number_of_steps(self.every))
+        steps = number_of_steps(self.every)
+        object.__setattr__(self, "_every", steps)
+        parts = None if steps is None else power_parts(rate, 1.0 if self.staircase else float(steps))
+        object.__setattr__(self, "_parts", parts)
 
     def resolve(self, horizon: Horizon, room: float | None = None) -> Exponential:
         return replace(self, every=in_steps(self.every, horizon))
@@ -53,13 +57,11 @@ class Exponential(Schedule):
         return words((head, short(self.decay_rate)), ("every", every), ("growing", "" if self.allow_growth else None))
 
     def __call__(self, step: Any) -> Any:
-        every = self._every
-        if every is None:
+        every, parts = self._every, self._parts
+        if every is None or parts is None:
             raise _unresolved(self)
         xp = namespace(step)
-        if self.staircase:
-            return power(power_parts(self.decay_rate), xp.as_float(_wide(step, every) // every), xp)
-        return power(power_parts(self.decay_rate, float(every)), xp.as_float(step), xp)
+        return power(parts, xp.as_float(_wide(step, every) // every if self.staircase else step), xp)
 
 
 @dataclass(frozen=True, slots=True)
