@@ -172,31 +172,28 @@ class Plan:
 
     def table(self, horizon: Horizon | int, group: str | None = None) -> Rates:
         """Return the rates of every step of the run as three float64 arrays of shape [steps]."""
-        run = as_horizon(horizon)
-        lrs = self.lrs(run, group)
-        if self.decay is None:
-            return Rates(lrs, np.ones_like(lrs), np.zeros_like(lrs))
-        decay = self.decay.resolve(run)
-        coupling = decay.coupling(np.arange(run.steps))
-        return Rates(lrs, 1.0 - self.decay_shares(run, group), np.zeros_like(lrs) + coupling)
+        lrs, shares, coupling = self._curves(horizon, group)
+        return Rates(lrs, 1.0 - shares, coupling)
 
     def decay_shares(self, horizon: Horizon | int, group: str | None = None) -> Array:
         """Return x, the share that the decoupled decay takes from each weight, at every step; zero for l2."""
-        run = as_horizon(horizon)
-        factors = self.factors(run)
-        if self.decay is None:
-            return np.zeros_like(factors)
-        lrs = self.peak * (1.0 if group is None else self.scale(group)) * factors
-        shares: Array = np.zeros_like(factors) + self.decay.resolve(run).share(np.arange(run.steps), lrs, factors)
-        return shares
+        return self._curves(horizon, group)[1]
 
     def sgd_shares(self, horizon: Horizon | int, group: str | None = None) -> Array:
         """Return the share that decay takes at every step under plain SGD, where l2 takes lr·λ like decoupled."""
+        lrs, shares, coupling = self._curves(horizon, group)
+        return shares + lrs * coupling
+
+    def _curves(self, horizon: Horizon | int, group: str | None) -> tuple[Array, Array, Array]:
+        """Return the learning rates, the decay's shares and the l2 coefficients of the run."""
         run = as_horizon(horizon)
-        shares = self.decay_shares(run, group)
-        if self.decay is not None:
-            shares = shares + self.lrs(run, group) * self.decay.resolve(run).coupling(np.arange(run.steps))
-        return shares
+        factors = self.factors(run)
+        lrs = self.peak * (1.0 if group is None else self.scale(group)) * factors
+        none = np.zeros_like(factors)
+        if self.decay is None:
+            return lrs, none, none
+        decay, steps = self.decay.resolve(run), np.arange(run.steps)
+        return lrs, none + decay.share(steps, lrs, factors), none + decay.coupling(steps)
 
     def shares_left(self, horizon: Horizon | int, group: str | None = None) -> Array:
         """Return what decay alone leaves of w(0) before each step and after the last: Π(1 - x), shape [steps + 1].
