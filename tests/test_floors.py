@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1] / "src" / "dwindle"
 FLOORS = {
-    "errors": 0, "namespace": 0, "elementary": 0, "units": 0,
+    "errors": 0, "durable": 0, "namespace": 0, "elementary": 0, "units": 0,
     "schedule": 1, "decay": 1, "mask": 1,
     "plan": 2, "text": 2,
     "reference": 3, "torch": 3, "jax": 3, "foreign": 3, "population": 3, "report": 3,

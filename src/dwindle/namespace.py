@@ -30,7 +30,6 @@ class Namespace:
     where: Callable[[Any, Any, Any], Any]
     clip: Callable[[Any, Any, Any], Any]
     as_float: Callable[[Any], Any]
-    floor: Callable[[Any], Any]
     rint: Callable[[Any], Any]
     divide: Callable[[Any, float], Any]
     ldexp: Callable[[Any, Any], Any]
@@ -70,7 +69,6 @@ SCALAR = Namespace(
     where=lambda condition, yes, no: yes if condition else no,
     clip=lambda x, low, high: low if x < low else high if x > high else x,
     as_float=float,
-    floor=math.floor,
     rint=round,
     divide=operator.truediv,
     ldexp=math.ldexp,
@@ -85,7 +83,6 @@ NUMPY = Namespace(
     where=np.where,
     clip=np.clip,
     as_float=lambda x: np.asarray(x, dtype=np.float64),
-    floor=np.floor,
     rint=np.rint,
     divide=operator.truediv,
     ldexp=lambda x, n: np.ldexp(x, np.asarray(n, dtype=np.int32)),
@@ -111,7 +108,6 @@ def _torch() -> Namespace:
         where=torch.where,
         clip=torch.clamp,
         as_float=wide,
-        floor=torch.floor,
         rint=torch.round,
         divide=operator.truediv,
         ldexp=torch.ldexp,
@@ -147,7 +143,6 @@ def _jax() -> Namespace:
         where=jnp.where,
         clip=lambda x, low, high: jnp.clip(x, held(low, x), held(high, x)),
         as_float=lambda x: jnp.asarray(x, dtype=float),
-        floor=jnp.floor,
         rint=jnp.rint,
         # by a constant XLA multiplies with its reciprocal, and 49·(1/49) < 1: keep the divisor from it
         divide=lambda x, n: x / (x * 0.0 + n),

@@ -180,13 +180,7 @@ def _sgdr(s: Settings) -> Schedule:
 
 def _join(s: Settings) -> Schedule:
     curves = [_nested(s, item) for item in s.items("schedules")]
-    boundaries = s.counts("boundaries")
-    if len(boundaries) != len(curves) - 1:
-        raise InvalidValueError(
-            f"boundaries of {s.what} must be one fewer than the schedules; got {len(boundaries)} for {len(curves)}."
-        )
-    if any(after < before for before, after in pairwise(boundaries)):
-        raise InvalidValueError(f"boundaries of {s.what} must increase; got {list(boundaries)}.")
+    boundaries = s.between("boundaries", "schedules", len(curves))
     lengths = [after - before for before, after in pairwise((0, *boundaries))]
     return in_turn(*zip(curves, (*lengths, None), strict=True))
 

@@ -129,13 +129,8 @@ def _warm_restarts(s: Settings, base_lr: float) -> Schedule:
 
 
 def _sequential(s: Settings, base_lr: float) -> Curve:
-    milestones, named = s.counts("milestones"), _children(s)
-    if len(milestones) != len(named) - 1:
-        raise InvalidValueError(
-            f"milestones of {s.what} must be one fewer than the schedulers; got {len(milestones)} for {len(named)}."
-        )
-    if any(after < before for before, after in pairwise(milestones)):
-        raise InvalidValueError(f"milestones of {s.what} must increase; got {list(milestones)}.")
+    named = _children(s)
+    milestones = s.between("milestones", "schedulers", len(named))
     lengths = [after - before for before, after in pairwise((0, *milestones))]
     at_start = sum(milestone == 0 for milestone in milestones)
     curves, initial = [], base_lr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from dwindle.errors import InvalidValueError, UnknownNameError, count, flag, known, real, shown, suggestion
@@ -83,6 +84,15 @@ class Settings:
     def counts(self, key: str, *, low: int = 0) -> tuple[int, ...]:
         """Return the parameter as whole numbers of at least ``low``."""
         return tuple(count(self._name(key), item, low=low) for item in self.items(key))
+
+    def between(self, key: str, pieces: str, n: int) -> tuple[int, ...]:
+        """Return the parameter as the whole steps at which ``n`` of its ``pieces`` follow one another, none before the last."""
+        steps = self.counts(key)
+        if len(steps) != n - 1:
+            raise InvalidValueError(f"{self._name(key)} must be one fewer than the {pieces}; got {len(steps)} for {n}.")
+        if any(after < before for before, after in pairwise(steps)):
+            raise InvalidValueError(f"{self._name(key)} must increase; got {list(steps)}.")
+        return steps
 
     def only(self, key: str, wanted: Any, why: str) -> None:
         """Raise unless the parameter is ``wanted``, the one value that can be carried over."""

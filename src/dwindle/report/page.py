@@ -11,6 +11,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from dwindle.durable import write_whole
 from dwindle.errors import DataError
 from dwindle.report.answer import answer, header
 from dwindle.report.charts import payload
@@ -69,31 +70,14 @@ def write(evidence: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
     """
     target = Path(path)
     page = render(evidence).encode("utf-8")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(page)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-        _sync(target.parent)
+        write_whole(target, page)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise DataError(
             f"the report ({len(page):,} bytes) could not be written to {target}: {error.strerror}. "
             "Name a file in a folder that exists, can be written, and has room."
         ) from error
     return target
-
-
-def _sync(folder: Path) -> None:
-    if os.name == "nt":  # a folder cannot be opened there; the rename itself is durable enough
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _asset(name: str) -> str:

@@ -394,6 +394,7 @@ class Repeat(Schedule):
     decay: float = 1.0
     cycles: int | None = None
     _starts: tuple[float, ...] | None = field(init=False, repr=False, compare=False)
+    _spans: tuple[float, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "every", as_time("every", self.every))
@@ -413,7 +414,9 @@ class Repeat(Schedule):
                 "repeat needs every=, the length of the first cycle, or cycles=, how many fill the run."
             )
         every = number_of_steps(self.every)
-        object.__setattr__(self, "_starts", None if every is None else _cycle_starts(every, self.growth, self.cycles))
+        starts = None if every is None else _cycle_starts(every, self.growth, self.cycles)
+        object.__setattr__(self, "_starts", starts)
+        object.__setattr__(self, "_spans", tuple(float(self.growth) ** i for i in range(len(starts or ()))))
 
     def resolve(self, horizon: Horizon, room: float | None = None) -> Repeat:
         cycles = self.cycles or 1
@@ -446,8 +449,7 @@ class Repeat(Schedule):
             local = step - cycle * every
         else:
             cycle = xp.clip(xp.bucket(self._starts, step) - 1, 0, len(self._starts) - 1)
-            spans = tuple(float(self.growth) ** i for i in range(len(self._starts)))
-            local = xp.as_float(step - xp.table(self._starts, cycle)) / xp.table(spans, cycle)
+            local = xp.as_float(step - xp.table(self._starts, cycle)) / xp.table(self._spans, cycle)
         value = self.schedule(local)
         if self.decay != 1:
             value = value * power(power_parts(self.decay), xp.as_float(cycle), xp)

@@ -82,7 +82,7 @@ class Interpolate(Schedule):
         object.__setattr__(self, "at", at)
         object.__setattr__(self, "factors", factors)
         object.__setattr__(self, "shape", known("shape", self.shape, SHAPES))
-        object.__setattr__(self, "_steps", steps)
+        object.__setattr__(self, "_steps", None if steps is None else tuple(map(float, steps)))
 
     @property
     def duration(self) -> Time | int | None:
@@ -103,12 +103,12 @@ class Interpolate(Schedule):
         xp = namespace(step)
         last = len(steps) - 1
         step = xp.clip(step, 0, _LAST_STEP)  # points before the start give a slope, not negative steps a value
-        step = xp.clip(xp.as_float(step), float(steps[0]), float(steps[-1]))
+        step = xp.clip(xp.as_float(step), steps[0], steps[-1])
         left = xp.clip(xp.bucket(steps, step) - 1, 0, max(last - 1, 0))
         right = xp.clip(left + 1, 0, last)
         start, end = xp.table(self.factors, left), xp.table(self.factors, right)
-        whole = xp.table(tuple(map(float, steps)), right) - xp.table(tuple(map(float, steps)), left)
-        inside = step - xp.table(tuple(map(float, steps)), left)
+        begin = xp.table(steps, left)
+        whole, inside = xp.table(steps, right) - begin, step - begin
         if last == 0:
             return start
         rises = end > start
@@ -147,7 +147,7 @@ class Table(Schedule):
 
     def __call__(self, step: Any) -> Any:
         xp = namespace(step)
-        return xp.table(self.factors, xp.clip(xp.floor(step // self.every), 0, len(self.factors) - 1))
+        return xp.table(self.factors, xp.clip(step // self.every, 0, len(self.factors) - 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,7 +224,6 @@ class _Run:
 def _record(key: str, stage: str, task: Task, candidate: Candidate, seed: int, result: Any, k: int) -> dict[str, Any]:
     names = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
     curves = {name: _plain(getattr(result, name)[k]) for name in names}
-    steps_per_epoch = task.horizon.steps_per_epoch or 1
     return {
         "key": key, "stage": stage, "task": task.name, "seed": seed,
         "lam": candidate.lam, "peak": candidate.peak, "schedule": str(candidate.schedule), "plan": str(candidate.plan),
@@ -232,7 +231,7 @@ def _record(key: str, stage: str, task: Task, candidate: Candidate, seed: int, r
         "final": {name: curve[-1] for name, curve in curves.items()},
         "test_loss": _plain(result.test_loss[k]), "test_accuracy": _plain(result.test_accuracy[k]),
         "curve": {
-            "epoch": [float(s) / steps_per_epoch for s in result.step], **curves,
+            "epoch": [float(s) / task.steps_per_epoch for s in result.step], **curves,
             "weight_norm": _plain(np.sqrt(result.squared_norm[k])),
         },
     }  # fmt: skip
@@ -247,7 +246,7 @@ def _public(record: dict[str, Any]) -> dict[str, Any]:
 def _contender(role: str, candidate: Candidate, records: list[dict[str, Any]], task: Task) -> dict[str, Any]:
     run = task.horizon
     curves = [record["curve"] for record in records]
-    steps = np.rint(np.array(curves[0]["epoch"]) * (run.steps_per_epoch or 1)).astype(int)
+    steps = np.rint(np.array(curves[0]["epoch"]) * task.steps_per_epoch).astype(int)
     gaps = [_gap(record["final"]) for record in records]
     return {
         "role": role, "plan": str(candidate.plan), "lam": candidate.lam, "peak": candidate.peak,

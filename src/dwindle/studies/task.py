@@ -13,7 +13,7 @@ import numpy as np
 from dwindle.errors import InvalidValueError, count, known, shown
 from dwindle.mask import Mask
 from dwindle.plan import Plan
-from dwindle.population import MLP, SGD, Adam, Data, Examples, Optimiser, Rates, Result, train
+from dwindle.population import MLP, SGD, Adam, Data, Examples, Optimiser, Rates, Result, steps_per_epoch, train
 from dwindle.studies.dataset import Dataset
 from dwindle.units import Horizon
 
@@ -70,7 +70,12 @@ class Task:
     @property
     def horizon(self) -> Horizon:
         """The length of a run."""
-        return Horizon(epochs=self.epochs, examples=len(self.data.train_x), batch_size=self.batch_size)
+        return Horizon(epochs=self.epochs, steps_per_epoch=self.steps_per_epoch, batch_size=self.batch_size)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The optimiser steps of an epoch, the last partial batch counted."""
+        return steps_per_epoch(len(self.data.train_x), self.batch_size)
 
     def fingerprint(self) -> str:
         """Return a short hash of everything that decides a trial's outcome but its plan and seed."""
@@ -90,7 +95,7 @@ class Task:
         parts = {name: self._examples(name) for name in ("train", "validation", "test")}
         return train(
             self.mlp, self.optimiser, Rates(lr, shrink, l2), Data(**parts), seeds=seeds, batch_size=self.batch_size,
-            evaluate_every=(self.horizon.steps_per_epoch or 1) * max(1, self.epochs // _EVALUATIONS), **hooks,
+            evaluate_every=self.steps_per_epoch * max(1, self.epochs // _EVALUATIONS), **hooks,
         )  # fmt: skip
 
     def _examples(self, part: str) -> Examples:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dwindle.durable import write_whole
 from dwindle.errors import DwindleError, InvalidValueError, ParseError, known_keys, shown
 from dwindle.mask import Mask
 from dwindle.plan import Group, Plan
@@ -82,15 +83,7 @@ def save(plan: Plan, path: str | os.PathLike[str]) -> Path:
     if path.suffix.lower() not in _FORMATS:
         raise ParseError(f"a plan is saved as .toml, .json or .txt; got {path.name!r}.")
     text = _FORMATS[path.suffix.lower()][0](plan)
-    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(hidden, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(hidden, path)
-    finally:
-        hidden.unlink(missing_ok=True)
+    write_whole(path, text.encode())
     return path
 
 
