@@ -43,4 +43,6 @@ clean:
 .venv/.dev: .venv/.base
 	$(PIP) $(TORCH_ARGS) torch
 	$(PIP) -e '.[dev]'
+	@# read by tests only, without what they would pull in (torchvision, an older torch)
+	$(PIP) --no-deps timm mosaicml
 	@touch $@

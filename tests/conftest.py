@@ -6,6 +6,10 @@ import os
 
 from hypothesis import settings
 
+os.environ.setdefault("KERAS_BACKEND", "jax")  # Keras' own default, TensorFlow, is not among what the tests install
+
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
+
+collect_ignore = ["ranks.py"]  # a script that tests start, one process a rank

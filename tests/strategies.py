@@ -15,6 +15,7 @@ from dwindle.schedule import (
     Constant,
     Exponential,
     Extend,
+    Formula,
     Interpolate,
     Join,
     Mirror,
@@ -103,9 +104,21 @@ exponentials = st.builds(Exponential, positive, times, st.booleans())
 power_laws = st.builds(
     PowerLaw, st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.0]), times, st.sampled_from([1.0, 0.1, 3.0]), st.booleans()
 )  # fmt: skip
+formulas = st.builds(
+    Formula,
+    st.sampled_from(
+        [
+            "min(step, 10) / 10 if step < 10 else 1",
+            "[1, 0.5, 0.1][min(step // 7, 2)]",
+            "max(0.1, 1 - step / 100) * (1 + step % 3)",
+            "sqrt(min(step + 1, 300)) / 2 if step % 50 < 25 and not step == 3 else 1 / (1 + 0.1 * (step // 30))",
+        ]
+    ),
+)
 tables = st.builds(Table, st.lists(factor, min_size=1, max_size=8).map(tuple), st.integers(1, 9))
 leaves: SearchStrategy[Schedule] = st.one_of(
-    st.builds(Constant, factor), ramps(), tanhs, exponentials, power_laws, tables, piecewise(), interpolations()
+    st.builds(Constant, factor), ramps(), tanhs, exponentials, power_laws, tables, piecewise(), interpolations(),
+    formulas,
 )  # fmt: skip
 
 

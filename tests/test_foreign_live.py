@@ -15,8 +15,8 @@ import torch
 from torch.optim import lr_scheduler
 
 from dwindle import foreign
-from dwindle.foreign import optax as optax_reader
-from dwindle.foreign import pytorch
+from dwindle.foreign.schedules import optax as optax_reader
+from dwindle.foreign.schedules import pytorch
 
 STEPS, TRIALS = 320, 30
 

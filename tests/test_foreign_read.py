@@ -12,7 +12,7 @@ import pytest
 
 from dwindle import foreign
 from dwindle.errors import InvalidValueError, NoExactMapError, UnknownNameError
-from dwindle.foreign.curves import cycles, first_steps, polynomial
+from dwindle.foreign.schedules.curves import cycles, first_steps, polynomial
 from dwindle.plan import Plan
 from dwindle.schedule import Constant, Extend, Join, Mirror, Ramp, Repeat
 from dwindle.schedule.greedy import Greedy

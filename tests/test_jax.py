@@ -397,3 +397,79 @@ def test_a_jax_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(jax, "enable_x64")
     with pytest.raises(MissingExtraError, match=r"jax 0\.8 and newer"):
         importlib.import_module("dwindle.jax")
+
+
+# --- plans as trees ----------------------------------------------------------------------------------------------------
+
+
+def trained(plan: Plan, w: jax.Array) -> jax.Array:
+    """Thirty steps of adamw under ``plan``, whose peak and λ may be traced."""
+    tx = djax.adamw(plan, 30)
+
+    def step(carry: Any, _: Any) -> Any:
+        w, state = carry
+        grad = jax.grad(lambda w: ((w @ jnp.ones((3, 1)) - 1.0) ** 2).mean())(w)
+        updates, state = tx.update(grad, state, w)
+        return (optax.apply_updates(w, updates), state), None
+
+    return jax.lax.scan(step, (w, tx.init(w)), None, length=30)[0][0]
+
+
+@pytest.mark.parametrize("kind", [dw.decoupled, dw.independent, dw.corrected])
+def test_plans_that_are_stacked_train_as_each_alone(kind: Any) -> None:
+    plans = [Plan(peak, dw.cosine(30), kind(lam)) for peak in (0.1, 0.03) for lam in (0.0, 0.01, 0.05)]
+    w = jnp.linspace(-1.0, 1.0, 6).reshape(2, 3)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *plans)
+    assert stacked.schedule == plans[0].schedule
+    together = jax.jit(jax.vmap(trained, in_axes=(0, None)))(stacked, w)
+    alone = jnp.stack([jax.jit(trained)(plan, w) for plan in plans])
+    np.testing.assert_allclose(together, alone, rtol=1e-6)
+    assert len({float(x) for x in together[:, 0, 0]}) == len(plans)
+
+
+def test_a_plan_has_a_gradient_in_its_peak_and_its_decay() -> None:
+    plan = Plan(0.1, dw.cosine(30), dw.decoupled(0.2))
+    with jax.enable_x64(True):
+        w = jnp.linspace(-1.0, 1.0, 6).reshape(2, 3)
+        slope = jax.grad(lambda p: trained(p, w).sum())(plan)
+        h = 1e-6
+        by_peak = (
+            trained(Plan(0.1 + h, dw.cosine(30), dw.decoupled(0.2)), w)
+            - trained(Plan(0.1 - h, dw.cosine(30), dw.decoupled(0.2)), w)
+        ).sum()
+        by_decay = (
+            trained(Plan(0.1, dw.cosine(30), dw.decoupled(0.2 + h)), w)
+            - trained(Plan(0.1, dw.cosine(30), dw.decoupled(0.2 - h)), w)
+        ).sum()
+    assert float(slope.peak) == pytest.approx(float(by_peak) / (2 * h), rel=1e-5)
+    assert float(slope.decay.weight_decay) == pytest.approx(float(by_decay) / (2 * h), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        Plan(0.1),
+        Plan(0.1, dw.cosine(30), dw.l2(0.1), groups=(Group("head", "head.*", 2.0),), layer_decay=0.5),
+        Plan(0.1, dw.cosine(), dw.decoupled(dw.cosine(end=0.5))),
+    ],
+    ids=str,
+)
+def test_a_tree_put_together_again_is_the_plan(plan: Plan) -> None:
+    leaves, shape = jax.tree.flatten(plan)
+    assert jax.tree.unflatten(shape, leaves) == plan
+    assert jax.tree.structure(plan) == jax.tree.structure(jax.tree.map(lambda x: 2 * x, plan))
+    assert jax.tree.structure(plan) != jax.tree.structure(Plan(0.1, dw.cosine(31)))
+
+
+def test_a_jitted_function_takes_another_plan_without_compiling_again() -> None:
+    traces = []
+
+    @jax.jit
+    def last(plan: Plan) -> Any:
+        traces.append(1)
+        return djax.schedule(plan, 30)(10)
+
+    for peak in (0.1, 0.2, 0.3):
+        plan = Plan(peak, dw.cosine(30), dw.decoupled(peak))
+        assert float(last(plan)) == pytest.approx(float(plan.lrs(30)[10]), rel=1e-6)
+    assert len(traces) == 1

@@ -11,10 +11,10 @@ import dwindle as dw
 
 PUBLIC = [
     "DwindleError", "Group", "Horizon", "Mask", "Plan", "Rule", "Schedule", "Time", "constant", "corrected",
-    "cosine", "cosine_restarts", "custom", "decoupled", "difference", "errors", "exponential", "foreign", "greedy",
-    "independent", "interpolate", "inverse_sqrt", "inverse_time", "jax", "l2", "linear", "mask", "multi_step", "one_cycle",
-    "parse", "penalty", "piecewise", "plateau", "polynomial", "population", "power_law", "reference", "schedule",
-    "stall", "step", "study", "table", "tanh", "torch", "triangular", "warmup", "wsd",
+    "cosine", "cosine_restarts", "custom", "decoupled", "difference", "errors", "exponential", "foreign", "formula", "greedy",
+    "independent", "interpolate", "inverse_sqrt", "inverse_time", "jax", "keras", "l2", "linear", "mask", "multi_step",
+    "one_cycle", "parse", "penalty", "piecewise", "plateau", "polynomial", "population", "power_law", "reference", "replan",
+    "schedule", "stall", "step", "study", "table", "tanh", "torch", "triangular", "warmup", "wsd",
 ]  # fmt: skip
 
 

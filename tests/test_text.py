@@ -226,7 +226,7 @@ MALFORMED = [
     ("peak 0.1 | cosine repeat", "repeat needs every="),
     ("peak 0.1 | cosine stretch", "stretch needs more"),
     ("peak 0.1 | cosine repeat every 5 growth 2 cycles 1e9", "more than any run"),
-    ("peak 0.1 | custom <lambda>", "no function is read from text; give its values as a table"),
+    ("peak 0.1 | custom <lambda>", "no function is read from text; write a formula of step"),
     ("peak 0.1 | decoupled", "a number was expected"),
     ("peak 0.1 | decoupled 10%", "sections are separated"),
     ("peak 0.1 | decoupled -1", "weight_decay must be zero or more"),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dwindle import errors as errors
     from dwindle import mask as mask
     from dwindle import reference as reference
+    from dwindle import replan as replan
     from dwindle import schedule as schedule
     from dwindle.decay import L2 as l2
     from dwindle.decay import Corrected as corrected
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from dwindle.schedule import cosine_restarts as cosine_restarts
     from dwindle.schedule import custom as custom
     from dwindle.schedule import exponential as exponential
+    from dwindle.schedule import formula as formula
     from dwindle.schedule import interpolate as interpolate
     from dwindle.schedule import inverse_sqrt as inverse_sqrt
     from dwindle.schedule import inverse_time as inverse_time
@@ -61,7 +63,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _SHAPES = (
-    "constant", "cosine", "cosine_restarts", "custom", "exponential", "interpolate", "inverse_sqrt", "inverse_time",
+    "constant", "cosine", "cosine_restarts", "custom", "exponential", "formula", "interpolate", "inverse_sqrt", "inverse_time",
     "linear", "multi_step", "one_cycle", "piecewise", "polynomial", "power_law", "step", "table", "tanh", "triangular",
     "warmup", "wsd", "Schedule",
 )  # fmt: skip
@@ -89,7 +91,18 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "DwindleError": ("dwindle.errors", "DwindleError"),
     **{
         name: (f"dwindle.{name}", None)
-        for name in ("errors", "foreign", "jax", "mask", "population", "reference", "schedule", "torch")
+        for name in (
+            "errors",
+            "foreign",
+            "jax",
+            "keras",
+            "mask",
+            "population",
+            "reference",
+            "replan",
+            "schedule",
+            "torch",
+        )
     },
 }
 

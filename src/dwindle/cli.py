@@ -1,4 +1,4 @@
-"""The command line: ``dwindle study``, ``show`` and ``explain``. It talks to people and does no arithmetic.
+"""The command line: ``dwindle study``, ``show``, ``convert``. It talks to people and does no arithmetic.
 
 Exit codes: 0 done; 1 a failed run; 2 bad input, one line; 130 interrupted, resumable. Heavy imports wait for their command.
 """
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dwindle import __version__
+from dwindle.cli_convert import convert
 from dwindle.errors import DwindleError, InvalidValueError
 
 if TYPE_CHECKING:
@@ -111,6 +112,9 @@ def show(
         typer.echo(json.dumps({"plan": str(value), **rates}))
         return
     typer.echo(plan_picture(value, run, rows))
+
+
+app.command()(convert)
 
 
 def _plan(text: str) -> Any:

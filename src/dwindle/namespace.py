@@ -1,8 +1,8 @@
 """The few array operations a schedule may use, for a Python number, NumPy, torch and JAX alike.
 
 ``namespace(step)`` picks the set by the type of ``step``; no framework is imported unless ``step`` already came from it.
-All operations but ``pow`` and ``exp`` are exact or correctly rounded by IEEE 754, so that float, NumPy and torch
-give the same bits (measured: torch's ``sqrt`` of a long CPU tensor is off by an ulp in 1 of 80, torch 2.13); those two go
+All operations but ``pow``, ``exp`` and its kin are exact or correctly rounded by IEEE 754, so that float, NumPy and torch
+give the same bits (measured: torch's ``sqrt`` of a long CPU tensor is off by an ulp in 1 of 80, torch 2.13); those go
 through NumPy also for Python numbers, so that one step alone equals the nth of a vector.
 """
 
@@ -36,6 +36,11 @@ class Namespace:
     sqrt: Callable[[Any], Any]
     pow: Callable[[Any, float], Any]
     exp: Callable[[Any], Any]
+    log: Callable[[Any], Any]
+    sin: Callable[[Any], Any]
+    cos: Callable[[Any], Any]
+    tanh: Callable[[Any], Any]
+    floor: Callable[[Any], Any]
     bucket: Callable[[Sequence[float], Any], Any]
     table: Callable[[Sequence[float], Any], Any]
 
@@ -51,6 +56,10 @@ def namespace(step: Any) -> Namespace:
         return SCALAR
     if isinstance(step, np.ndarray | np.generic):
         return NUMPY
+    own = getattr(kind, "__dwindle_namespace__", None)
+    if own is not None:  # a number of an adapter's own brings its operations: TensorFlow's, in dwindle.keras
+        found: Namespace = own()
+        return found
     root = kind.__module__.partition(".")[0]
     if root == "torch":
         return _torch()
@@ -65,6 +74,10 @@ def _pow(x: Any, exponent: float) -> float:
     return float(np.power(np.float64(x), exponent))
 
 
+def _like_numpy(function: Callable[[Any], Any]) -> Callable[[Any], float]:
+    return lambda x: float(function(np.float64(x)))
+
+
 SCALAR = Namespace(
     where=lambda condition, yes, no: yes if condition else no,
     clip=lambda x, low, high: low if x < low else high if x > high else x,
@@ -74,7 +87,12 @@ SCALAR = Namespace(
     ldexp=math.ldexp,
     sqrt=math.sqrt,
     pow=_pow,
-    exp=lambda x: float(np.exp(np.float64(x))),
+    exp=_like_numpy(np.exp),
+    log=_like_numpy(np.log),
+    sin=_like_numpy(np.sin),
+    cos=_like_numpy(np.cos),
+    tanh=_like_numpy(np.tanh),
+    floor=_like_numpy(np.floor),
     bucket=bisect_right,
     table=lambda values, index: values[int(index)],
 )
@@ -89,6 +107,11 @@ NUMPY = Namespace(
     sqrt=np.sqrt,
     pow=np.power,
     exp=np.exp,
+    log=np.log,
+    sin=np.sin,
+    cos=np.cos,
+    tanh=np.tanh,
+    floor=np.floor,
     bucket=lambda edges, x: np.searchsorted(np.asarray(edges), x, side="right"),
     table=lambda values, index: np.asarray(values)[np.asarray(index, dtype=np.int64)],
 )
@@ -114,6 +137,11 @@ def _torch() -> Namespace:
         sqrt=torch.sqrt,
         pow=torch.pow,
         exp=torch.exp,
+        log=torch.log,
+        sin=torch.sin,
+        cos=torch.cos,
+        tanh=torch.tanh,
+        floor=torch.floor,
         bucket=lambda edges, x: torch.bucketize(wide(x), like(x, edges), right=True),
         table=lambda values, index: like(index, values)[index.long()],
     )
@@ -150,6 +178,11 @@ def _jax() -> Namespace:
         sqrt=jnp.sqrt,
         pow=jnp.power,
         exp=jnp.exp,
+        log=jnp.log,
+        sin=jnp.sin,
+        cos=jnp.cos,
+        tanh=jnp.tanh,
+        floor=jnp.floor,
         bucket=bucket,
         table=table,
     )

@@ -141,15 +141,32 @@ class Plan:
             return self.peak * self.schedule(step)
         return self.peak * self.scale(group) * self.schedule(step)
 
-    def rates(self, step: Any, group: str | None = None, *, lr_scale: float = 1.0, decays: bool = True) -> Rates:
+    def rates(
+        self,
+        step: Any,
+        group: str | None = None,
+        *,
+        lr_scale: float = 1.0,
+        decays: bool = True,
+        peak: float | None = None,
+    ) -> Rates:
         """Return (lr, shrink, l2) of one step for parameters of ``group``; ``decays`` False is for biases and the like.
 
         ``lr_scale`` is a further factor on the learning rate, such as a layer's. The plan must be resolved.
+        ``peak`` is the one in effect where a feedback rule has moved it: lr = peak·lr_scale·f(t), and what reads the factor
+        reads f(t)·peak/self.peak.
+
+        >>> from dwindle.decay import Independent
+        >>> Plan(0.2, decay=Independent(0.5)).rates(7, peak=0.1)
+        Rates(lr=0.1, shrink=0.75, l2=0.0)
         """
         factor = self.schedule(step)
-        lr = self.peak * (lr_scale if group is None else lr_scale * self.scale(group)) * factor
+        top = self.peak if peak is None else peak
+        lr = top * (lr_scale if group is None else lr_scale * self.scale(group)) * factor
         if self.decay is None or not decays:
             return Rates(lr, 1.0, 0.0)
+        if peak is not None:
+            factor = factor * (peak / self.peak)
         return Rates(lr, 1.0 - self.decay.share(step, lr, factor), self.decay.coupling(step))
 
     def scale(self, group: str) -> float:
@@ -235,7 +252,7 @@ class Plan:
     def assign(self, params: Iterable[Param]) -> tuple[Assignment, ...]:
         """Return for each parameter its group, learning-rate scale, whether it decays and which rule decided."""
         infos = list(params)
-        depths = _layer_depths([p.name for p in infos])
+        depths = {} if self.layer_decay is None else _layer_depths([p.name for p in infos])
         placed = []
         for decision in self.mask.decide(infos):
             group = next((g for g in self.groups if fnmatchcase(decision.name, g.match)), None)
@@ -274,12 +291,18 @@ def difference(old: Plan, new: Plan) -> dict[str, tuple[Any, Any]]:
     return {name: (a, b) for name, a, b in pairs if a != b}
 
 
-_BLOCK_NUMBER = re.compile(r"(?:^|[./])(\d+)(?=[./]|$)")
+# blocks.3.weight, block_3/kernel, layer3.0.conv1.weight; not conv_3, whose number counts the convolutions only
+_BLOCK_NUMBER = re.compile(r"(?:^|[./])(?:[A-Za-z_]*(?:block|layer)s?_?)?(\d+)(?=[./]|$)")
 
 
 def _layer_depths(names: list[str]) -> dict[str, int]:
     """Return a depth for each name: 0 before the first numbered block, i + 1 in block i, one more after the last."""
     blocks = {name: int(found.group(1)) for name in names if (found := _BLOCK_NUMBER.search(name))}
+    if names and not blocks:
+        raise InvalidValueError(
+            "layer_decay counts the blocks by their number, as in blocks.3.weight or block_3/kernel, and there is none in "
+            f"{', '.join(names[:3])} ...; name the blocks so, or say each rate by a group."
+        )
     last = max(blocks.values(), default=-1)
     depths, seen_block = {}, False
     for name in names:

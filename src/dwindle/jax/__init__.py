@@ -1,4 +1,7 @@
-"""The JAX adapter: a Plan as an optax schedule, as the two halves of a weight decay, and as whole optimisers."""
+"""The JAX adapter: a Plan as an optax schedule, as the two halves of a weight decay, and as whole optimisers.
+
+A Plan is a pytree as well: its leaves are the peak and λ, so plans of one shape stack and train under ``jax.vmap``.
+"""
 
 from __future__ import annotations
 
@@ -18,5 +21,8 @@ if not hasattr(_jax, "enable_x64"):
 from dwindle.jax.clock import schedule
 from dwindle.jax.optimisers import adam, adamw, attach, sgd
 from dwindle.jax.pieces import Pieces, PlanState, decay
+from dwindle.jax.tree import register as _register
+
+_register()
 
 __all__ = ["Pieces", "PlanState", "adam", "adamw", "attach", "decay", "schedule", "sgd"]

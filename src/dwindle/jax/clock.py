@@ -14,7 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from dwindle.errors import InvalidValueError, shown
+from dwindle.jax.tree import put
 from dwindle.plan import Plan
+from dwindle.schedule import Schedule
 from dwindle.units import Horizon, as_horizon
 
 __all__ = ["numbers", "resolved", "schedule", "succeeding"]
@@ -45,7 +47,11 @@ def resolved(plan: Plan, horizon: Horizon | int) -> Plan:
     """Return ``plan`` with every time in steps; raise InvalidValueError for what is no plan."""
     if not isinstance(plan, Plan):
         raise InvalidValueError(f"plan must be a Plan; got {shown(plan)}. For text use parse(text).")
-    return plan.resolve(as_horizon(horizon))
+    run = as_horizon(horizon)
+    decay = plan.decay
+    if decay is not None and isinstance(decay.weight_decay, Schedule):
+        decay = decay.resolve(run)
+    return put(plan, schedule=plan.schedule.resolve(run), decay=decay)  # peak and λ may be traced
 
 
 def numbers(plan: Plan, step: Any, lr_scale: float, decays: bool) -> tuple[Any, Any, Any]:

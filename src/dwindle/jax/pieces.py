@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ import optax
 from dwindle.decay import L2
 from dwindle.errors import InvalidValueError, flag
 from dwindle.jax.clock import numbers, resolved, succeeding
+from dwindle.jax.tree import put
 from dwindle.mask import Mask, Param
 from dwindle.plan import Assignment, Plan
 from dwindle.units import Horizon
@@ -55,8 +56,8 @@ class Follower:
         """Return the follower of ``plan``; ``mask`` None, a Mask, a tree of bools or a function of the parameters."""
         own = resolved(plan, horizon)
         if mask is None or isinstance(mask, Mask):
-            return cls(own if mask is None else replace(own, mask=mask))
-        return cls(replace(own, mask=Mask.everything()), mask)
+            return cls(own if mask is None else put(own, mask=mask))
+        return cls(put(own, mask=Mask.everything()), mask)
 
     @property
     def beside(self) -> bool:
@@ -69,7 +70,7 @@ class Follower:
         if self.plan.decay is not None and self.plan.decay.cautious and any(jnp.iscomplexobj(w) for _, w in found):
             raise InvalidValueError("complex weights have no sign for cautious to compare; use another decay for them.")
         infos = [Param(jax.tree_util.keystr(path, simple=True, separator="/"), jnp.shape(w)) for path, w in found]
-        placed = _assigned(self.plan, tuple(infos))
+        placed = _assigned(put(self.plan, peak=0.0, decay=None), tuple(infos))  # hashable, also where λ is traced
         decays = [a.decays for a in placed]
         if self.chosen is not None:
             decays = _spread(self.chosen(params) if callable(self.chosen) else self.chosen, params)

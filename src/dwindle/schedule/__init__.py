@@ -4,6 +4,7 @@ from dwindle.schedule.algebra import Clip, Join, Mirror, Product, Repeat, Scaled
 from dwindle.schedule.decays import Exponential, PowerLaw
 from dwindle.schedule.extend import Extend
 from dwindle.schedule.feedback import FeedbackRule
+from dwindle.schedule.formula import Formula
 from dwindle.schedule.greedy import Greedy, GreedyState
 from dwindle.schedule.plateau import Plateau, PlateauState
 from dwindle.schedule.recipes import (
@@ -12,6 +13,7 @@ from dwindle.schedule.recipes import (
     cosine_restarts,
     custom,
     exponential,
+    formula,
     interpolate,
     inverse_sqrt,
     inverse_time,
@@ -41,6 +43,7 @@ __all__ = [
     "Exponential",
     "Extend",
     "FeedbackRule",
+    "Formula",
     "Greedy",
     "GreedyState",
     "Interpolate",
@@ -69,6 +72,7 @@ __all__ = [
     "curve",
     "custom",
     "exponential",
+    "formula",
     "interpolate",
     "inverse_sqrt",
     "inverse_time",

@@ -458,7 +458,10 @@ class Repeat(Schedule):
 
 @dataclass(frozen=True, slots=True)
 class Mirror(Schedule):
-    """A schedule played forth and back without end: f(step) = schedule(every - abs(step mod 2·every - every))."""
+    """A schedule played forth and back without end.
+
+    f(step) = schedule(p) with p = step mod 2·every, and schedule(2·every - p) in the second half of each round.
+    """
 
     schedule: Schedule
     every: Time | int | None = None
@@ -478,8 +481,9 @@ class Mirror(Schedule):
         every = number_of_steps(self.every)
         if every is None:
             raise _unresolved(self)
-        step = _wide(namespace(step).clip(step, 0, _LAST_STEP), every)
-        return self.schedule(every - abs(step % (2 * every) - every))
+        xp = namespace(step)
+        phase = _wide(xp.clip(step, 0, _LAST_STEP), every) % (2 * every)
+        return self.schedule(xp.where(phase <= every, phase, 2 * every - phase))
 
 
 def _wide(step: Any, number: float) -> Any:

@@ -61,6 +61,13 @@ class FeedbackRule(ABC, Generic[S]):
     def observe(self, state: S, metric: Any) -> tuple[float, S]:
         """Return (factor, state) for the next step, given the metric observed after this one."""
 
+    def rate(self, state: S, peak: float) -> float:
+        """Return the rate in effect on a run of that ``peak``: state.lr, scaled to it if the rule's own peak is 1.
+
+        Raises InvalidValueError for another peak than the rule's own: its floors are absolute.
+        """
+        return state.lr * self._scale(peak)
+
     def factors(self, metrics: Iterable[Any]) -> npt.NDArray[np.float64]:
         """Return lrs(metrics) / peak: value [t] is the factor in effect for step t (see lrs)."""
         return self.lrs(metrics) / self.peak

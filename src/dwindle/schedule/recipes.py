@@ -8,12 +8,14 @@ from typing import Any
 from dwindle.errors import InvalidValueError, real
 from dwindle.schedule.algebra import Join, Repeat, Schedule
 from dwindle.schedule.decays import Exponential, PowerLaw
+from dwindle.schedule.formula import Formula
 from dwindle.schedule.shapes import Constant, Ramp, Tanh
 from dwindle.schedule.tables import Custom, Interpolate, Piecewise, Table, sequence
 from dwindle.units import Time
 
 __all__ = [
-    "constant", "cosine", "cosine_restarts", "custom", "exponential", "interpolate", "inverse_sqrt", "inverse_time",
+    "constant", "cosine", "cosine_restarts", "custom", "exponential", "formula", "interpolate", "inverse_sqrt",
+    "inverse_time",
     "linear", "multi_step", "one_cycle", "piecewise", "polynomial", "power_law", "step", "table", "tanh", "triangular",
     "warmup", "wsd",
 ]  # fmt: skip
@@ -165,6 +167,15 @@ def custom(function: Callable[[int], float]) -> Custom:
     0.5
     """
     return Custom(function)
+
+
+def formula(text: str) -> Formula:
+    """Return the schedule written as a formula of ``step``; unlike a function it can be saved and carried over. See Formula.
+
+    >>> formula("0.5 ** (step // 30)")(60)
+    0.25
+    """
+    return Formula(text)
 
 
 def cosine_restarts(

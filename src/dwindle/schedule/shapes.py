@@ -39,13 +39,12 @@ class Constant(Schedule):
         return self.factor if xp is SCALAR else xp.as_float(step) * 0.0 + self.factor
 
 
-def _linear(a: Any, whole: float, xp: Namespace) -> Any:
-    return (whole - a) / whole
+def _linear(a: Any, rest: Any, whole: float, xp: Namespace) -> Any:
+    return rest / whole
 
 
-def _cosine(a: Any, whole: float, xp: Namespace) -> Any:
+def _cosine(a: Any, rest: Any, whole: float, xp: Namespace) -> Any:
     # (1 + cos πx)/2 = sin²(π(1-x)/2): taken from the nearer end nothing cancels, and the last step is exactly 0
-    rest = whole - a
     late = rest < a
     if xp is SCALAR:
         return sin_squared(rest, whole) if late else 1.0 - sin_squared(a, whole)
@@ -53,15 +52,15 @@ def _cosine(a: Any, whole: float, xp: Namespace) -> Any:
     return xp.where(late, s, 1.0 - s)
 
 
-def _sqrt(a: Any, whole: float, xp: Namespace) -> Any:
-    return ((whole - a) / whole) / (1.0 + xp.sqrt(a / whole))  # = 1 - √x without its cancellation
+def _sqrt(a: Any, rest: Any, whole: float, xp: Namespace) -> Any:
+    return (rest / whole) / (1.0 + xp.sqrt(a / whole))  # = 1 - √x without its cancellation
 
 
-def _square(a: Any, whole: float, xp: Namespace) -> Any:
-    return ((whole - a) / whole) * ((whole + a) / whole)
+def _square(a: Any, rest: Any, whole: float, xp: Namespace) -> Any:
+    return (rest / whole) * ((whole + a) / whole)
 
 
-def _exponential(a: Any, whole: float, xp: Namespace, ratio: float = 0.5) -> Any:
+def _exponential(a: Any, rest: Any, whole: float, xp: Namespace, ratio: float = 0.5) -> Any:
     return (power(power_parts(ratio), a / whole, xp) - ratio) / (1.0 - ratio)
 
 
@@ -72,9 +71,12 @@ linear 1-x; cosine (1+cos πx)/2; sqrt 1-√x; square 1-x²; exponential (r^x - 
 _ALIASES = {"1-sqrt": "sqrt", "1-square": "square"}
 
 
-def fall(shape: str, a: Any, whole: float, xp: Namespace, exponent: float = 1.0, ratio: float = 0.5) -> Any:
-    """Return g(a/whole)**exponent for 0 <= a <= whole, g the shape of that name; ``ratio`` is the exponential's."""
-    g = _exponential(a, whole, xp, ratio) if shape == "exponential" else SHAPES[shape](a, whole, xp)
+def fall(shape: str, a: Any, rest: Any, whole: float, xp: Namespace, exponent: float = 1.0, ratio: float = 0.5) -> Any:
+    """Return g(a/whole)**exponent for a + rest = whole, g the shape of that name; ``ratio`` is the exponential's.
+
+    Both parts are given: the larger, worked out from the smaller, has lost its last digits.
+    """
+    g = _exponential(a, rest, whole, xp, ratio) if shape == "exponential" else SHAPES[shape](a, rest, whole, xp)
     if exponent == 1.0:
         return g
     if exponent == 2.0:
@@ -171,9 +173,8 @@ class Ramp(Schedule):
         if self.shape == "geometric":
             return self.start * power(power_parts(self.end / self.start, steps), a, xp)
         # from the lower end upwards, so that nothing cancels there
-        return self._low + self._span * fall(
-            self.shape, steps - a if self.end > self.start else a, steps, xp, self.power, self.ratio
-        )
+        gone, rest = (steps - a, a) if self.end > self.start else (a, steps - a)
+        return self._low + self._span * fall(self.shape, gone, rest, steps, xp, self.power, self.ratio)
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,9 @@ class Interpolate(Schedule):
             return start
         rises = end > start
         low, high = xp.where(rises, start, end), xp.where(rises, end, start)
-        value = low + (high - low) * fall(self.shape, xp.where(rises, whole - inside, inside), whole, xp)
+        rest = whole - inside
+        gone, left = xp.where(rises, rest, inside), xp.where(rises, inside, rest)
+        value = low + (high - low) * fall(self.shape, gone, left, whole, xp)
         return xp.where(inside <= 0, start, xp.clip(value, low, high))
 
 

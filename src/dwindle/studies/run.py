@@ -8,6 +8,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,7 +17,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dwindle.errors import DataError, InvalidValueError, count
+from dwindle.decay import L2
+from dwindle.errors import DataError, InvalidValueError, NoExactMapError, count
+from dwindle.foreign import write
 from dwindle.plan import Plan
 from dwindle.population import SGD, StoppedError
 from dwindle.schedule import Constant
@@ -268,22 +271,30 @@ def _gap(final: dict[str, float | None]) -> float | None:
 
 
 def _winner(candidate: Candidate, task: Task) -> dict[str, Any]:
-    run = task.horizon
-    optimiser, settings = "AdamW", ""
-    if isinstance(task.optimiser, SGD):
-        optimiser = "SGD"
-        settings = f", lr=0.1, momentum={task.optimiser.momentum}, nesterov={task.optimiser.nesterov}"
-    code = (
-        "import dwindle as dw\nimport torch\n\n"
-        f'plan = dw.parse("{candidate.plan}")\n'
-        f"run = dw.Horizon(epochs={run.epochs}, steps_per_epoch={run.steps_per_epoch})\n"
-        f"optimiser = torch.optim.{optimiser}(model.named_parameters(){settings})\n"
-        "dw.torch.attach(optimiser, plan, run)  # from here: loss.backward(); optimiser.step(); optimiser.zero_grad()\n"
-    )
     return {
         "plan": str(candidate.plan), "toml": to_toml(candidate.plan), "lam": candidate.lam, "peak": candidate.peak,
-        "schedule": str(candidate.schedule), "code": {"torch": code},
+        "schedule": str(candidate.schedule), "code": _code(candidate.plan, task),
     }  # fmt: skip
+
+
+def _code(plan: Plan, task: Task) -> dict[str, str]:
+    """Return the winner as code: for torch with this library; after Adam also as plain source of the frameworks."""
+    run, settings, name = task.horizon, "", "Adam" if isinstance(plan.decay, L2) else "AdamW"
+    if isinstance(task.optimiser, SGD):
+        settings, name = f", lr=0.1, momentum={task.optimiser.momentum}, nesterov={task.optimiser.nesterov}", "SGD"
+    code = {
+        "torch with dwindle": (
+            "import dwindle as dw\nimport torch\n\n"
+            f'plan = dw.parse("{plan}")\n'
+            f"run = dw.Horizon(epochs={run.epochs}, steps_per_epoch={run.steps_per_epoch})\n"
+            f"optimiser = torch.optim.{name}(model.named_parameters(){settings})\n"
+            "dw.torch.attach(optimiser, plan, run)  # from here: loss.backward(); optimiser.step(); optimiser.zero_grad()\n"
+        )
+    }
+    for peer in ("torch", "optax", "keras") if name != "SGD" else ():  # their SGD has other defaults for the momentum
+        with suppress(NoExactMapError):
+            code[f"{peer} alone"] = write(plan, peer, run, optimizer=name.lower() if peer == "optax" else name)
+    return code
 
 
 def _without_decay(c: Candidate) -> Candidate:

@@ -159,7 +159,9 @@ def _leaf(reader: Reader) -> Schedule:
         inside = _inside(reader)
         return _grown(reader, start, reader.height, ALONE[word], (inside,))
     if word == "custom":
-        reader.fail("a custom schedule is a function, and no function is read from text; give its values as a table")
+        reader.fail(
+            "a custom schedule is a function, and no function is read from text; write a formula of step, or a table"
+        )
     if word and word not in SHAPES:
         reader.unknown("is not a schedule", SHAPES)
     if not word:
@@ -196,7 +198,7 @@ def _grown(
 def _options(reader: Reader, word: str, form: Form) -> dict[str, Any]:
     values = dict(form.fixed)
     seen = set()
-    if "" in form.options and (reader.kind == "number" or reader.tokens[reader.at][1] == "["):
+    if "" in form.options and (reader.kind in ("number", "string") or reader.tokens[reader.at][1] == "["):
         field, read = form.options[""]
         values[field] = read(reader)
         seen.add(field)

@@ -11,6 +11,7 @@ from dwindle.schedule import (
     Constant,
     Exponential,
     Extend,
+    Formula,
     Interpolate,
     Join,
     Mirror,
@@ -86,6 +87,7 @@ SHAPES = {
         {"": ("at", Reader.times), "factors": ("factors", Reader.factors), **_SHAPE},
         needs=(" [0st 100st]", "factors [0 1]"),
     ),
+    "formula": Form(Formula, {"": ("text", Reader.string)}, needs=(' "0.5 ** (step // 30)"',)),
     "table": Form(Table, {"": ("factors", Reader.factors), "every": ("every", Reader.steps)}, needs=(" [1 0.5 0.1]",)),
 }
 

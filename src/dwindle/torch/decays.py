@@ -1,22 +1,26 @@
 """How a decay reaches the weights of one param group: by the optimiser's own arithmetic where that is exact, else by ours.
 
 The ways: ``none``; ``own``, the group's ``weight_decay``; ``gradient``, c·w added to a copy of the gradient; ``weights``,
-multiplied by the shrink before the update; ``cautious``, after it, where it did not move a weight away from zero.
+multiplied by the shrink before the update; ``cautious``, after it, where it did not move a weight away from zero. Weights
+of a type that would lose the decay (`dwindle.torch.compensation`) take it by their residues in the same ways, and under
+l2 with SGD by ``filter``: SGD is linear, and so its answer to c·w is known apart.
 """
 
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from dwindle.decay import L2, Decay, Decoupled
 from dwindle.errors import InvalidValueError, real
 from dwindle.plan import Plan, Rates
+from dwindle.torch.compensation import GRADIENT, VELOCITY, WEIGHT, Residues
+from dwindle.torch.compiled import is_fixed
 from dwindle.torch.groups import Group, Part
 
-__all__ = ["Update", "refuse_optimizer", "refuse_own_decay", "set_rates", "way_of"]
+__all__ = ["Dose", "Update", "refuse_optimizer", "refuse_own_decay", "residues_of", "set_rates", "way_of"]
 
 _BOTH = (torch.optim.Adam, torch.optim.AdamW, torch.optim.NAdam, torch.optim.RAdam)
 _L2 = (*_BOTH, *(getattr(torch.optim, name) for name in ("SGD", "Adadelta", "Adagrad", "Adamax", "RMSprop")))
@@ -25,23 +29,41 @@ _DECOUPLED = tuple(
 )  # Muon is younger than the oldest torch we take
 
 
-def way_of(optimizer: torch.optim.Optimizer, group: Group, plan: Plan, part: Part) -> str:
-    """Return how ``plan``'s decay is applied to a group of ``optimizer``.
+class Dose(NamedTuple):
+    """One step's decay of a group: its rates, the share x = 1 - shrink with all its digits, the types that would lose it."""
 
+    rates: Rates
+    share: float
+    lossy: frozenset[torch.dtype] = frozenset()
+
+
+def way_of(
+    optimizer: torch.optim.Optimizer,
+    group: Group,
+    plan: Plan,
+    part: Part,
+    compiled: bool = False,
+    lossy: frozenset[torch.dtype] = frozenset(),
+) -> str:
+    """Return how ``plan``'s decay is applied to a group of ``optimizer``, whose step may be ``compiled``.
+
+    ``lossy`` are the types of weight that would lose the decay; a group that has such weights does not use its own.
     The optimiser's own decay is used for its exact class only; a class we do not know may mean anything by the name.
     """
     decay = plan.decay
     if decay is None or not part.decays:
         return "none"
     kind, switch = type(optimizer), "decoupled_weight_decay" in group
+    beside = any(p.dtype in lossy for p in group["params"])
     if isinstance(decay, L2):
-        own = kind in _L2 and (switch or kind not in _DECOUPLED)
-        return "own" if own else "gradient"
+        own = kind in _L2 and (switch or kind not in _DECOUPLED) and (not compiled or is_fixed(decay))
+        return ("filter" if kind is torch.optim.SGD else "gradient") if beside else "own" if own else "gradient"
     if decay.cautious:
         return "cautious"
     # torch multiplies by 1 - lr·weight_decay: any share is reached by a weight_decay, unless lr is 0 or a float32 tensor
     reaches = isinstance(decay, Decoupled) or (plan.peak * part.lr_scale > 0 and not torch.is_tensor(group["lr"]))
-    return "own" if reaches and (kind in _DECOUPLED or (switch and kind in _BOTH)) else "weights"
+    reaches = reaches and (not compiled or is_fixed(decay))
+    return "own" if reaches and not beside and (kind in _DECOUPLED or (switch and kind in _BOTH)) else "weights"
 
 
 def set_rates(group: Group, way: str, rates: Rates, decay: Decay | None, step: int) -> None:
@@ -66,40 +88,64 @@ def _own_number(rates: Rates, decay: Decay, step: int) -> float:
 class Update:
     """What one optimiser step needs from us around the update itself; holds copies only while a step runs."""
 
-    __slots__ = ("_grads", "_weights")
+    __slots__ = ("_doubtful", "_folded", "_grads", "_residues", "_weights")
 
-    def __init__(self) -> None:
+    def __init__(self, residues: Residues) -> None:
+        self._residues = residues
         self._grads: list[tuple[Any, Any, Any]] = []
         self._weights: list[tuple[Any, Any, float]] = []
+        self._doubtful: list[tuple[list[Any], list[Any], float, bool]] = []
+        self._folded: list[Any] = []
 
-    def before(self, group: Group, way: str, rates: Rates, grad_scale: Any = None) -> None:
+    def before(self, group: Group, way: str, dose: Dose, grad_scale: Any = None) -> None:
         """Act on the parameters of ``group`` that have a gradient, as torch does, just before they are updated.
 
         ``grad_scale`` multiplies the gradients, if a fused optimiser is still to unscale them.
         """
         params = [p for p in group["params"] if p.grad is not None]
+        c = dose.rates.l2 * (-1.0 if group.get("maximize") else 1.0)
+        scale = 1.0 if grad_scale is None else float(grad_scale)
+        with torch.no_grad():
+            self._short([p for p in params if p.dtype in dose.lossy], group, way, dose, c, scale)
+        params = [p for p in params if p.dtype not in dose.lossy]
         if not params:
             return
         if way == "cautious":
-            self._weights += [(p, p.detach().clone(), rates.shrink) for p in params]
+            self._weights += [(p, p.detach().clone(), dose.rates.shrink) for p in params]
         elif way == "weights":
             with torch.no_grad():  # in float32 this keeps the digits of the share that w·shrink rounds away
-                torch._foreach_add_(params, params, alpha=rates.shrink - 1.0)
+                torch._foreach_add_(params, params, alpha=dose.rates.shrink - 1.0)
         else:
-            sign = -1.0 if group.get("maximize") else 1.0
-            self._couple(params, sign * rates.l2 * (1.0 if grad_scale is None else float(grad_scale)))
+            self._couple(params, c * scale)
+
+    def _short(self, params: list[Any], group: Group, way: str, dose: Dose, c: float, scale: float) -> None:
+        """Decay the weights that would lose it; what they keep of it shows after the update."""
+        if not params:
+            return
+        if way == "gradient":
+            _refuse_sparse(params)
+            coupled = self._residues.couple(params, c, scale)
+            self._swap(params, coupled)
+            return
+        if way == "cautious":
+            olds = [p.detach().clone() for p in params]
+            self._doubtful.append((params, olds, dose.share, bool(group.get("maximize"))))
+        elif way == "filter":
+            self._residues.filter(params, dose.rates.l2, dose.rates.lr, group)
+        else:
+            self._residues.decay(params, dose.share)
+        self._folded += params
 
     def _couple(self, params: list[Any], c: float) -> None:
-        if any(p.grad.layout != torch.strided for p in params):
-            raise InvalidValueError(
-                "l2 decay makes a sparse gradient dense; use a decoupled decay, or a mask that leaves this parameter out."
-            )
-        grads = [p.grad for p in params]
+        _refuse_sparse(params)
         with torch.no_grad():
-            coupled = torch._foreach_add(grads, params, alpha=c)
-        for param, grad, ours in zip(params, grads, coupled, strict=True):
+            coupled = torch._foreach_add([p.grad for p in params], params, alpha=c)
+        self._swap(params, coupled)
+
+    def _swap(self, params: list[Any], coupled: Any) -> None:
+        for param, ours in zip(params, coupled, strict=True):
+            self._grads.append((param, param.grad, ours))
             param.grad = ours
-            self._grads.append((param, grad, ours))
 
     def after(self) -> None:
         """Finish the decay after the update, and give the gradients back as they were."""
@@ -108,6 +154,10 @@ class Update:
                 # the update is u = (old - new)/lr; u·w ≥ 0, by sign, for a product of small numbers underflows
                 follows = torch.sign(param - old) * torch.sign(old) <= 0
                 param.add_(torch.where(follows, old, torch.zeros_like(old)), alpha=shrink - 1.0)
+            for params, olds, share, maximize in self._doubtful:
+                self._residues.decay_where(params, olds, share, maximize)
+            self._residues.fold(self._folded)
+        self._residues.settle()
         self.forget()
 
     def forget(self) -> None:
@@ -115,8 +165,23 @@ class Update:
         for param, grad, coupled in self._grads:
             if param.grad is coupled:
                 param.grad = grad
-        self._grads.clear()
-        self._weights.clear()
+        for held in (self._grads, self._weights, self._doubtful, self._folded):
+            held.clear()
+        self._residues.forget()
+
+
+def residues_of(way: str, group: Group) -> tuple[str, ...]:
+    """Return the names of the residues that ``way`` keeps for each weight of a type that would lose the decay."""
+    if way == "filter" and group["momentum"]:
+        return (WEIGHT, VELOCITY)
+    return {"none": (), "own": (), "gradient": (GRADIENT,)}.get(way, (WEIGHT,))
+
+
+def _refuse_sparse(params: list[Any]) -> None:
+    if any(p.grad.layout != torch.strided for p in params):
+        raise InvalidValueError(
+            "l2 decay makes a sparse gradient dense; use a decoupled decay, or a mask that leaves this parameter out."
+        )
 
 
 def refuse_optimizer(optimizer: torch.optim.Optimizer, plan: Plan) -> None:
@@ -130,6 +195,8 @@ def refuse_optimizer(optimizer: torch.optim.Optimizer, plan: Plan) -> None:
         why = (
             "evaluates the loss many times in a step, so a decay beside it cannot be exact; add the penalty to the loss"
         )
+    elif kind == "ZeroRedundancyOptimizer":
+        why = "keeps an optimiser of its own inside, whose groups a plan cannot reach; shard with fully_shard (FSDP2) instead"
     elif any(group.get("lr_decay") for group in optimizer.param_groups):
         why = "has a learning-rate decay of its own; set lr_decay=0 and put the decay in the schedule"
     elif any(group.get("differentiable") for group in optimizer.param_groups):

@@ -15,7 +15,7 @@ __all__ = ["Group", "Part", "Whole", "merged", "split", "split_saved"]
 Group = dict[str, Any]
 
 # What attach writes into a group; the user's own values are kept here and come back in `merged`.
-_OWNED = ("lr", "weight_decay", "decoupled_weight_decay")
+_OWNED = ("lr", "weight_decay", "decoupled_weight_decay", "foreach")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 import torch
 
+from dwindle.decay import L2
 from dwindle.errors import InvalidValueError
 from dwindle.plan import Assignment, Plan, Rates
-from dwindle.torch.decays import Update, refuse_own_decay, set_rates, way_of
+from dwindle.torch.compensation import Residues
+from dwindle.torch.compiled import is_traced, rate_tensor
+from dwindle.torch.decays import Dose, Update, refuse_own_decay, residues_of, set_rates, way_of
 from dwindle.torch.groups import Group, Part, Whole, merged, split, split_saved
 from dwindle.torch.names import described
+from dwindle.torch.rounding import lossy_types
 
 __all__ = ["LiveGroups"]
 
@@ -22,14 +26,31 @@ class LiveGroups:
     """The param groups of one optimiser, split so that each has one learning rate and one decay.
 
     ``assignments`` says for every name where it fell; a tensor under several names is one parameter.
+    ``compensated``: whether decay that rounding would lose is kept beside the weights (see `lossy_types`).
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, plan: Plan, resolved: Plan, model: Any) -> None:
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        plan: Plan,
+        resolved: Plan,
+        model: Any,
+        steps: int,
+        compensated: bool | None = None,
+    ) -> None:
         self.assignments: list[Assignment] = []
         self.ways: list[str] = []
         self._optimizer, self._plan, self._resolved, self._model = optimizer, plan, resolved, model
+        self._peak: float | None = None  # the one in effect, where a feedback rule has moved it
         self._keys: dict[int, tuple[float, bool]] = {}
         self._wholes: list[Whole] = []
+        self._steps, self._compensated = steps, compensated
+        self._lossy: list[frozenset[torch.dtype]] = []
+        self._first: list[frozenset[torch.dtype]] = []
+        self._names: dict[int, str] = {}
+        self.residues = Residues(optimizer)
+        self._compiled: list[bool] = []
+        self._tensors: dict[int, Any] = {}  # the lr of a group while its step is compiled: the guards want the same one
         self._lrs: list[Any] = []  # the very objects we wrote into the groups: any other is someone else's
         self.adopt()
 
@@ -51,13 +72,25 @@ class LiveGroups:
         for group in live:  # a tensor lr may be shared by all groups; each part needs its own
             group["lr"] = group["lr"].clone() if torch.is_tensor(group["lr"]) else group["lr"]
         known = len(self.ways)
+        lossy = [
+            self._lossy_types(group, part)
+            for group, part in zip(live, chain.from_iterable(whole.parts for whole, _ in done), strict=True)
+        ]
+        self._lossy += lossy
+        self._first += lossy
         self._wholes += [whole for whole, _ in done]
         self._keys = keys
         self.ways += [
-            way_of(self._optimizer, group, self._plan, part)
-            for group, part in zip(live, self._parts[known:], strict=True)
+            way_of(self._optimizer, group, self._plan, part, lossy=types)
+            for group, part, types in zip(live, self._parts[known:], lossy, strict=True)
         ]
+        self._compiled += [False] * len(live)
         groups[known:] = live
+
+    def _lossy_types(self, group: Group, part: Part) -> frozenset[torch.dtype]:
+        """Return those of the types of ``group`` whose weights would lose the decay of ``part``."""
+        types = [p.dtype for p in group["params"]] if part.decays else []
+        return lossy_types(types, self._resolved, self._steps, part.lr_scale, self._compensated)
 
     def _assign(self) -> dict[int, tuple[float, bool]]:
         """Return (lr_scale, decays) of every tensor of the optimiser, by its identity."""
@@ -77,6 +110,7 @@ class LiveGroups:
                 "use Mask.everything() or decay=None.",
                 stacklevel=5,
             )
+        self._names = {info.key: info.name for info in infos if info.key is not None}
         owners = [(alias.name, placed[alias.key]) for alias in aliases if alias.key is not None]
         self.assignments = [*placed.values(), *(a._replace(name=name, tied_to=a.name) for name, a in owners)]
         return keys
@@ -96,6 +130,45 @@ class LiveGroups:
 
     # At a step
 
+    def settle(self, compiled: bool) -> None:
+        """Make every group ready for a step that is compiled, or for one that is not."""
+        compiled = compiled and is_traced(self._optimizer)
+        wholes = [whole for whole in self._wholes for _ in whole.parts]
+        for i, group in enumerate(self._optimizer.param_groups):
+            kept = self._tensors.get(i)  # a loaded checkpoint or a scheduler may have put a float in its place
+            if self._compiled[i] != compiled or (kept is not None and (group["lr"] is kept) != compiled):
+                self._settle(i, group, wholes[i].options, compiled)
+
+    def _settle(self, i: int, group: Group, options: Mapping[str, Any], compiled: bool) -> None:
+        if not torch.is_tensor(options["lr"]):
+            if compiled and i not in self._tensors:
+                self._tensors[i] = rate_tensor(group)
+            group["lr"] = self._tensors[i] if compiled else float(group["lr"])
+            if options.get("foreach") and not group.get("capturable", True):
+                group["foreach"] = None if compiled else True  # torch refuses foreach=True with a tensor lr
+        if compiled:
+            self._start(group)
+        self._compiled[i] = compiled
+        self.ways[i] = self._way(i, group)
+
+    def _way(self, i: int, group: Group) -> str:
+        return way_of(self._optimizer, group, self._plan, self._parts[i], self._compiled[i], self._lossy[i])
+
+    def _start(self, group: Group) -> None:
+        # torch traces SGD's first step twice if lr is float64, and stops if the state it made the first time is there
+        if isinstance(self._optimizer, torch.optim.SGD) and group["momentum"] and group["lr"].dtype is torch.float64:
+            for p in group["params"]:
+                _ = self._optimizer.state[p]
+
+    def follow(self, resolved: Plan, peak: float | None, steps: int) -> None:
+        """Take the rates of ``resolved``, for a run of ``steps``, from now on, at the ``peak`` in effect (None: its own)."""
+        anew = (resolved, steps) != (self._resolved, self._steps)
+        self._resolved, self._peak, self._steps = resolved, peak, steps
+        if anew:  # what the first plan would lose stays compensated
+            rows = zip(self._optimizer.param_groups, self._parts, self._first, strict=True)
+            self._lossy = [first | self._lossy_types(group, part) for group, part, first in rows]
+            self.ways = [self._way(i, group) for i, group in enumerate(self._optimizer.param_groups)]
+
     def set_rates(self, step: int) -> None:
         """Write the learning rate and the optimiser's own decay of update ``step`` into every group."""
         for group, part, way in zip(self._optimizer.param_groups, self._parts, self.ways, strict=True):
@@ -105,12 +178,37 @@ class LiveGroups:
     def begin(self, update: Update, step: int) -> None:
         """Let ``update`` do what comes just before the weights change."""
         scale = getattr(self._optimizer, "grad_scale", None)
-        for group, part, way in zip(self._optimizer.param_groups, self._parts, self.ways, strict=True):
+        rows = zip(self._optimizer.param_groups, self._parts, self.ways, self._lossy, strict=True)
+        for group, part, way, lossy in rows:
             if way not in ("none", "own"):
-                update.before(group, way, self._rates(part, step), scale)
+                rates = self._rates(part, step)
+                update.before(group, way, Dose(rates, self._share(rates, step), lossy), scale)
+
+    def _share(self, rates: Rates, step: int) -> float:
+        decay = self._resolved.decay
+        if decay is None or isinstance(decay, L2):
+            return 0.0
+        factor = self._resolved.schedule(step)
+        if self._peak is not None:
+            factor *= self._peak / self._resolved.peak
+        return float(decay.share(step, rates.lr, factor))
+
+    def prepare(self) -> None:
+        """Make the residues that are not there yet, zero, for a checkpoint to be read into."""
+        for params, names in self._compensated_params():
+            self.residues.prepare([p for p in params if p.grad is not None], names)
+
+    def compensated(self) -> dict[str, int]:
+        """Return the bytes that the residues of each compensated parameter take, by its name."""
+        rows = [(p, names) for params, names in self._compensated_params() for p in params]
+        return {self._names[id(p)]: 4 * len(names) * p.numel() for p, names in rows}
+
+    def _compensated_params(self) -> Iterator[tuple[list[Any], tuple[str, ...]]]:
+        for group, way, lossy in zip(self._optimizer.param_groups, self.ways, self._lossy, strict=False):
+            yield [p for p in group["params"] if p.dtype in lossy], residues_of(way, group)
 
     def _rates(self, part: Part, step: int) -> Rates:
-        return self._resolved.rates(step, lr_scale=part.lr_scale, decays=part.decays)
+        return self._resolved.rates(step, lr_scale=part.lr_scale, decays=part.decays, peak=self._peak)
 
     def foreign_lr(self) -> tuple[float, float] | None:
         """Return (ours, found) of the first learning rate that someone else has changed."""
@@ -129,7 +227,8 @@ class LiveGroups:
     # Outside a step
 
     def restore(self) -> None:
-        """Put the user's groups back into the optimiser, lr and weight_decay as they were."""
+        """Put the user's groups back into the optimiser, lr and weight_decay as they were; the residues are dropped."""
+        self.residues.drop()
         self._optimizer.param_groups[:] = merged(self._optimizer.param_groups, self._wholes)
 
     def as_saved(self, groups: Sequence[Group]) -> list[Group]:

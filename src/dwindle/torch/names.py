@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,16 +16,46 @@ __all__ = ["described", "params"]
 def params(model: torch.nn.Module) -> tuple[Param, ...]:
     """Return every parameter of ``model`` in its own order, once for each of its names; ties share their ``key``.
 
-    ``kind`` is the class name of the module that owns the parameter, such as Linear or LayerNorm.
+    ``kind`` is the class name of the module that owns the parameter, such as Linear or LayerNorm. Names and kinds are those
+    of the model itself: what DistributedDataParallel, torch.compile, fully_shard and checkpointing put around it is left out.
+
+    Raises InvalidValueError for FullyShardedDataParallel, whose parameters have lost their shapes.
 
     >>> params(torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.LayerNorm(3)))[2]._replace(key=None)
     Param(name='1.weight', shape=(3,), kind='LayerNorm', key=None)
     """
-    kinds = {path: type(module).__name__ for path, module in model.named_modules(remove_duplicate=False)}
+    modules = dict(model.named_modules(remove_duplicate=False))
+    if any("_fsdp_wrapped_module" in path for path in modules):
+        raise InvalidValueError(
+            f"{type(model).__name__} holds flat shards that no longer show which parameter is a matrix; use fully_shard "
+            "(FSDP2), which keeps names, shapes and kinds."
+        )
+    parallel = [f"{path}." if path else "" for path, module in modules.items() if isinstance(module, _PARALLEL)]
     return tuple(
-        Param(name, tuple(p.shape), kinds[name.rpartition(".")[0]], id(p))
+        Param(_bare(name, parallel), tuple(p.shape), _kind(modules[name.rpartition(".")[0]]), id(p))
         for name, p in model.named_parameters(remove_duplicate=False)
     )
+
+
+_PARALLEL = (torch.nn.parallel.DistributedDataParallel, torch.nn.DataParallel)
+_AROUND = ("_orig_mod.", "_checkpoint_wrapped_module.")  # a compiled module, a checkpointed one
+
+
+def _bare(name: str, parallel: Sequence[str] = ()) -> str:
+    """Return ``name`` without the wrappers; those at the paths ``parallel`` hold their model as ``module``."""
+    for path in sorted(parallel, key=len, reverse=True):
+        if name.startswith(f"{path}module."):
+            name = path + name[len(path) + len("module.") :]
+    for wrapper in _AROUND:
+        name = name.replace(wrapper, "")
+    return name
+
+
+def _kind(module: torch.nn.Module) -> str:
+    """Return the class name; fully_shard makes a class FSDPLinear of (FSDPModule, Linear)."""
+    kind = type(module)
+    original = kind.__bases__[-1]
+    return original.__name__ if kind.__name__ == f"FSDP{original.__name__}" else kind.__name__
 
 
 def described(optimizer: torch.optim.Optimizer, model: torch.nn.Module | None) -> tuple[list[Param], list[Param]]:
@@ -57,6 +88,7 @@ def described(optimizer: torch.optim.Optimizer, model: torch.nn.Module | None) -
 
 
 def _one(tensor: Any, name: str | None, known: Param | None, fallback: str) -> Param:
-    if known is not None:
-        return known if name is None else known._replace(name=name)
+    name = None if name is None else _bare(name)
+    if known is not None:  # a name that differs only by the wrapper is the model's
+        return known if name in (None, f"module.{known.name}") else known._replace(name=name)
     return Param(fallback if name is None else name, tuple(tensor.shape), "", id(tensor))

@@ -1,0 +1,137 @@
+"""The one door for reading: a schedule by its name and parameters, or a whole recipe as text of whatever form."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import dwindle.foreign.schedules.peers as peers
+from dwindle.decay import L2
+from dwindle.errors import InvalidValueError, ParseError, shown
+from dwindle.foreign.optimizers.training_arguments import READ, from_training_json, training_settings
+from dwindle.foreign.source.function import formula_of
+from dwindle.foreign.source.literal import Scope, callee
+from dwindle.foreign.source.program import peer_of, read_source
+from dwindle.foreign.source.spec import is_spec, pair_of_spec, read_spec
+from dwindle.plan import Plan
+from dwindle.schedule.feedback import FeedbackRule
+from dwindle.units import Horizon, as_horizon
+
+__all__ = ["peer_of_text", "read"]
+
+_MLP = ("MLPClassifier", "MLPRegressor")
+_ARGUMENTS = ("TrainingArguments", "Seq2SeqTrainingArguments")
+
+
+def read(
+    peer: str,
+    name: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    *,
+    base_lr: float | None = None,
+    run: Horizon | int | None = None,
+) -> Plan | FeedbackRule[Any]:
+    """Return the plan of a peer's recipe, or the rule of a scheduler that answers a metric.
+
+    Either ``read(peer, name, params, base_lr=...)``, a schedule of that peer with its own parameters: lr(t) of the plan is
+    the rate the peer has in effect for optimiser step t (timm: for index t of its scheduler). Parameters left out take the
+    peer's defaults. ``base_lr`` is the lr of the optimiser's parameter group, which torch, timm, hf, composer and the
+    textbook multiply; a scheduler with a floor of its own is read once per group. optax, Keras and scikit-learn have no
+    such lr. The plan's peak is the highest rate of the recipe, so that its factor is 1 there.
+
+    Or ``read(text)``, with a whole recipe: a spec in one line, ``torch:AdamW(lr=1e-3) StepLR(30)``; the JSON of Hugging
+    Face's TrainingArguments; or Python source, which is parsed and never run: read(write(plan, peer)) has the rates of
+    ``plan``. ``run`` tells the steps and the examples where the text alone does not (TrainingArguments by epochs,
+    scikit-learn's invscaling).
+
+    Raises UnknownNameError for a peer, name or parameter that is not known, ParseError for text that is no recipe,
+    InvalidValueError for a value the peer's parameter cannot take, UnresolvedTimeError where the run is needed,
+    NoExactMapError for a recipe that no plan equals.
+
+    >>> str(read("torch", "CosineAnnealingLR", {"T_max": 100, "eta_min": 1e-5}, base_lr=1e-3))
+    'peak 1e-3 | (cosine to 1% over 100st) mirror every 100st'
+    >>> str(read("optax: exponential_decay(0.1, 10, 0.5)"))
+    'peak 0.1 | exponential by 0.5 every 10st'
+    """
+    if name is not None:
+        return peers.read(peer, name, params, base_lr=base_lr)
+    if params is not None or base_lr is not None:
+        raise InvalidValueError("params and base_lr belong to read(peer, name, ...); a text holds its own lr.")
+    return _read_text(peer, None if run is None else as_horizon(run))
+
+
+def peer_of_text(text: str) -> str:
+    """Return the peer that a recipe's text is of: of source, the one its imports tell.
+
+    >>> peer_of_text("keras: CosineDecay(0.1, 100)"), peer_of_text("import optax")
+    ('keras', 'optax')
+    """
+    if text.lstrip().startswith("{"):
+        return "hf"
+    return pair_of_spec(text).peer if is_spec(text) else peer_of(_tree(text))
+
+
+def _read_text(text: Any, run: Horizon | None) -> Plan | FeedbackRule[Any]:
+    if not isinstance(text, str) or not text.strip():
+        raise ParseError(f"a recipe is text such as 'torch:StepLR(30) lr=0.1', JSON or source; got {shown(text)}.")
+    if text.strip() in peers.PEERS:
+        raise InvalidValueError(f"{text.strip()} is a peer; give its schedule too, as in 'torch:StepLR(30) lr=0.1'.")
+    if text.lstrip().startswith("{"):
+        return from_training_json(text, run)
+    if is_spec(text):
+        return read_spec(text)
+    if text.lstrip().startswith("peak "):
+        raise InvalidValueError("this is a plan already, in dwindle's own words; read it with dwindle.parse(text).")
+    return _read_program(text, run)
+
+
+def _tree(text: str) -> ast.Module:
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        where = f" (line {error.lineno})" if isinstance(error, SyntaxError) and error.lineno else ""
+        raise ParseError(
+            f"this is no peer:recipe, no JSON and no Python source: {getattr(error, 'msg', error)}{where}."
+        ) from error
+
+
+def _read_program(text: str, run: Horizon | None) -> Plan | FeedbackRule[Any]:
+    """Return the plan of Python source; what its own words leave open is filled in from the run."""
+    tree = _tree(text)
+    if not any(isinstance(node, ast.Call | ast.FunctionDef) for node in ast.walk(tree)):
+        raise ParseError(f"{shown(text)} is no recipe; write for instance 'torch:StepLR(30) lr=0.1', or give source.")
+    scope, peer = Scope.of(tree), peer_of(tree)
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and callee(node) in (*_MLP, *_ARGUMENTS)]
+    if len(calls) != 1:
+        return _with_textbook_decay(read_source(text), scope) if peer == "textbook" else read_source(text, peer, run)
+    if callee(calls[0]) in _ARGUMENTS:
+        _complete_arguments(calls[0], scope, run)
+        return read_source(ast.unparse(tree), "hf")
+    examples = scope.values.get("n") if run is None or run.examples is None else ast.Constant(run.examples)
+    if examples is not None and "n" not in {keyword.arg for keyword in calls[0].keywords}:
+        calls[0].keywords.append(ast.keyword("n", examples))
+    factor = scope.functions.get("factor")
+    tree.body = [node for node in tree.body if node is not factor]
+    plan = read_source(ast.unparse(tree), peer)
+    return replace(plan, schedule=formula_of(factor, scope.values)) if factor and isinstance(plan, Plan) else plan
+
+
+def _complete_arguments(call: ast.Call, scope: Scope, run: Horizon | None) -> None:
+    """Leave of a call of TrainingArguments what a plan reads, with the steps of the run."""
+    given = {str(k.arg): scope.value(k.value) for k in call.keywords if k.arg in READ}
+    call.func, call.args = ast.Name("TrainingArguments"), []
+    settings = training_settings(given, run)
+    call.keywords = [ast.keyword(key, ast.parse(repr(value), mode="eval").body) for key, value in settings.items()]
+
+
+def _with_textbook_decay(plan: Plan | FeedbackRule[Any], scope: Scope) -> Plan | FeedbackRule[Any]:
+    """Return ``plan`` with the decay that textbook code names: ``lmbda`` and ``n``, or ``decay``, which is λ/n."""
+    if not isinstance(plan, Plan) or plan.decay is not None:
+        return plan
+    if {"lmbda", "n"} <= scope.values.keys():
+        return replace(plan, decay=L2.from_cost(scope.value(ast.Name("lmbda")), scope.value(ast.Name("n"))))
+    if "decay" in scope.values:
+        return replace(plan, decay=L2(scope.value(ast.Name("decay"))))
+    return plan

@@ -1,0 +1,1 @@
+"""The schedules of each peer, read as plans: one module a peer."""

@@ -1,0 +1,111 @@
+"""Keras 3 learning-rate schedules: absolute learning rates, at optimizer.iterations 0, 1, …"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from typing import Any
+
+from dwindle.errors import InvalidValueError, real
+from dwindle.foreign.schedules.curves import cycles, in_turn, polynomial
+from dwindle.foreign.schedules.peak import plan_of
+from dwindle.foreign.schedules.settings import Settings
+from dwindle.plan import Plan
+from dwindle.schedule import Constant, Exponential, Extend, Piecewise, PowerLaw, Ramp, Schedule
+from dwindle.units import Time
+
+__all__ = ["NAMES", "read"]
+
+
+def read(name: str, params: Mapping[str, Any]) -> Plan:
+    """Return the plan of Keras' schedule ``name``.
+
+    >>> str(read("CosineDecay", {"initial_learning_rate": 0.1, "decay_steps": 100, "alpha": 0.1}))
+    'peak 0.1 | cosine to 10% over 100st'
+    """
+    required, defaults, build = NAMES[name]
+    return plan_of(build(Settings.of(f"Keras' {name}", params, required=required, defaults={**defaults, "name": name})))
+
+
+def _initial(s: Settings) -> float:
+    return s.real("initial_learning_rate", low=0.0)
+
+
+def _exponential(s: Settings) -> Schedule:
+    rate, every = s.real("decay_rate", low=0.0), s.steps("decay_steps")
+    if rate == 0.0:  # 0^0 is 1
+        return _at_once(s, every)
+    return Exponential(rate, every, s.flag("staircase"), allow_growth=rate > 1.0) * _initial(s)
+
+
+def _at_once(s: Settings, every: Time | int) -> Schedule:
+    return Piecewise((every if s.flag("staircase") else 1,), (_initial(s), 0.0))
+
+
+def _inverse_time(s: Settings) -> Schedule:
+    return PowerLaw(1.0, s.steps("decay_steps"), s.real("decay_rate", low=0.0), s.flag("staircase")) * _initial(s)
+
+
+def _piecewise(s: Settings) -> Schedule:
+    boundaries = s.counts("boundaries")
+    values = [real(f"values of {s.what}", value, low=0.0) for value in s.items("values")]
+    if len(values) != len(boundaries) + 1 or not boundaries:
+        raise InvalidValueError(
+            f"values of {s.what} must be one more than the boundaries; got {len(values)} for {len(boundaries)}."
+        )
+    if any(after < before for before, after in pairwise(boundaries)):
+        raise InvalidValueError(f"boundaries of {s.what} must increase; got {list(boundaries)}.")
+    # Keras keeps the old value while step <= boundary: a step later than the others. Of equal boundaries the last counts.
+    last = {boundary + 1: value for boundary, value in zip(boundaries, values[1:], strict=True)}
+    return Piecewise(tuple(last), (values[0], *last.values()))
+
+
+def _polynomial(s: Settings) -> Schedule:
+    every = s.steps("decay_steps")
+    curve = polynomial(_initial(s), s.real("end_learning_rate", low=0.0), every, s.real("power"), s.what)
+    return Extend(curve, every) if s.flag("cycle") else curve
+
+
+def _cosine(s: Settings) -> Schedule:
+    target = s.optional("warmup_target", low=0.0)
+    peak, steps = _initial(s) if target is None else target, s.count("warmup_steps", low=0)
+    curve = Ramp(end=s.real("alpha", low=0.0), steps=s.steps("decay_steps"), shape="cosine") * peak
+    if target is None or steps == 0:  # without a target Keras does not read warmup_steps
+        return curve
+    return in_turn((Ramp(start=_initial(s), end=peak, steps=steps), steps), (curve, None))
+
+
+def _restarts(s: Settings) -> Schedule:
+    init, every = _initial(s), s.real("first_decay_steps", above=0.0)
+    growth, decay = s.real("t_mul", low=1.0), s.real("m_mul", above=0.0, high=1.0)
+    alpha = s.real("alpha", low=0.0, high=1.0)
+
+    def index(step: int) -> int:
+        done = step / every
+        if growth == 1.0:
+            return math.floor(done)
+        return math.floor(math.log(1.0 - done * (1.0 - growth)) / math.log(growth))
+
+    def cycle(i: int, span: Time | int) -> Schedule:
+        return Ramp(start=decay**i, steps=span, shape="cosine")
+
+    waves = cycles(cycle, every, growth, index, decay=decay)
+    return waves * init if alpha == 0.0 else Constant(alpha * init) + waves * ((1.0 - alpha) * init)
+
+
+_INITIAL = ("initial_learning_rate",)
+
+NAMES: dict[str, tuple[tuple[str, ...], dict[str, Any], Callable[[Settings], Schedule]]] = {
+    "ExponentialDecay": ((*_INITIAL, "decay_steps", "decay_rate"), {"staircase": False}, _exponential),
+    "InverseTimeDecay": ((*_INITIAL, "decay_steps", "decay_rate"), {"staircase": False}, _inverse_time),
+    "PiecewiseConstantDecay": (("boundaries", "values"), {}, _piecewise),
+    "PolynomialDecay": (
+        (*_INITIAL, "decay_steps"),
+        {"end_learning_rate": 1e-4, "power": 1.0, "cycle": False},
+        _polynomial,
+    ),
+    "CosineDecay": ((*_INITIAL, "decay_steps"), {"alpha": 0.0, "warmup_target": None, "warmup_steps": 0}, _cosine),
+    "CosineDecayRestarts": ((*_INITIAL, "first_decay_steps"), {"t_mul": 2.0, "m_mul": 1.0, "alpha": 0.0}, _restarts),
+}
+"""name -> (parameters that must be given, the peer's defaults, how it is read)."""

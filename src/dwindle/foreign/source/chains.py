@@ -1,0 +1,264 @@
+"""optax transformations in source: where the decay stands in a chain says which decay it is."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dwindle.decay import L2, Corrected, Decay, Decoupled
+from dwindle.errors import InvalidValueError, NoExactMapError, ParseError, shown
+from dwindle.foreign.optimizers.optax import NAMES as OPTIMIZERS
+from dwindle.foreign.schedules.peers import read
+from dwindle.foreign.source.literal import Call, Scope, callee
+from dwindle.foreign.source.masks import mask_of
+from dwindle.foreign.source.pair import Pair, plan_from_pair
+from dwindle.mask import Mask
+from dwindle.plan import Plan
+from dwindle.schedule import Constant, Formula, Schedule
+
+__all__ = ["chained"]
+
+Follow = Callable[[ast.expr], Mapping[str, Any] | Formula | None]
+"""Gives the recipe of a schedule that is called or named, the formula of a function, or None."""
+
+_WRAPPERS = (
+    "MultiSteps",
+    "apply_if_finite",
+    "with_extra_args_support",
+    "skip_not_finite",
+    "masked",
+    "cautious",
+    "lookahead",
+)
+_PARTS = ("chain", "named_chain", "add_decayed_weights", "scale_by_learning_rate", "scale_by_schedule", *_WRAPPERS)
+_INJECTING = ("inject_hyperparams", "inject_stateful_hyperparams")
+_DIRECTIONS = ("trace", "identity", "ema", "scale_by_")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One transformation of a chain, and the mask and the caution that stand around it."""
+
+    call: Call
+    mask: ast.expr | None = None
+    cautious: bool = False
+
+
+def chained(tree: ast.AST, scope: Scope, follow: Follow) -> Plan | None:
+    """Return the plan of the one optax optimiser or chain in ``tree``; None if there is none.
+
+    ``add_decayed_weights`` before the direction (sgd, scale_by_adam, …) is l2; between it and the learning rate it is
+    decoupled; after it, it would make weights grow: NoExactMapError. A ``mask`` function that is not read rule by rule
+    counts as the usual one: matrices and filters decay.
+
+    >>> text = '''tx = optax.chain(optax.scale_by_adam(), optax.add_decayed_weights(0.1), optax.scale_by_learning_rate(1e-3))'''
+    >>> tree = ast.parse(text)
+    >>> str(chained(tree, Scope.of(tree), lambda node: None))
+    'peak 1e-3 | constant | decoupled 0.1 | mask name "*" decays'
+    """
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _known(node)]
+    inner = {id(part) for node in calls for part in _within(node, scope)}
+    outer = [node for node in calls if id(node) not in inner]
+    if len(outer) > 1:
+        raise InvalidValueError(
+            f"several are built here: {', '.join(_name(node) for node in outer)}; give the source of one run."
+        )
+    return _plan(list(_flat(outer[0], scope)), scope, follow) if outer else None
+
+
+def _name(node: ast.Call) -> str:
+    """Return what is called; of inject_hyperparams(optax.adamw)(...) it is adamw."""
+    if isinstance(node.func, ast.Call) and callee(node.func) in _INJECTING and node.func.args:
+        inner = node.func.args[0]
+        return inner.attr if isinstance(inner, ast.Attribute) else ast.unparse(inner)
+    return callee(node)
+
+
+def _known(node: ast.Call) -> bool:
+    return _name(node) in _PARTS or _name(node) in OPTIMIZERS
+
+
+def _within(node: ast.Call, scope: Scope) -> Iterator[ast.AST]:
+    """Return the calls among the arguments of ``node``, also those they name."""
+    for argument in (node.func, *node.args, *(keyword.value for keyword in node.keywords)):
+        for part in ast.walk(argument):
+            named = scope.looked_up(part) if isinstance(part, ast.Name) else part
+            if isinstance(named, ast.Call) and named is not node:
+                yield named
+                if named is not part:
+                    yield from _within(named, scope)
+
+
+def _flat(node: ast.expr, scope: Scope, mask: ast.expr | None = None, cautious: bool = False) -> Iterator[Piece]:
+    """Return the transformations of ``node`` in order."""
+    node = scope.looked_up(node)
+    if isinstance(node, ast.Starred):
+        node = scope.looked_up(node.value)
+    if isinstance(node, ast.List | ast.Tuple):
+        for item in node.elts:
+            yield from _flat(item, scope, mask, cautious)
+    if not isinstance(node, ast.Call):
+        return
+    call, name = scope.call(node), _name(node)
+    if call is None:
+        return
+    if name in ("chain", "named_chain"):
+        for argument in call.args:
+            yield from _flat(argument, scope, mask, cautious)
+    elif name in _WRAPPERS:
+        around = (call.args[1:2] or [call.named.get("mask")])[0] if name == "masked" else mask
+        inside = call.args[0] if call.args else next(iter(call.named.values()))
+        yield from _flat(inside, scope, around, cautious or name == "cautious")
+    else:
+        yield Piece(replace(call, name=name), mask, cautious)
+
+
+def _plan(pieces: list[Piece], scope: Scope, follow: Follow) -> Plan:
+    turned, rates, times = False, list[ast.expr](), 1.0
+    decays: list[tuple[Piece, type[Decay]]] = []
+    params: dict[str, Any] = {}
+    name = "sgd"
+    for piece in pieces:
+        call = piece.call
+        if call.name in OPTIMIZERS:
+            name, params = call.name, _own_params(call, scope)
+            rates.append(_argument(call, 0, "learning_rate"))
+            if OPTIMIZERS[name].weight_decay is not None:
+                decays.append((piece, OPTIMIZERS[name].kind))
+        elif call.name in ("scale_by_learning_rate", "scale_by_schedule"):
+            rates.append(_argument(call, 0, "learning_rate" if "rate" in call.name else "step_size_fn"))
+        elif call.name == "scale":
+            times *= abs(float(scope.value(_argument(call, 0, "step_size"))))
+        elif call.name == "add_decayed_weights":
+            if rates:
+                raise NoExactMapError(
+                    "add_decayed_weights after the learning rate adds to the weights instead of taking from them; put it "
+                    "before the optimiser (l2), or between its direction and scale_by_learning_rate (decoupled)."
+                )
+            decays.append((piece, Decoupled if turned else L2))
+        turned = turned or any(call.name.startswith(start) for start in _DIRECTIONS)
+    plan = _with_rate(name, params, rates, times, scope, follow)
+    found = [_decay(piece, kind, plan, rates, scope, follow) for piece, kind in decays]
+    own = [(decay, mask) for decay, mask in found if decay is not None]
+    if len(own) > 1:
+        raise NoExactMapError(f"two decays at once, {own[0][0]} and {own[1][0]}; a plan has one.")
+    return replace(plan, decay=own[0][0], mask=own[0][1]) if own else plan
+
+
+def _argument(call: Call, at: int, name: str) -> ast.expr:
+    node = call.args[at] if len(call.args) > at else call.named.get(name)
+    if node is None:
+        raise InvalidValueError(f"{call.name} is called without its {name}.")
+    return node
+
+
+def _own_params(call: Call, scope: Scope) -> dict[str, Any]:
+    """Return the parameters that are the optimiser's own business, which are checked by name and value."""
+    not_own = ("learning_rate", "weight_decay", "mask", "weight_decay_mask")
+    return {key: scope.value(value) for key, value in call.named.items() if key not in not_own}
+
+
+def _with_rate(
+    name: str, params: dict[str, Any], rates: list[ast.expr], times: float, scope: Scope, follow: Follow
+) -> Plan:
+    if len(rates) > 1:
+        raise NoExactMapError("two learning rates multiply one another here; write them as one schedule.")
+    if OPTIMIZERS[name].weight_decay is not None:
+        params = {**params, "weight_decay": 0.0}  # the decay is read by itself
+    followed = _followed(rates[0], scope, follow) if rates else None
+    if followed is None:
+        params["learning_rate"] = abs(float(scope.value(rates[0]))) if rates else times
+        times = 1.0 if not rates else times
+    plan = plan_from_pair(Pair("optax", followed, {"name": name, "params": params}, "optax"))
+    if not isinstance(plan, Plan):
+        raise InvalidValueError(f"{name} answers a metric here; read its rule by itself.")
+    return plan if times == 1.0 else replace(plan, peak=plan.peak * times)
+
+
+def _followed(node: ast.expr, scope: Scope, follow: Follow) -> Mapping[str, Any] | Formula | None:
+    """Return the schedule that ``node`` is; that of ``lambda count: -schedule(count)`` is schedule's."""
+    function = scope.function(node)
+    if isinstance(function, ast.Lambda):
+        body = function.body
+        if isinstance(body, ast.UnaryOp) and isinstance(body.op, ast.USub):
+            body = body.operand
+        if isinstance(body, ast.BinOp) and isinstance(body.op, ast.Mult) and ast.unparse(body.left) in ("-1", "-1.0"):
+            body = body.right
+        if isinstance(body, ast.Call) and isinstance(body.func, ast.Name) and len(body.args) == 1:
+            return follow(body.func)
+        if body is not function.body:
+            return follow(ast.Lambda(function.args, body))
+    return follow(node)
+
+
+# --- the decay
+
+
+def _decay(
+    piece: Piece, kind: type[Decay], plan: Plan, rates: list[ast.expr], scope: Scope, follow: Follow
+) -> tuple[Decay | None, Mask]:
+    call = piece.call
+    is_part = call.name == "add_decayed_weights"
+    node = call.args[0] if is_part and call.args else call.named.get("weight_decay")
+    mask = (
+        call.args[1] if is_part and len(call.args) > 1 else call.named.get("mask", call.named.get("weight_decay_mask"))
+    )
+    mask = piece.mask if mask is None else mask
+    if node is not None:
+        decay = _value(node, kind, plan, rates, scope, follow)
+    else:
+        own = None if is_part else OPTIMIZERS[call.name].weight_decay
+        decay = kind(own) if own else None
+    if decay is not None and piece.cautious:
+        decay = replace(decay, cautious=True)
+    return decay, Mask.everything() if mask is None or _is_none(mask) else mask_of(scope)
+
+
+def _is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value in (None, True)
+
+
+def _value(
+    node: ast.expr, kind: type[Decay], plan: Plan, rates: list[ast.expr], scope: Scope, follow: Follow
+) -> Decay | None:
+    times = _times_rate(node, rates, scope)
+    if times is not None and kind is Decoupled:
+        flat = isinstance(plan.schedule, Constant)
+        return Decoupled(times * plan.peak) if flat else Corrected(times * plan.peak)
+    followed = follow(node)
+    if isinstance(followed, Formula):
+        return kind(followed)
+    if followed is not None:
+        curve = read("optax", followed["name"], followed["params"])
+        if not isinstance(curve, Plan):
+            raise ParseError(f"the weight decay {shown(ast.unparse(node))} answers a metric; a plan's does not.")
+        lam: Schedule = curve.schedule if curve.peak == 1.0 else curve.schedule * curve.peak
+        return kind(lam)
+    number = float(scope.value(node))
+    return kind(number) if number else None
+
+
+def _times_rate(node: ast.expr, rates: list[ast.expr], scope: Scope) -> float | None:
+    """Return c where ``node`` is c times the learning rate's own schedule; None for anything else."""
+    if not rates or not isinstance(rates[0], ast.Name):
+        return None
+    name = rates[0].id
+    if isinstance(node, ast.Name) and node.id == name:
+        return 1.0
+    function = scope.function(node)
+    if not isinstance(function, ast.Lambda) or not any(
+        isinstance(part, ast.Call) and ast.unparse(part.func) == name for part in ast.walk(function.body)
+    ):
+        return None
+    match function.body:
+        case ast.BinOp(left=left, op=ast.Mult(), right=ast.Call(func=ast.Name(id=called))) if called == name:
+            return float(scope.value(left))
+        case ast.BinOp(left=ast.Call(func=ast.Name(id=called)), op=ast.Mult() | ast.Div() as op, right=right) if (
+            called == name
+        ):
+            return float(scope.value(right)) if isinstance(op, ast.Mult) else 1.0 / float(scope.value(right))
+        case ast.Call(func=ast.Name(id=called)) if called == name:
+            return 1.0
+    raise ParseError(f"the weight decay {shown(ast.unparse(node))} is not a number times {name}.")

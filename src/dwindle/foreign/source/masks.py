@@ -1,0 +1,72 @@
+"""The mask in somebody's source: a function ``decays(name, ndim, kind)`` read rule by rule."""
+
+from __future__ import annotations
+
+import ast
+
+from dwindle.foreign.source.literal import Scope
+from dwindle.mask import Mask, Rule
+
+__all__ = ["mask_of"]
+
+
+def mask_of(scope: Scope) -> Mask:
+    """Return the mask of the function ``decays`` in the source; the usual one where there is none or it cannot be read.
+
+    >>> tree = ast.parse('''
+    ... def decays(name, ndim):
+    ...     if fnmatch.fnmatchcase(name, "embed/*"):
+    ...         return False
+    ...     return ndim >= 2
+    ... ''')
+    >>> print(mask_of(Scope.of(tree)))
+    name "embed/*" does not, ndim "2" decays
+    """
+    function = scope.functions.get("decays")
+    rules = None if function is None else _rules(function.body)
+    if rules is None:
+        return Mask()
+    standard = [rule for rule in Mask().rules if rule.subject != "kind"]  # a tree of parameters has no kinds
+    if rules[-len(standard) :] == standard:
+        return Mask.of(*rules[: -len(standard)])
+    return Mask(tuple(rules))
+
+
+def _rules(body: list[ast.stmt]) -> list[Rule] | None:
+    rules: list[Rule] = []
+    for statement in body:
+        match statement:
+            case ast.Expr(value=ast.Constant()):
+                continue
+            case ast.If(test=test, body=[ast.Return(value=ast.Constant(value=bool() as answer))], orelse=[]):
+                rule = _rule(test, answer)
+            case ast.Return(value=ast.Constant(value=bool() as answer)):
+                return [*rules, *([Rule("name", "*", True)] if answer else [])]
+            case ast.Return(value=ast.expr() as test):
+                rule = _rule(test, True)
+            case _:
+                return None
+        if rule is None:
+            return None
+        rules.append(rule)
+        if isinstance(statement, ast.Return):
+            return rules
+    return rules
+
+
+def _rule(test: ast.expr, answer: bool) -> Rule | None:
+    match test:
+        case ast.Compare(
+            left=ast.Call(
+                func=ast.Attribute(attr="search"), args=[ast.Constant(value=str() as pattern), ast.Name(id="name")]
+            ),
+            ops=[ast.IsNot()],
+        ):
+            return Rule("regex", pattern, answer)
+        case ast.Call(
+            func=ast.Attribute(attr="fnmatchcase" | "fnmatch"), args=[subject, ast.Constant(value=str() as pattern)]
+        ):
+            return Rule("kind" if ast.unparse(subject).startswith("kind") else "name", pattern, answer)
+        case ast.Compare(left=ast.Name(id="ndim"), ops=[ast.GtE()], comparators=[ast.Constant(value=int() as ndim)]):
+            return Rule("ndim", str(ndim), answer)
+    return None

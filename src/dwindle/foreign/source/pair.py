@@ -1,0 +1,98 @@
+"""A schedule and an optimiser of the same run, from whatever text, put together as one plan."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dwindle.errors import InvalidValueError
+from dwindle.foreign.optimizers import read_optimizer
+from dwindle.foreign.schedules.peers import ABSOLUTE, read
+from dwindle.mask import Mask
+from dwindle.plan import Plan
+from dwindle.schedule import Formula
+from dwindle.schedule.feedback import FeedbackRule
+
+__all__ = ["Pair", "lr_name", "plan_from_pair"]
+
+_LR_NAMES = {
+    "optax": "learning_rate",
+    "keras": "learning_rate",
+    "sklearn": "eta0",
+    "textbook": "eta",
+    "hf": "learning_rate",
+}
+
+
+def lr_name(peer: str, optimizer: str) -> str:
+    """Return what an optimiser of ``peer`` calls its learning rate.
+
+    >>> lr_name("torch", "SGD"), lr_name("sklearn", "MLPRegressor")
+    ('lr', 'learning_rate_init')
+    """
+    return "learning_rate_init" if optimizer.startswith("MLP") else _LR_NAMES.get(peer, "lr")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What a source builds: a schedule (a recipe {"name", "params"}, or a formula of the step), and an optimiser's recipe.
+
+    ``absolute``: the formula gives learning rates, and no factors of the optimiser's own.
+    """
+
+    peer: str
+    schedule: Mapping[str, Any] | Formula | None = None
+    optimizer: Mapping[str, Any] | None = None
+    owner: str = ""  # the peer whose optimiser it is, where that is another one: torch's under timm or transformers
+    lr: float | None = None
+    mask: Mask | None = None
+    absolute: bool = False
+
+
+def plan_from_pair(pair: Pair) -> Plan | FeedbackRule[Any]:
+    """Return the plan of a schedule and an optimiser of the same run, or the rule if the schedule answers a metric."""
+    if pair.optimizer is None:
+        return _alone(pair)
+    plan = _together(pair, pair.owner or pair.peer, pair.optimizer["name"], dict(pair.optimizer["params"]))
+    return replace(plan, mask=pair.mask) if pair.mask is not None and isinstance(plan, Plan) else plan
+
+
+def _alone(pair: Pair) -> Plan | FeedbackRule[Any]:
+    if pair.schedule is None:
+        raise InvalidValueError(f"no scheduler and no optimiser of {pair.peer} is built here.")
+    if isinstance(pair.schedule, Formula):
+        return _absolute(pair.schedule) if pair.lr is None else Plan(pair.lr, pair.schedule)
+    return read(pair.peer, pair.schedule["name"], pair.schedule["params"], base_lr=pair.lr)
+
+
+def _together(pair: Pair, owner: str, name: str, params: dict[str, Any]) -> Plan | FeedbackRule[Any]:
+    schedule, key = pair.schedule, lr_name(owner, name)
+    absolute = pair.peer in ABSOLUTE
+    if absolute and isinstance(schedule, Mapping):
+        return read_optimizer(owner, name, {**params, key: schedule})
+    if isinstance(schedule, Formula) and key not in params and pair.lr is None:
+        rates = _absolute(schedule)
+        return replace(read_optimizer(owner, name, {**params, key: rates.peak}), schedule=rates.schedule)
+    plan = read_optimizer(owner, name, params, base_lr=pair.lr)
+    if isinstance(schedule, Formula):
+        rates = _absolute(schedule)
+        return replace(plan, schedule=rates.schedule * (rates.peak / plan.peak) if pair.absolute else schedule)
+    if schedule is None:
+        return plan
+    followed = read(pair.peer, schedule["name"], schedule["params"], base_lr=plan.peak)
+    if not isinstance(followed, Plan):
+        return followed
+    if owner != pair.peer:
+        return replace(plan, peak=followed.peak, schedule=followed.schedule)
+    return read_optimizer(owner, name, {**params, key: schedule}, base_lr=plan.peak)
+
+
+def _absolute(formula: Formula) -> Plan:
+    """Return the plan of a formula that gives learning rates; a number that multiplies all of it is the peak."""
+    node = ast.parse(formula.text, mode="eval").body
+    match node:
+        case ast.BinOp(left=ast.Constant(value=int() | float() as peak), op=ast.Mult(), right=rest) if peak > 0:
+            return Plan(peak, Formula(ast.unparse(rest)))
+    return Plan(1.0, formula)

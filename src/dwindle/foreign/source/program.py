@@ -1,0 +1,253 @@
+"""Source code read as a plan: the scheduler and the optimiser it builds are found in its syntax tree; nothing is run."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from dwindle.errors import InvalidValueError, ParseError, UnknownNameError, shown
+from dwindle.foreign.optimizers import OPTIMIZERS
+from dwindle.foreign.optimizers.training_arguments import READ
+from dwindle.foreign.schedules.peers import PEERS, signature
+from dwindle.foreign.source.chains import chained
+from dwindle.foreign.source.factory import without_factory
+from dwindle.foreign.source.function import formula_of
+from dwindle.foreign.source.handed import handed, held_each_epoch
+from dwindle.foreign.source.keras_parts import with_keras_parts, without_classes
+from dwindle.foreign.source.literal import Scope, callee
+from dwindle.foreign.source.pair import Pair, lr_name, plan_from_pair
+from dwindle.mask import Mask
+from dwindle.plan import Plan
+from dwindle.schedule import Formula
+from dwindle.schedule.feedback import FeedbackRule
+from dwindle.units import Horizon
+
+__all__ = ["peer_of", "read_source"]
+
+_LONGEST = 200_000
+_ARGUMENTS = "TrainingArguments"
+_IMPORTS = {
+    "timm": "timm", "composer": "composer", "transformers": "hf", "optax": "optax", "keras": "keras", "tensorflow": "keras",
+    "sklearn": "sklearn", "torch": "torch",
+}  # fmt: skip
+_GET = {
+    "get_constant_schedule": "constant",
+    "get_constant_schedule_with_warmup": "constant_with_warmup",
+    "get_linear_schedule_with_warmup": "linear",
+    "get_cosine_schedule_with_warmup": "cosine",
+    "get_cosine_with_hard_restarts_schedule_with_warmup": "cosine_with_restarts",
+    "get_polynomial_decay_schedule_with_warmup": "polynomial",
+    "get_inverse_sqrt_schedule": "inverse_sqrt",
+    "get_cosine_with_min_lr_schedule_with_warmup": "cosine_with_min_lr",
+    "get_cosine_with_min_lr_schedule_with_warmup_lr_rate": "cosine_warmup_with_min_lr",
+    "get_wsd_schedule": "warmup_stable_decay",
+    "get_reduce_on_plateau_schedule": "reduce_lr_on_plateau",
+    "get_greedy_schedule": "greedy",
+}
+
+
+def read_source(text: str, peer: str | None = None, run: Horizon | None = None) -> Plan | FeedbackRule[Any]:
+    """Return the plan of the scheduler and optimiser that Python source builds, or the rule of one that answers a metric.
+
+    The source is parsed, never run. Names assigned once, arithmetic of numbers, and functions of the step that are
+    arithmetic (``LambdaLR``) are followed. ``peer`` is told from the imports where it is not given. timm steps a scheduler
+    once an epoch unless it says t_in_epochs=False: with the steps per epoch of ``run`` the plan counts steps, else epochs.
+
+    Raises ParseError, UnknownNameError or InvalidValueError, saying which part cannot be read.
+
+    >>> print(read_source('''
+    ... import torch
+    ... opt = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
+    ... sched = torch.optim.lr_scheduler.LambdaLR(opt, lambda t: min(1, t / 100))
+    ... '''))
+    peak 1e-3 | formula "min(1, step / 100)" | decoupled 0.1 | mask name "*" decays
+    """
+    if not isinstance(text, str) or len(text) > _LONGEST:
+        raise ParseError(f"source is text of at most {_LONGEST} characters; got {shown(text)}.")
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ParseError(f"this is not Python source: {getattr(error, 'msg', error)}.") from error
+    return _read(tree, peer_of(tree) if peer is None else peer, run)
+
+
+def _read(tree: ast.Module, peer: str, run: Horizon | None) -> Plan | FeedbackRule[Any]:
+    if peer == "optax":
+        scope = Scope.of(tree)
+        plan = chained(tree, scope, lambda node: _schedule_of(node, scope, "optax"))
+        if plan is not None:
+            return plan
+    if peer == "keras":
+        tree = without_classes(tree)
+    if peer == "timm":
+        tree = without_factory(tree)
+    pair = _pair_in(tree, peer)
+    found = plan_from_pair(pair)
+    if peer == "timm" and isinstance(found, Plan):
+        return held_each_epoch(found, pair.schedule, run)
+    return with_keras_parts(found, tree, Scope.of(tree)) if peer == "keras" and isinstance(found, Plan) else found
+
+
+def peer_of(tree: ast.AST) -> str:
+    """Return the peer that a source is for, told from its imports; the textbook's where it imports none."""
+    roots = {
+        name.partition(".")[0]
+        for node in ast.walk(tree)
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    return next((peer for root, peer in _IMPORTS.items() if root in roots), "textbook")
+
+
+def _pair_in(tree: ast.AST, peer: str) -> Pair:
+    scope, calls = Scope.of(tree), [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    schedules = [node for node in calls if _is_schedule(node, peer)]
+    inner = {id(node) for outer in schedules for node in _inside(outer, scope)}
+    outermost = [node for node in schedules if id(node) not in inner]
+    owners = ["torch", peer] if peer in ("timm", "hf", "composer") else [peer]  # timm's AdamW is torch's
+    owned = [(next((o for o in owners if callee(node) in OPTIMIZERS[o]), None), node) for node in calls]
+    optimizers = [(owner, node) for owner, node in owned if owner is not None and callee(node) not in PEERS[peer]]
+    if len(optimizers) > 1:  # a Trainer that is given an optimiser does not ask its arguments for one
+        optimizers = [(owner, node) for owner, node in optimizers if callee(node) != _ARGUMENTS]
+    if len(outermost) > 1 or len(optimizers) > 1:
+        several = [callee(node) for node in outermost] if len(outermost) > 1 else [callee(n) for _, n in optimizers]
+        raise InvalidValueError(f"several are built here: {', '.join(several)}; give the source of one run.")
+    schedule = _schedule_of(outermost[0], scope, peer) if outermost else handed(tree, scope, peer)
+    if not optimizers:
+        return Pair(peer, schedule or _learning_rate(scope))
+    owner, node = optimizers[0]
+    params, mask, followed = _optimizer(node, owner, scope)
+    schedule = schedule or followed or _factor(scope)
+    rates = None if schedule else _learning_rate(scope)
+    return Pair(peer, schedule or rates, {"name": callee(node), "params": params}, owner, None, mask, rates is not None)
+
+
+def _is_schedule(node: ast.Call, peer: str) -> bool:
+    name = callee(node)
+    if peer == "hf":
+        return name in _GET or name == "get_scheduler" or name == "LambdaLR"
+    return name in PEERS[peer] or (name == "LambdaLR" and peer in ("torch", "timm", "composer"))
+
+
+def _inside(node: ast.Call, scope: Scope) -> Iterable[ast.AST]:
+    """Return the calls that stand among the arguments of ``node``, also those it names."""
+    for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
+        for part in ast.walk(scope.looked_up(argument)):
+            if isinstance(part, ast.Call):
+                yield part
+            elif isinstance(part, ast.Name) and isinstance(scope.looked_up(part), ast.Call):
+                named = scope.looked_up(part)
+                yield named
+                yield from _inside(named, scope)  # type: ignore[arg-type]
+
+
+def _schedule_of(node: ast.expr, scope: Scope, peer: str) -> Mapping[str, Any] | Formula | None:
+    """Return the recipe of a schedule that is called or named, or the formula of a function; None for neither."""
+    function = scope.function(node)
+    if function is not None:
+        return formula_of(function, scope.values)
+    call = scope.call(node)
+    if call is None:
+        return None
+    name, args, named = call.name, list(call.args), dict(call.named)
+    takes_optimizer = (peer in ("torch", "timm", "hf") or name == "LambdaLR") and name != "ChainedScheduler"
+    if name == "get_scheduler":
+        name = scope.value(args.pop(0) if args else named.pop("name"))
+        if args:
+            args.pop(0)
+            args = [*args]
+        for key, arg in zip(("num_warmup_steps", "num_training_steps"), args, strict=False):
+            named[key] = arg
+        args = []
+    elif takes_optimizer and "optimizer" not in named and args:
+        args.pop(0)
+    named.pop("optimizer", None)
+    name = _GET.get(name, name)
+    if name == "LambdaLR":
+        return _of_lambda(args[0] if args else named["lr_lambda"], scope)
+    if name not in PEERS[peer]:
+        return None
+    keys = signature(peer, name)
+    if len(args) > len(keys):
+        raise InvalidValueError(f"{name} of {peer} takes at most {len(keys)} values; got {len(args)}.")
+    named = {**dict(zip(keys, args, strict=False)), **named}
+    return {"name": name, "params": {key: _param(value, scope, peer) for key, value in named.items()}}
+
+
+def _of_lambda(node: ast.expr, scope: Scope) -> Formula:
+    node = scope.looked_up(node)
+    if isinstance(node, ast.List | ast.Tuple) and node.elts:
+        functions = {str(_of_lambda(item, scope)) for item in node.elts}
+        if len(functions) > 1:
+            raise InvalidValueError(
+                "LambdaLR has another function for each group; a plan has one schedule. Write it per group."
+            )
+        node = scope.looked_up(node.elts[0])
+    function = scope.function(node)
+    if function is None:
+        raise ParseError(f"the lr_lambda {shown(ast.unparse(node))} is not a function that stands in this source.")
+    return formula_of(function, scope.values)
+
+
+def _param(node: ast.expr, scope: Scope, peer: str) -> Any:
+    """Return the value of a schedule's parameter, which may be a schedule, or a list of them."""
+    node = scope.looked_up(node)
+    if isinstance(node, ast.List | ast.Tuple):
+        return [_param(item, scope, peer) for item in node.elts]
+    if isinstance(node, ast.Call) and _is_schedule(node, peer):
+        inner = _schedule_of(node, scope, peer)
+        if isinstance(inner, Formula):
+            raise InvalidValueError(
+                "a function inside another schedule has no recipe; write the whole as one function."
+            )
+        return inner
+    return scope.value(node)
+
+
+def _optimizer(node: ast.Call, owner: str, scope: Scope) -> tuple[dict[str, Any], Mask | None, Any]:
+    """Return an optimiser's parameters, the mask its groups tell, and the schedule that stands for its learning rate."""
+    call = scope.call(node)
+    if call is None:
+        raise UnknownNameError(f"{ast.unparse(node)} cannot be read.")
+    key, args, named = lr_name(owner, callee(node)), list(call.args), dict(call.named)
+    if call.name == _ARGUMENTS:
+        args, named = [], {name: value for name, value in named.items() if name in READ}
+    groups: ast.expr | None = named.pop("params", None)
+    if owner in ("torch", "timm", "composer") and args:
+        groups = args.pop(0)
+    if args:
+        named.setdefault(key, args[0])
+    followed = _schedule_of(named[key], scope, owner) if key in named and owner in ("keras", "optax") else None
+    if followed is not None:
+        del named[key]
+    params = {name: scope.value(value) for name, value in named.items()}
+    decay = _group_decays(groups, scope)
+    if decay:
+        params["weight_decay"] = max(decay)
+    return params, Mask() if decay and min(decay) == 0.0 < max(decay) else None, followed
+
+
+def _group_decays(groups: ast.expr | None, scope: Scope) -> list[float]:
+    """Return the weight_decay of each parameter group that is written out with one."""
+    node = None if groups is None else scope.looked_up(groups)
+    found = []
+    for item in node.elts if isinstance(node, ast.List | ast.Tuple) else ():
+        for key, value in zip(item.keys, item.values, strict=True) if isinstance(item, ast.Dict) else ():
+            if isinstance(key, ast.Constant) and key.value == "weight_decay":
+                found.append(float(scope.value(value)))
+    return found
+
+
+def _factor(scope: Scope) -> Formula | None:
+    return formula_of(scope.functions["factor"], scope.values) if "factor" in scope.functions else None
+
+
+def _learning_rate(scope: Scope) -> Formula | None:
+    name = next((n for n in ("learning_rate", "get_lr", "lr_schedule", "schedule", "lr") if n in scope.functions), None)
+    return None if name is None else formula_of(scope.functions[name], scope.values)

@@ -1,0 +1,70 @@
+"""A plan, or a rule that answers a metric, as source that a user of a peer can paste and run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dwindle.errors import InvalidValueError, NoExactMapError, shown
+from dwindle.foreign.schedules.peers import peer_named
+from dwindle.foreign.writing.draft import Draft
+from dwindle.foreign.writing.rules import hf_rule, timm_rule, torch_rule
+from dwindle.foreign.writing.write_composer import composer_source
+from dwindle.foreign.writing.write_hf import hf_source
+from dwindle.foreign.writing.write_keras import keras_rule_source, keras_source
+from dwindle.foreign.writing.write_optax import optax_rule_source, optax_source
+from dwindle.foreign.writing.write_sklearn import sklearn_source
+from dwindle.foreign.writing.write_textbook import textbook_source
+from dwindle.foreign.writing.write_timm import timm_source
+from dwindle.foreign.writing.write_torch import torch_source
+from dwindle.plan import Plan
+from dwindle.schedule.feedback import FeedbackRule
+from dwindle.units import Horizon
+
+__all__ = ["write"]
+
+_WRITERS: dict[str, Callable[[Draft, str | None], str]] = {
+    "torch": torch_source, "timm": timm_source, "hf": hf_source, "composer": composer_source,
+    "sklearn": sklearn_source, "textbook": textbook_source, "optax": optax_source, "keras": keras_source,
+}  # fmt: skip
+_RULES: dict[str, Callable[[Any, str | None], str]] = {
+    "torch": torch_rule, "timm": timm_rule, "hf": hf_rule, "optax": optax_rule_source, "keras": keras_rule_source,
+}  # fmt: skip
+
+
+def write(
+    plan: Plan | FeedbackRule[Any], peer: str, run: Horizon | int | None = None, *, optimizer: str | None = None
+) -> str:
+    """Return source in the idiom of ``peer`` that trains by ``plan``: its schedule, optimiser, weight decay and mask.
+
+    A schedule of the peer's own is taken where one gives the same learning rate on every step of the run (each is read
+    back and compared to relative 1e-12), else the plan's formula as a function of the step. What is not exact is said in
+    a comment that begins "not exact". ``run`` is needed where the plan's times are not in steps; ``optimizer`` names the
+    peer's optimiser (by default its SGD for l2, AdamW for a decay beside the update). `read` reads the source back.
+
+    Raises NoExactMapError for what the peer cannot express, UnresolvedTimeError where a run is needed, UnknownNameError
+    for a peer or optimiser that is not known.
+
+    >>> from dwindle.schedule import step
+    >>> print(write(Plan(0.1, step(30)), "torch"))
+    # Written by dwindle for torch:
+    #   peak 0.1 | step by 0.5 every 30st
+    <BLANKLINE>
+    import torch
+    <BLANKLINE>
+    <BLANKLINE>
+    def configure(model):
+        \"\"\"Return (optimizer, scheduler); call scheduler.step() after every optimizer.step().\"\"\"
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=0.0)
+        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=30, gamma=0.5)
+        return optimizer, scheduler
+    <BLANKLINE>
+    """
+    peer = peer_named(peer)
+    if isinstance(plan, FeedbackRule):
+        if peer not in _RULES:
+            raise NoExactMapError(f"{peer} has no scheduler that answers a metric; {', '.join(_RULES)} have.")
+        return _RULES[peer](plan, optimizer)
+    if not isinstance(plan, Plan):
+        raise InvalidValueError(f"plan must be a Plan or a feedback rule; got {shown(plan)}. For text use parse(text).")
+    return _WRITERS[peer](Draft.of(plan, run), optimizer)

@@ -1,0 +1,79 @@
+"""What the sources of torch and its companions share — timm, Hugging Face, Composer: ``configure(model)`` and the formula."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from dwindle.decay import L2, Decoupled
+from dwindle.errors import NoExactMapError, known
+from dwindle.foreign.optimizers.torch_groups import NAMES as OPTIMIZERS
+from dwindle.foreign.writing.draft import Draft, Recipe, call, native, number, returned
+from dwindle.foreign.writing.param_groups import Optimizer, optimizer_lines
+from dwindle.plan import Plan
+
+__all__ = ["configure_source", "factor_source", "laid_out", "notes_of", "torch_optimizer"]
+
+_WIDEST = 112
+
+_SWITCH = ("Adam", "NAdam", "RAdam")  # decoupled_weight_decay=True makes their decay a decoupled one
+
+
+def torch_optimizer(plan: Plan, wanted: str | None) -> Optimizer:
+    """Return torch's optimiser of that name, by default SGD for l2 and no decay, AdamW for a decay beside the update.
+
+    Raises UnknownNameError for another name, NoExactMapError for l2 with an optimiser that decays beside its update.
+    """
+    beside = plan.decay is not None and not isinstance(plan.decay, L2)
+    name = ("AdamW" if beside else "SGD") if wanted is None else known("optimizer", wanted, OPTIMIZERS["torch"])
+    recipe = OPTIMIZERS["torch"][name]
+    own = None if recipe.weight_decay is None else recipe.kind
+    if isinstance(plan.decay, L2) and own is Decoupled:
+        raise NoExactMapError(
+            f"{name} decays beside its update and the plan has {plan.decay}; write it for Adam or SGD."
+        )
+    if beside and name in _SWITCH:
+        return Optimizer(f"torch.optim.{name}", Decoupled, {"decoupled_weight_decay": True})
+    return Optimizer(f"torch.optim.{name}", own)
+
+
+def factor_source(draft: Draft) -> str:
+    """Return the source of ``factor(step)``."""
+    return f'def factor(step):\n    """Return lr / peak at a step, the number of updates done."""\n{returned(draft.factor)}'
+
+
+def configure_source(plan: Plan, optimizer: Optimizer, says: str, rest: Sequence[str], returns: str = "") -> str:
+    """Return the source of ``configure(model)``: the optimiser, then the lines ``rest``."""
+    lines = [*optimizer_lines(plan, optimizer), *rest, f"return optimizer, scheduler{returns}"]
+    return "\n".join(["def configure(model):", f'    """{says}"""', *(f"    {line}" if line else "" for line in lines)])
+
+
+def laid_out(text: str, function: str, args: Iterable[str], params: Mapping[str, Any], indent: str = "    ") -> str:
+    """Return ``text`` and a call, one argument a line where one line is too short.
+
+    >>> print(laid_out("x = ", "f", ["a"], {"b": 1, "c": {"d": 2}}))
+    x = f(a, b=1, c={"d": 2})
+    """
+    line = f"{text}{call(function, args, params)}"
+    if len(indent + line) <= _WIDEST:
+        return line
+    inside = f"{indent}    "
+    given = [*args, *(f"{key}={_value(value, inside, len(key))}" for key, value in params.items())]
+    return f"{text}{function}(\n" + "".join(f"{inside}{item},\n" for item in given) + f"{indent})"
+
+
+def _value(value: Any, indent: str, taken: int) -> str:
+    line = number(value)
+    if not isinstance(value, Mapping) or len(indent) + taken + len(line) <= _WIDEST:
+        return line
+    return "{\n" + "".join(f"{indent}    {number(k)}: {number(v)},\n" for k, v in value.items()) + f"{indent}}}"
+
+
+def notes_of(draft: Draft, optimizer: Optimizer, recipe: Recipe | None, peer: str, lr: float) -> Iterable[str]:
+    """Say what this source does otherwise than the plan: a cautious decay, and what comes after the end of the run."""
+    if draft.decay is not None and draft.decay.cautious:
+        yield f"not exact: {optimizer.name} has no cautious decay; here weights decay also against their update."
+    if recipe is None or draft.run is None:
+        return
+    if native(peer, draft.plan.schedule, lr, 2 * draft.steps + 2, lambda *_: [recipe]) is None:
+        yield f"beyond the {draft.steps} steps of the run {recipe[0]} goes on otherwise than the plan."

@@ -1,0 +1,116 @@
+"""Which parameters decay and at what rate, as Python source for torch-like models: names, dimensions and module kinds."""
+
+from __future__ import annotations
+
+import json
+
+from dwindle.mask import Mask, Rule
+from dwindle.plan import Plan
+
+__all__ = ["decays_source", "imports_of_mask", "imports_of_split", "split_source"]
+
+
+def split_source(plan: Plan) -> list[str]:
+    """Return the source of ``split(model)`` and of the functions it asks; empty where all parameters are alike.
+
+    It gives (decayed, rest); with groups or layer_decay the parameters by (factor on the learning rate, decays or not).
+    """
+    if plan.decay is None and not plan.groups and plan.layer_decay is None:
+        return []
+    mask = plan.mask if plan.decay is not None else Mask(())
+    if not plan.groups and plan.layer_decay is None:
+        return [decays_source(mask), _SPLIT]
+    scales = [
+        f"    if fnmatch.fnmatchcase(name, {_text(g.match)}):\n        return {g.lr_scale!r}" for g in plan.groups
+    ]
+    functions = [decays_source(mask), "\n".join(["def lr_scale(name):", *scales, "    return 1.0"])]
+    if plan.layer_decay is None:
+        return [*functions, _SPLIT_SCALED.replace("LAYER", "")]
+    functions.append(_DEPTHS)
+    layer = f" * {plan.layer_decay!r} ** (max(depth.values()) - depth[name])"
+    return [*functions, _SPLIT_SCALED.replace("LAYER", layer).replace("    cells", f"{_NAMES}    cells", 1)]
+
+
+def imports_of_split(plan: Plan) -> list[str]:
+    """Return the modules that `split_source` needs."""
+    found = imports_of_mask(plan.mask) if plan.decay is not None else []
+    return sorted({*found, *(["fnmatch"] if plan.groups else []), *(["re"] if plan.layer_decay is not None else [])})
+
+
+def decays_source(mask: Mask) -> str:
+    """Return the source of ``decays(name, ndim, kind)``, which answers as ``mask`` does.
+
+    >>> print(decays_source(Mask()))
+    def decays(name, ndim, kind=""):
+        if re.search("(^|[./])bias$", name) is not None:
+            return False
+        if fnmatch.fnmatchcase(kind.lower(), "*norm*"):
+            return False
+        return ndim >= 2
+    """
+    lines = ['def decays(name, ndim, kind=""):']
+    rules = list(mask.rules)
+    last = rules.pop() if rules and rules[-1].decays else None
+    for rule in rules:
+        lines += [f"    if {_test(rule)}:", f"        return {rule.decays}"]
+    everything = last is not None and (last.subject, last.pattern) == ("name", "*")
+    answer = "False" if last is None else "True" if everything else _test(last)
+    return "\n".join([*lines, f"    return {answer}"])
+
+
+def imports_of_mask(mask: Mask) -> list[str]:
+    """Return the modules that `decays_source` needs.
+
+    >>> imports_of_mask(Mask())
+    ['fnmatch', 're']
+    """
+    globs = any(rule.subject in ("name", "kind") and rule.pattern != "*" for rule in mask.rules)
+    return ["fnmatch"] * globs + ["re"] * any(rule.subject == "regex" for rule in mask.rules)
+
+
+def _text(pattern: str) -> str:
+    """Return a pattern as a Python literal: raw where it has backslashes and can be."""
+    if "\\" in pattern and '"' not in pattern and not pattern.endswith("\\") and pattern.isprintable():
+        return f'r"{pattern}"'
+    return json.dumps(pattern, ensure_ascii=not pattern.isprintable())
+
+
+def _test(rule: Rule) -> str:
+    if rule.subject == "name":
+        return f"fnmatch.fnmatchcase(name, {_text(rule.pattern)})"
+    if rule.subject == "kind":
+        return f"fnmatch.fnmatchcase(kind.lower(), {_text(rule.pattern.lower())})"
+    if rule.subject == "regex":
+        return f"re.search({_text(rule.pattern)}, name) is not None"
+    return f"ndim >= {int(rule.pattern)}"
+
+
+_SPLIT = '''def split(model):
+    """Return the parameters that decay and the rest."""
+    kinds = {path: type(module).__name__ for path, module in model.named_modules()}
+    decayed, rest = [], []
+    for name, p in model.named_parameters():
+        (decayed if decays(name, p.ndim, kinds[name.rpartition(".")[0]]) else rest).append(p)
+    return decayed, rest'''
+
+_SPLIT_SCALED = '''def split(model):
+    """Return the parameters by (factor on the learning rate, whether they decay)."""
+    kinds = {path: type(module).__name__ for path, module in model.named_modules()}
+    cells = {}
+    for name, p in model.named_parameters():
+        scale = lr_scale(name)LAYER
+        key = scale, decays(name, p.ndim, kinds[name.rpartition(".")[0]])
+        cells.setdefault(key, []).append(p)
+    return cells'''
+
+_NAMES = "    depth = depths([name for name, _ in model.named_parameters()])\n"
+
+_DEPTHS = '''def depths(names):
+    """Return the depth of each parameter: 0 before the first numbered block, i + 1 in block i, one more after the last."""
+    numbers = {name: re.search(r"(?:^|[./])(?:[A-Za-z_]*(?:block|layer)s?_?)?(\\d+)(?=[./]|$)", name) for name in names}
+    blocks = {name: int(found.group(1)) for name, found in numbers.items() if found}
+    depth, seen = {}, False
+    for name in names:
+        seen = seen or name in blocks
+        depth[name] = blocks[name] + 1 if name in blocks else max(blocks.values(), default=-1) + 2 if seen else 0
+    return depth'''

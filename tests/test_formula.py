@@ -1,0 +1,192 @@
+"""Formulas: what they may hold, what is refused, and any schedule written as one."""
+
+from __future__ import annotations
+
+import ast
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+
+import dwindle as dw
+from dwindle.errors import InvalidValueError, NoExactMapError, ParseError, UnknownNameError, UnresolvedTimeError
+from dwindle.foreign.source.function import formula_of
+from dwindle.foreign.writing.expression import expression
+from dwindle.schedule import Formula, Schedule, curve
+from dwindle.units import Horizon
+from strategies import horizons, schedules
+
+TEXTS = [
+    "min(step, 10) / 10 if step < 10 else 0.5 ** ((step - 10) // 30)",
+    "0.5 * (1 + cos(pi * min(step, 100) / 100))",
+    "[1, 0.5, 0.1][min(step // 7, 2)]",
+    "1 if 3 < step <= 10 or not step > 2 and step != 1 else max(0.1, 1 - step / 100, 0.2)",
+    "exp(-step / 50) + sqrt(step) * tanh(step / 9) / 99 + log(1 + step) / (1 + abs(step - 5)) + sin(step / 300) ** 2",
+    "(1 + step % 3 + floor(step / 2.5)) ** -0.5 * 2 ** (-step / 10)",
+    "+1 - -0.5 * (0 if step < 4 else 1)",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_every_library_gives_the_values_of_python(text: str) -> None:
+    f, steps = Formula(text), np.arange(200)
+    names = {name: getattr(math, name) for name in ("cos", "exp", "floor", "log", "sin", "sqrt", "tanh")}
+    with_python = [eval(text, {**names, "pi": math.pi, "step": int(s)}) for s in steps]
+    values = f(steps)
+    np.testing.assert_allclose(values, with_python, rtol=1e-14)
+    assert values.tolist() == [f(int(step)) for step in steps]
+    np.testing.assert_allclose(f(torch.arange(200)).numpy(), values, rtol=1e-14)
+    assert f(torch.arange(200)).dtype == torch.float64
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(jax.jit(lambda s: f(s))(jnp.arange(200)), values, rtol=1e-13)
+
+
+def test_whole_numbers_stay_whole_in_32_bits() -> None:
+    late = 0
+    for every in range(1, 200):
+        f = Formula(f"0.5 ** (step // {every})")
+        at = jnp.arange(every, 12 * every, every)
+        late += int((f(at) != 0.5 ** jnp.arange(1, 12)).sum())
+    assert late == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "said"),
+    [
+        ("", ParseError, "a formula is text"),
+        ("1 +", ParseError, "is not a formula: invalid syntax"),
+        ("stp / 10", UnknownNameError, "did you mean 'step'"),
+        ("__import__('os')", UnknownNameError, "is not a function of a formula"),
+        ("(1).real", ParseError, "cannot hold Attribute"),
+        ("lambda: 1", ParseError, "cannot hold Lambda"),
+        ("[s for s in (1, 2)][0]", ParseError, "a list of numbers"),
+        ("'a' * 5", ParseError, "is not a number"),
+        ("True", ParseError, "is not a number"),
+        ("step < 5", ParseError, "true or false"),
+        ("1 if step else 2", ParseError, "where a condition"),
+        ("min(step)", ParseError, "two values or more"),
+        ("cos(1, 2)", ParseError, "takes one value"),
+        ("[1, 2][step / 2]", ParseError, "must be whole"),
+        ("[1, step][0]", ParseError, "plain numbers"),
+        ("step @ 2", ParseError, "it has"),
+        ("1 if step is 2 else 3", ParseError, "not a comparison"),
+        ("-" * 99 + "1", ParseError, "nests at most"),
+        ("9 ** 9 ** 9", InvalidValueError, "is inf at step 0"),
+        ("1 / step", InvalidValueError, "is nan at step 0"),
+        ("1" * 20_001, ParseError, "at most 20000 characters"),
+    ],
+)
+def test_what_is_no_formula_is_refused(text: str, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        Formula(text)
+
+
+def test_a_negative_factor_is_refused_where_it_comes() -> None:
+    f = Formula("1 - step / 100")
+    assert f(100) == 0.0
+    with pytest.raises(InvalidValueError, match=r"is -0\.5 at step 150; .* Hold it with max"):
+        f(150)
+    with pytest.raises(InvalidValueError, match="at step 101"):
+        f(np.arange(200))
+
+
+def test_one_spelling_one_value() -> None:
+    assert Formula("(1+step)/  2") == Formula("(1 + step) / 2")
+    assert hash(Formula("(1+step)/2")) == hash(Formula("(1 + step) / 2"))
+    assert dw.parse('peak 0.1 | formula "0.5**(step//30)"').schedule == dw.formula("0.5 ** (step // 30)")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(schedules, horizons)
+def test_any_schedule_is_a_formula(schedule: Schedule, run: Horizon) -> None:
+    resolved, steps = schedule.resolve(run), min(run.steps, 500)
+    want = curve(resolved, steps + 1)
+    got = Formula(expression(resolved, steps))(np.arange(steps + 1))
+    np.testing.assert_allclose(got, want, rtol=2e-12, atol=1e-15 * max(1.0, float(want.max())))
+
+
+def test_a_formula_reads_well() -> None:
+    assert expression(dw.step(30)) == "0.5 ** (step // 30)"
+    assert expression(dw.cosine(100), 100) == "sin(pi * (100 - step) / 200) ** 2"
+    assert expression(dw.piecewise([30, 60], [1, 0.1, 0.01])) == "1 if step < 30 else 0.1 if step < 60 else 0.01"
+    many = dw.table([1 / (1 + i) for i in range(300)])
+    assert Formula(expression(many))(299) == 1 / 300
+    steps = dw.piecewise(list(range(1, 301)), [1 / (1 + i) for i in range(301)])
+    assert Formula(expression(steps))(np.arange(301)).tolist() == [1 / (1 + i) for i in range(301)]
+
+
+def test_what_has_no_formula_is_said() -> None:
+    with pytest.raises(NoExactMapError, match="custom function has no source"):
+        expression(dw.custom(lambda step: 1.0))
+    with pytest.raises(UnresolvedTimeError, match="give the run"):
+        expression(dw.cosine())
+
+
+def function(text: str) -> Formula:
+    tree = ast.parse(text)
+    names = {node.targets[0].id: node.value for node in tree.body if isinstance(node, ast.Assign)}  # type: ignore[attr-defined]
+    return formula_of(next(node for node in tree.body if isinstance(node, ast.FunctionDef)), names)
+
+
+def test_a_function_somebody_wrote_is_a_formula() -> None:
+    f = function("""
+
+warm = 2000
+last = 600 * 1000
+low = 6e-5
+high = 6e-4
+def get_lr(it):
+    # linear warm-up, cosine, floor
+    if it < warm:
+        return high * (it + 1) / (warm + 1)
+    if it > last:
+        return low
+    ratio = (it - warm) / (last - warm)
+    assert 0 <= ratio <= 1
+    coeff = 0.5 * (1.0 + math.cos(math.pi * ratio))
+    return low + coeff * (high - low)
+""")
+    assert f(0) == pytest.approx(6e-4 / 2001)
+    assert f(2000) == pytest.approx(6e-4)
+    assert f(301_000) == pytest.approx(3.3e-4)
+    assert f(10**9) == 6e-5
+
+
+def test_the_calls_of_every_library_are_read() -> None:
+    f = function(
+        "def f(count):\n"
+        "    x = jnp.clip(jnp.asarray(count).astype('float32') / 10, 0.0, 1.0)\n"
+        "    y = np.where(count < 5, np.minimum(x, 0.3), tf.math.maximum(x, torch.sqrt(x)))\n"
+        "    y *= 2\n"
+        "    return keras.ops.power(y, 2) + float(int(count / 7))\n"
+    )
+    want = [
+        (2 * (min(t / 10, 0.3) if t < 5 else max(min(t / 10, 1), math.sqrt(min(t / 10, 1))))) ** 2 + t // 7
+        for t in range(30)
+    ]
+    assert f(np.arange(30)) == pytest.approx(want)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("def f(step):\n    for i in range(3): pass\n    return 1", "neither an assignment"),
+        ("def f(step):\n    x = 1", "without a return"),
+        ("def f(a, b):\n    return a", "one step"),
+        ("def f(step):\n    return open('x')", "'open' is not a function"),
+        ("def f(step):\n    return step + other", "'other' is not known"),
+    ],
+)
+def test_a_function_that_is_more_is_refused(text: str, said: str) -> None:
+    with pytest.raises(NoExactMapError, match=said):
+        function(text)
+
+
+def test_a_function_that_grows_without_bound_is_refused() -> None:
+    lines = ["x0 = step + 1", *(f"x{i} = x{i - 1} * x{i - 1}" for i in range(1, 40)), "return x39"]
+    with pytest.raises(NoExactMapError, match="grows too large"):
+        function("def f(step):\n" + "\n".join(f"    {line}" for line in lines))

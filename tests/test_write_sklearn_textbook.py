@@ -1,0 +1,371 @@
+"""Plans written for scikit-learn and for the textbook: executed, with the real estimators, and read back from the source."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import SGDClassifier, SGDRegressor
+from sklearn.neural_network import MLPRegressor
+
+import dwindle as dw
+from dwindle import foreign
+from dwindle.decay import L2, Independent
+from dwindle.errors import NoExactMapError, UnresolvedTimeError
+from dwindle.mask import Mask
+from dwindle.plan import Plan
+from dwindle.reference import SGD, run, textbook_step
+from dwindle.schedule import Schedule
+from strategies import schedules
+
+GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
+FILES = [file for file in sorted(GOLDEN.glob("schedule_*.json")) if "float32" not in file.name]
+STEPS = 320
+RNG = np.random.default_rng(3)
+X, Y = RNG.normal(size=(60, 4)), RNG.normal(size=60)
+
+
+def built(source: str) -> dict[str, Any]:
+    space: dict[str, Any] = {}
+    exec(compile(source, "written.py", "exec"), space)
+    return space
+
+
+def close(got: Any, want: np.ndarray, relative: float = 1e-12) -> bool:
+    return bool(np.allclose(got, want, rtol=relative, atol=1e-290 + 1e-15 * float(want.max(initial=0.0))))
+
+
+class Recorder:
+    """An estimator that notes the rate and the alpha with which each sample would be learnt."""
+
+    def __init__(self) -> None:
+        self.eta0 = self.alpha = None
+        self.seen: list[tuple[Any, Any]] = []
+
+    def set_params(self, **params: Any) -> None:
+        self.__dict__.update(params)
+
+    def partial_fit(self, x: Any, y: Any) -> None:
+        assert len(x) == len(y) == 1
+        self.seen.append((self.eta0, self.alpha))
+        self.t_ = 1.0 + len(self.seen)
+
+
+def rates_of_sgd(source: str, steps: int) -> np.ndarray:
+    """The rate scikit-learn has in effect for every sample: by its formulas, or as the written loop sets it."""
+    space = built(source)
+    if "train" not in space:
+        model, t = space["configure"](), np.arange(1, steps + 1)
+        if model.learning_rate == "optimal":
+            typical = np.sqrt(1.0 / np.sqrt(model.alpha))
+            return 1.0 / (model.alpha * (1.0 / (typical * model.alpha) + t - 1))
+        return model.eta0 / t ** (model.power_t if model.learning_rate == "invscaling" else 0)
+    recorder = Recorder()
+    for _ in range(2):  # in two calls: the loop goes on where it was
+        space["train"](recorder, np.zeros((-(-steps // 2), 1)), np.zeros(-(-steps // 2)))
+    return np.array([rate for rate, _ in recorder.seen[:steps]])
+
+
+def golden_plans() -> list[Any]:
+    cases = [case for file in FILES for case in json.loads(file.read_text())["cases"] if "metric" not in case]
+    return [pytest.param(c, id=c["id"], marks=[pytest.mark.slow] if i % 7 else []) for i, c in enumerate(cases)]
+
+
+@pytest.mark.skipif(not FILES, reason=f"the golden values are not at {GOLDEN}")
+@pytest.mark.parametrize("case", golden_plans())
+def test_every_recipe_of_every_peer_runs_and_reads_back(case: dict[str, Any]) -> None:
+    plan = foreign.read(case["peer"], case["name"], case["params"], base_lr=case.get("base_lr"))
+    want = plan.lrs(STEPS)
+    for peer in ("sklearn", "textbook"):
+        source = foreign.write(plan, peer, STEPS)
+        if peer == "textbook":
+            got = [built(source)["learning_rate"](step) for step in range(STEPS)]
+        else:
+            got = rates_of_sgd(source, STEPS)
+        assert close(got, want)
+        assert close(foreign.read(source).lrs(STEPS), want)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(schedules, st.integers(100, 300))
+def test_any_schedule_runs_and_reads_back(schedule: Schedule, steps: int) -> None:
+    plan = Plan(0.1, schedule, dw.l2(1e-3))
+    horizon = dw.Horizon(steps=steps, steps_per_epoch=10, batch_size=8, examples=80, tokens_per_step=4096)
+    want = plan.lrs(horizon)
+    if want.max() * 1e-3 <= 1.0:
+        sgd = foreign.write(plan, "sklearn", horizon, optimizer="SGDRegressor")
+        assert close(rates_of_sgd(sgd, steps), want)
+        assert foreign.read(sgd).decay == plan.decay
+        mlp = foreign.write(plan, "sklearn", horizon)
+        assert close(foreign.read(mlp).lrs(horizon), want)
+        assert foreign.read(mlp).decay.weight_decay == pytest.approx(1e-3, rel=1e-15)  # type: ignore[union-attr]
+    book = foreign.write(plan, "textbook", horizon)
+    assert close([built(book)["learning_rate"](step) for step in range(steps)], want)
+    assert close(foreign.read(book).lrs(horizon), want)
+    assert foreign.read(book).decay == plan.decay
+
+
+# --- SGDRegressor and SGDClassifier, executed ----------------------------------------------------------------------------
+
+DECAYS = [
+    None, dw.l2(0.02), dw.decoupled(0.02), dw.independent(0.002), dw.corrected(0.05), dw.l2(dw.linear(30) * 0.02),
+    dw.independent(dw.cosine(30) * 0.002), dw.corrected(dw.step(9) * 0.05),
+]  # fmt: skip
+
+
+def squared_error(params: dict[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
+    error = X[step] @ params["coef"] + params["intercept"] - Y[step]
+    return {"coef": error * X[step], "intercept": error}
+
+
+def by_the_reference(plan: Plan, steps: int) -> dict[str, np.ndarray]:
+    whole = plan.resolve(steps)
+    start = {"coef": np.zeros(4), "intercept": np.zeros(1)}
+    return run(SGD(), start, squared_error, lambda t, name: whole.rates(t, decays=name == "coef"), steps)
+
+
+@pytest.mark.parametrize("decay", DECAYS, ids=str)
+@pytest.mark.parametrize(
+    "schedule", ["constant", "inverse-sqrt every 1st", "warmup 5st, cosine to 10% over 40st", "step by 0.5 every 7st"]
+)
+def test_an_sgd_regressor_is_the_reference_to_1e_10(schedule: str, decay: Any) -> None:
+    plan = Plan(0.05, dw.parse(f"peak 1 | {schedule}").schedule, decay)
+    space = built(foreign.write(plan, "sklearn", optimizer="SGDRegressor"))
+    model = space["configure"]()
+    assert isinstance(model, SGDRegressor)
+    model.set_params(shuffle=False)
+    if "train" in space:
+        space["train"](model, X[:25], Y[:25])
+        space["train"](model, X[25:50], Y[25:50])
+    else:
+        for i in range(50):
+            model.partial_fit(X[i : i + 1], Y[i : i + 1])
+    want = by_the_reference(plan, 50)
+    np.testing.assert_allclose(model.coef_, want["coef"][-1], rtol=1e-10)
+    np.testing.assert_allclose(model.intercept_, want["intercept"][-1].ravel(), rtol=1e-10)
+
+
+@pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"the recorded trajectories are not at {GOLDEN}")
+def test_the_recorded_sgd_regressors_are_written_as_they_were() -> None:
+    cases = json.loads((GOLDEN / "wd_sklearn_L2.json").read_text())["cases"]
+    cases = [case for case in cases if case["name"] == "SGDRegressor"]
+    assert cases
+    for case in cases:
+        plan = foreign.read_optimizer("sklearn", "SGDRegressor", case["params"])
+        model = built(foreign.write(plan, "sklearn", optimizer="SGDRegressor"))["configure"]()
+        assert model.learning_rate == case["params"]["learning_rate"]
+        own = {"constant": ["eta0"], "invscaling": ["eta0", "power_t"], "optimal": []}[model.learning_rate]
+        for key in [*own, "alpha"]:
+            assert getattr(model, key) == pytest.approx(
+                case["params"].get(key, getattr(SGDRegressor(), key)), rel=1e-15
+            )
+
+
+def test_fit_goes_through_the_samples_as_often_as_the_run() -> None:
+    plan = dw.parse("peak 0.01 | inverse-sqrt every 1st | l2 1e-3")
+    source = foreign.write(plan, "sklearn", dw.Horizon(epochs=4, examples=60, batch_size=1), optimizer="SGDRegressor")
+    model = built(source)["configure"]().set_params(shuffle=False)
+    model.fit(X, Y)
+    assert model.t_ == 4 * 60 + 1
+    step = SGDRegressor(learning_rate="invscaling", eta0=0.01, power_t=0.5, alpha=1e-3, shuffle=False)
+    for _ in range(4):
+        step.partial_fit(X, Y)
+    np.testing.assert_allclose(model.coef_, step.coef_, rtol=1e-12)
+
+
+@pytest.mark.parametrize("alpha", [1e-4, 3e-3])
+def test_optimal_is_written_as_optimal_only_where_its_alpha_is_the_decay(alpha: float) -> None:
+    plan = foreign.read(f"sklearn: SGDClassifier(alpha={alpha})")
+    model = built(foreign.write(plan, "sklearn"))["configure"]()
+    assert isinstance(model, SGDClassifier)
+    assert (model.learning_rate, model.alpha) == ("optimal", alpha)
+    other = Plan(plan.peak, plan.schedule, dw.l2(2 * alpha))
+    source = foreign.write(other, "sklearn")
+    assert 'learning_rate="constant"' in source
+    assert close(rates_of_sgd(source, 100), other.lrs(100))
+    assert "train" in built(foreign.write(Plan(plan.peak, plan.schedule), "sklearn"))
+
+
+def test_a_classifier_of_several_classes_trains_at_the_rates() -> None:
+    plan = dw.parse("peak 0.1 | warmup 20st, linear to 0% over 40st | l2 1e-3")
+    space = built(foreign.write(plan, "sklearn"))
+    model = space["train"](space["configure"](), X, np.arange(60) % 3, classes=[0, 1, 2])
+    assert model.t_ == 61
+    assert model.coef_.shape == (3, 4)
+
+
+# --- MLPs, executed ------------------------------------------------------------------------------------------------------
+
+
+def linear_gradient(x: np.ndarray, y: np.ndarray, w: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    error = (x @ w + b - y[:, None]) / len(x)
+    return x.T @ error, error.sum(axis=0)
+
+
+@pytest.mark.parametrize(
+    "decay",
+    [dw.l2(0.1), dw.decoupled(0.1), dw.independent(0.01), dw.corrected(0.3), dw.l2(dw.linear(9) * 0.1), None],
+    ids=str,
+)
+def test_an_mlp_follows_the_plan_by_batches_also_the_last_small_one(decay: Any) -> None:
+    """A network without hidden layers and with identity output, whose gradient can be written down."""
+    plan = Plan(0.1, dw.warmup(2).then(dw.cosine(10, end=0.1)), decay)
+    horizon = dw.Horizon(epochs=3, examples=60, batch_size=16)  # batches of 16, 16, 16, 12
+    space = built(foreign.write(plan, "sklearn", horizon, optimizer="MLPRegressor"))
+    model = space["configure"]().set_params(hidden_layer_sizes=(), shuffle=False, random_state=0)
+    assert isinstance(model, MLPRegressor)
+    step = space["train"](model, X[:16], Y[:16])  # at the rate 0, so nothing moves
+    w, b = model.coefs_[0].copy(), model.intercepts_[0].copy()
+    step = space["train"](model, X[16:], Y[16:], step)
+    for _ in range(2):
+        step = space["train"](model, X, Y, step)
+    assert step == horizon.steps
+    whole = plan.resolve(horizon)
+    batches = [(0, 16), (16, 32), (32, 48), (48, 60)]
+    for t in range(1, step):
+        i, j = batches[t % 4]
+        lr, shrink, c = whole.rates(t)
+        grad_w, grad_b = linear_gradient(X[i:j], Y[i:j], w, b)
+        w, b = shrink * w - lr * (grad_w + c * w), b - lr * grad_b
+    np.testing.assert_allclose(model.coefs_[0], w, rtol=1e-10)
+    np.testing.assert_allclose(model.intercepts_[0], b, rtol=1e-10)
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+@pytest.mark.parametrize("schedule", ["constant", "inverse-sqrt every 1ep rate 60 staircase"])
+def test_an_mlp_own_learning_rate_is_fitted_as_the_plan_says(schedule: str) -> None:
+    plan = dw.parse(f"peak 0.1 | {schedule} | l2 0.05")
+    horizon = dw.Horizon(epochs=5, examples=60, batch_size=60)
+    source = foreign.write(plan, "sklearn", horizon, optimizer="MLPRegressor")
+    assert foreign.read(source) == plan
+    assert foreign.read(source.replace("n = 60", "n = 60.0")).lrs(horizon).tolist() == plan.lrs(horizon).tolist()
+    made: list[Any] = []
+    space = built(source)
+
+    def linear(**params: Any) -> Any:
+        made.append(params)
+        return MLPRegressor(hidden_layer_sizes=(), shuffle=False, random_state=0, **params)
+
+    space["MLPRegressor"] = linear
+    model = space["fit"](X, Y)
+    still = MLPRegressor(hidden_layer_sizes=(), random_state=0, solver="sgd", learning_rate_init=1e-300, max_iter=1)
+    still.fit(X, Y)
+    w, b = still.coefs_[0], still.intercepts_[0]
+    for t in range(5):
+        lr, _, c = plan.resolve(horizon).rates(t)
+        grad_w, grad_b = linear_gradient(X, Y, w, b)
+        w, b = w - lr * (grad_w + c * w), b - lr * grad_b
+    np.testing.assert_allclose(model.coefs_[0], w, rtol=1e-10)
+    assert made[0]["alpha"] == pytest.approx(0.05 * 60)
+    with pytest.raises(ValueError, match="the plan is for 60 samples; got 59"):
+        space["fit"](X[:59], Y[:59])
+
+
+def test_an_mlp_needs_its_batch() -> None:
+    with pytest.raises(UnresolvedTimeError, match="needs to know batch_size"):
+        foreign.write(dw.parse("peak 0.1 | constant | l2 1e-3"), "sklearn", 100, optimizer="MLPClassifier")
+    source = foreign.write(
+        dw.parse("peak 0.1 | constant | l2 1e-3"), "sklearn", dw.Horizon(epochs=2, examples=100, batch_size=32)
+    )
+    assert "the last batch of an epoch has 4 samples" in source
+
+
+# --- the textbook --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["l2 0.2", "decoupled 0.2", "independent 0.02", "corrected 0.2", "decoupled 0.2 cautious", "l2 (linear to 0%)"],
+)
+@pytest.mark.parametrize("horizon", [20, dw.Horizon(epochs=2, examples=50, batch_size=5)], ids=["steps", "examples"])
+def test_the_textbook_update_is_the_reference(text: str, horizon: Any) -> None:
+    plan = dw.parse(f"peak 0.5 | warmup 3st, cosine to 10% | {text}")
+    whole, update = plan.resolve(horizon), built(foreign.write(plan, "textbook", horizon))["update"]
+    w0, b0 = RNG.normal(size=(3, 4)), RNG.normal(size=3)
+    sums = [(RNG.normal(size=(3, 4)), RNG.normal(size=3)) for _ in range(20)]
+    path = run(
+        SGD(), {"w": w0, "b": b0}, lambda params, t: {"w": sums[t][0] / 5, "b": sums[t][1] / 5},
+        lambda t, name: whole.rates(t, decays=name == "w"), 20,
+        cautious=plan.decay is not None and plan.decay.cautious,
+    )  # fmt: skip
+    weights, biases = [w0, 2 * w0], [b0, b0]
+    for t, (nabla_w, nabla_b) in enumerate(sums):
+        weights, biases = update(weights, biases, [nabla_w, nabla_w], [nabla_b, nabla_b], 5, t)
+    np.testing.assert_allclose(weights[0], path["w"][-1], rtol=1e-10)
+    np.testing.assert_allclose(biases[1], path["b"][-1], rtol=1e-10)
+
+
+def test_lambda_is_c_times_the_examples_of_the_run() -> None:
+    plan = Plan(0.5, dw.step("5ep"), dw.l2.from_cost(lam=5.0, n=50_000))
+    source = foreign.write(plan, "textbook", dw.Horizon(epochs=30, examples=50_000, batch_size=10))
+    assert "lmbda = 5.0 " in source
+    assert "epoch = step // steps_per_epoch" in source
+    space = built(source)
+    w, b = textbook_step([1.0, -2.0], [1.0], [0.3, 0.1], [0.2], lr=0.25, lam=5.0, n=50_000)
+    at = 5 * 5000  # the first step of epoch 5
+    weights, biases = space["update"]([np.array([1.0, -2.0])], [np.array([1.0])], [np.array([3.0, 1.0])], [2.0], 10, at)
+    np.testing.assert_allclose(weights[0], w, rtol=1e-14)
+    np.testing.assert_allclose(biases[0], b, rtol=1e-14)
+    assert foreign.read(source).decay == plan.decay
+    assert [space["learning_rate"](step) for step in (at - 1, at)] == [0.5, 0.25]
+
+
+@given(st.floats(1e-9, 1.0), st.integers(1, 10**7))
+def test_the_decay_is_read_back_to_the_last_bit_however_many_examples(c: float, n: int) -> None:
+    source = foreign.write(Plan(0.1, decay=dw.l2(c)), "textbook", dw.Horizon(steps=1, examples=n))
+    got = foreign.read(source).decay
+    assert isinstance(got, L2)
+    assert got.weight_decay == pytest.approx(c, rel=3e-16)
+
+
+@pytest.mark.parametrize("division", ["true", "integer"])
+def test_both_forms_of_the_exponential_code(division: str) -> None:
+    plan = foreign.read(
+        "textbook", "exponential", {"decay_rate": 0.9, "decay_steps": 7, "division": division}, base_lr=0.5
+    )
+    source = foreign.write(plan, "textbook")
+    assert ("0.5 * 0.9 ** (step / 7)" if division == "true" else "0.5 * 0.9 ** (step // 7)") in source
+    assert foreign.read(source).lrs(50).tolist() == pytest.approx(plan.lrs(50).tolist(), rel=1e-15)
+
+
+# --- what they cannot do -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("peer", ["sklearn", "textbook"])
+def test_one_rate_is_all_they_have(peer: str) -> None:
+    for plan in (Plan(0.1, groups=(dw.Group("head", "head.*", 2.0),)), Plan(0.1, layer_decay=0.5)):
+        with pytest.raises(NoExactMapError, match="one learning rate"):
+            foreign.write(plan, peer)
+    with pytest.raises(NoExactMapError, match="peak 0"):
+        foreign.write(Plan(0.0, decay=Independent(0.1)), peer)
+
+
+@pytest.mark.parametrize("peer", ["sklearn", "textbook"])
+def test_what_is_not_exact_is_said(peer: str) -> None:
+    all_decay = foreign.write(Plan(0.1, decay=dw.l2(0.1), mask=Mask.everything()), peer)
+    assert "not exact: in the plan every parameter decays" in all_decay
+    assert "Note" not in foreign.write(Plan(0.1, decay=dw.l2(0.1)), peer)
+    nothing = foreign.read(foreign.write(Plan(0.1, decay=dw.l2(0.1), mask=Mask(())), peer))
+    assert nothing.decay is None
+
+
+def test_refusals_of_scikit_learn_and_the_textbook() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the plan warns of it too
+        flips = Plan(0.9, decay=dw.l2(1.5))
+    for plan, peer, optimizer, said in [
+        (Plan(0.1), "sklearn", "Ridge", "no learning rate"),
+        (Plan(0.1), "textbook", "network3", "network2"),
+        (Plan(1.0, dw.warmup(5), dw.l2(dw.linear(1000) * 1.5)), "sklearn", None, "above 1"),
+        (flips, "sklearn", None, "above 1"),
+    ]:
+        with pytest.raises(NoExactMapError, match=said):
+            foreign.write(plan, peer, optimizer=optimizer)
+    cautious = foreign.write(Plan(0.1, decay=dw.decoupled(0.1, cautious=True)), "sklearn")
+    assert "not exact: SGDClassifier has no cautious decay" in cautious
