@@ -13,7 +13,7 @@ test: .venv/.dev
 	.venv/bin/python -m pytest -q -n 2 -m "not slow and not browser"
 
 test-slow: .venv/.dev
-	.venv/bin/python -m pytest -q -m "slow or browser"
+	.venv/bin/python -m pytest -q -n 2 -m "slow or browser"
 
 check: .venv/.dev
 	.venv/bin/ruff check .
@@ -24,6 +24,9 @@ bench: .venv/.dev
 	.venv/bin/python benchmarks/schedules.py
 	.venv/bin/python benchmarks/population.py
 	.venv/bin/python benchmarks/resume.py
+	.venv/bin/python benchmarks/recipes.py
+	.venv/bin/python benchmarks/compile.py
+	.venv/bin/python benchmarks/low_precision.py
 
 docs: .venv/.dev
 	$(PIP) -e '.[docs]'

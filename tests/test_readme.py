@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import keras
+import numpy as np
 import pytest
 import torch
 
 import dwindle as dw
+from dwindle import foreign
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
@@ -19,7 +23,12 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
 
 def test_every_python_block_runs_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"torch": torch, "model": torch.nn.Linear(3, 2)}
+    net = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    x = np.ones((4, 3), dtype=np.float32)
+    names: dict[str, object] = {
+        "torch": torch, "model": torch.nn.Linear(3, 2), "validation_loss": 0.5,
+        "keras": keras, "net": net, "x": x, "y": x[:, :2],
+    }  # fmt: skip
     assert len(BLOCKS) >= 4
     for block in BLOCKS:
         fast = block.replace("trials=20", "trials=4, seeds=2").replace(
@@ -44,6 +53,22 @@ def test_every_show_command_runs(command: str) -> None:
         [sys.executable, "-m", "dwindle", *shlex.split(command)], capture_output=True, text=True, check=False
     )
     assert out.returncode == 0, out.stderr
+
+
+@pytest.mark.parametrize("command", re.findall(r"^    dwindle (convert .*)$", README, re.M))
+def test_every_convert_command_runs(command: str, tmp_path: Path) -> None:
+    (tmp_path / "training_args.json").write_text(json.dumps({"learning_rate": 1e-3, "num_train_epochs": 3}))
+    (tmp_path / "train.py").write_text(
+        "import torch\n"
+        "optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)\n"
+        "scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=9000)\n"
+    )
+    words = shlex.split(command.split("#")[0])
+    out = subprocess.run(
+        [sys.executable, "-m", "dwindle", *words], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert out.returncode == 0, out.stderr
+    assert foreign.read(out.stdout) if "plan" not in words else dw.parse(out.stdout.strip())
 
 
 @pytest.mark.parametrize("command", re.findall(r"^    dwindle (study .*)$", README, re.M))

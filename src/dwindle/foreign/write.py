@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dwindle.errors import InvalidValueError, NoExactMapError, shown
+import numpy as np
+
+from dwindle.errors import DwindleError, InvalidValueError, NoExactMapError, shown
 from dwindle.foreign.schedules.peers import peer_named
+from dwindle.foreign.source.program import read_source
 from dwindle.foreign.writing.draft import Draft
 from dwindle.foreign.writing.rules import hf_rule, timm_rule, torch_rule
 from dwindle.foreign.writing.write_composer import composer_source
@@ -67,4 +70,25 @@ def write(
         return _RULES[peer](plan, optimizer)
     if not isinstance(plan, Plan):
         raise InvalidValueError(f"plan must be a Plan or a feedback rule; got {shown(plan)}. For text use parse(text).")
-    return _WRITERS[peer](Draft.of(plan, run), optimizer)
+    draft = Draft.of(plan, run)
+    text = _WRITERS[peer](draft, optimizer)
+    return text if draft.run is None or peer == "sklearn" else _with_its_end(text, draft, peer)
+
+
+def _with_its_end(text: str, draft: Draft, peer: str) -> str:
+    """Return ``text``, with a note in its opening comment if it goes on otherwise than the plan after the run."""
+    beyond = np.unique(np.linspace(draft.steps, 2 * draft.steps + 2, 2000).astype(np.int64))
+    wanted = draft.plan.peak * draft.plan.schedule(beyond)
+    try:
+        back = read_source(text, peer, draft.run)
+        same = not isinstance(back, Plan) or np.allclose(
+            back.peak * back.schedule(beyond), wanted, 1e-9, 1e-15 * wanted.max()
+        )
+    except DwindleError:  # a formula that is good for the run alone
+        same = False
+    if same:
+        return text
+    lines = text.splitlines(keepends=True)
+    end = next(i for i, line in enumerate(lines) if not line.startswith("#"))
+    note = f"# Note: beyond the {draft.steps} steps of the run this goes on otherwise than the plan.\n"
+    return "".join([*lines[:end], note, *lines[end:]])

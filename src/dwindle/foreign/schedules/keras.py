@@ -1,4 +1,4 @@
-"""Keras 3 learning-rate schedules: absolute learning rates, at optimizer.iterations 0, 1, …"""
+"""Keras 3 learning-rate schedules: absolute learning rates, at optimizer.iterations 0, 1, …; and its plateau callback."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from dwindle.foreign.schedules.peak import plan_of
 from dwindle.foreign.schedules.settings import Settings
 from dwindle.plan import Plan
 from dwindle.schedule import Constant, Exponential, Extend, Piecewise, PowerLaw, Ramp, Schedule
+from dwindle.schedule.plateau import Plateau
 from dwindle.units import Time
 
-__all__ = ["NAMES", "read"]
+__all__ = ["NAMES", "RULES", "read", "rule"]
 
 
 def read(name: str, params: Mapping[str, Any]) -> Plan:
@@ -26,6 +27,51 @@ def read(name: str, params: Mapping[str, Any]) -> Plan:
     """
     required, defaults, build = NAMES[name]
     return plan_of(build(Settings.of(f"Keras' {name}", params, required=required, defaults={**defaults, "name": name})))
+
+
+def rule(name: str, params: Mapping[str, Any], base_lr: float | None) -> Plateau:
+    """Return Keras' ReduceLROnPlateau for an optimiser whose learning rate is ``base_lr`` (None: any, the peak is 1).
+
+    Keras cuts at the ``patience``-th metric in a row that is not better (0 is as 1) and judges the last of the cooldown;
+    better is x + min_delta < best, or x - min_delta > best. The mode "auto" is told by the name of the monitored metric.
+    A metric that is nan counts as not better; but of a nan that comes first Keras makes the best, and then cuts for ever.
+
+    Raises InvalidValueError for "auto" and a metric of the user's own, and for a min_lr without ``base_lr``.
+
+    >>> rule("ReduceLROnPlateau", {"factor": 0.5, "patience": 3, "min_delta": 0.0}, None).factors([1.0] * 6)
+    array([1. , 1. , 1. , 1. , 0.5, 0.5])
+    """
+    required, defaults = RULES[name]
+    s = Settings.of(f"Keras' {name}", params, required=required, defaults=defaults)
+    low = s.real("min_lr", low=0.0)
+    if low and base_lr is None:
+        raise InvalidValueError(
+            f"min_lr={low:g} of {s.what} is a learning rate, so that of the optimiser must be known; give it as base_lr= "
+            "(in one line lr=, in source the optimiser)."
+        )
+    return Plateau(
+        factor=s.real("factor", above=0.0, below=1.0),
+        patience=max(s.count("patience", low=0) - 1, 0),
+        threshold=abs(s.real("min_delta")),
+        threshold_mode="abs",
+        mode=_mode(s),
+        cooldown=max(s.count("cooldown", low=0) - 1, 0),
+        min_lr=low,
+        nan="worse",
+        peak=1.0 if base_lr is None else base_lr,
+    )
+
+
+def _mode(s: Settings) -> str:
+    mode, monitor = s.one_of("mode", ("auto", "min", "max")), str(s["monitor"])
+    if mode != "auto":
+        return mode
+    metric = monitor.removeprefix("val_")
+    if metric not in _FALLING and metric not in _RISING:
+        raise InvalidValueError(
+            f"mode 'auto' of {s.what} asks the model's own metric {monitor!r} which way is better; give mode='min' or 'max'."
+        )
+    return "min" if metric in _FALLING else "max"
 
 
 def _initial(s: Settings) -> float:
@@ -109,3 +155,29 @@ NAMES: dict[str, tuple[tuple[str, ...], dict[str, Any], Callable[[Settings], Sch
     "CosineDecayRestarts": ((*_INITIAL, "first_decay_steps"), {"t_mul": 2.0, "m_mul": 1.0, "alpha": 0.0}, _restarts),
 }
 """name -> (parameters that must be given, the peer's defaults, how it is read)."""
+
+RULES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+    "ReduceLROnPlateau": (
+        (),
+        {
+            "monitor": "val_loss", "factor": 0.1, "patience": 10, "verbose": 0, "mode": "auto", "min_delta": 1e-4,
+            "cooldown": 0, "min_lr": 0.0,
+        },
+    ),
+}  # fmt: skip
+"""name -> (parameters that must be given, Keras' defaults) of the callbacks that answer a metric."""
+
+_FALLING = (
+    "loss", "mse", "mae", "mape", "msle", "mean_squared_error", "root_mean_squared_error", "mean_absolute_error",
+    "mean_absolute_percentage_error", "mean_squared_logarithmic_error", "logcosh", "poisson", "kl_divergence", "hinge",
+    "squared_hinge", "categorical_hinge", "binary_crossentropy", "categorical_crossentropy",
+    "sparse_categorical_crossentropy",
+)  # fmt: skip
+_RISING = (
+    "acc", "accuracy", "binary_accuracy", "categorical_accuracy", "sparse_categorical_accuracy",
+    "top_k_categorical_accuracy", "sparse_top_k_categorical_accuracy", "auc", "precision", "recall",
+    "precision_at_recall", "recall_at_precision", "sensitivity_at_specificity", "specificity_at_sensitivity",
+    "f1_score", "fbeta_score", "r2_score", "io_u", "mean_io_u", "binary_io_u", "one_hot_io_u", "one_hot_mean_io_u",
+    "cosine_similarity", "concordance_correlation", "pearson_correlation",
+)  # fmt: skip
+# Keras' own metrics by their names: those it wants low, and those it wants high

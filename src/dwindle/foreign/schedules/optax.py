@@ -1,4 +1,7 @@
-"""optax 0.2 schedules: their learning rates are absolute, their clock the count of updates, their values at count 0, 1, …"""
+"""optax 0.2 schedules: their learning rates are absolute, their clock the count of updates, their values at count 0, 1, …
+
+And the transformation of optax.contrib that cuts the rate on a plateau.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,9 @@ from dwindle.foreign.schedules.peak import plan_of
 from dwindle.foreign.schedules.settings import Settings
 from dwindle.plan import Plan
 from dwindle.schedule import Constant, Exponential, Interpolate, Piecewise, Ramp, Schedule
+from dwindle.schedule.plateau import Plateau
 
-__all__ = ["NAMES", "read", "schedule"]
+__all__ = ["NAMES", "RULES", "read", "rule", "schedule"]
 
 
 def read(name: str, params: Mapping[str, Any]) -> Plan:
@@ -31,6 +35,49 @@ def schedule(name: str, params: Any) -> Schedule:
     """Return the curve of absolute learning rates of optax's schedule ``name``."""
     required, defaults, build = NAMES[name]
     return build(Settings.of(f"optax's {name}", params, required=required, defaults=defaults))
+
+
+def rule(name: str, params: Mapping[str, Any], base_lr: float | None) -> Plateau:
+    """Return optax's reduce_on_plateau for an optimiser whose learning rate is ``base_lr`` (None: any, the peak is 1).
+
+    optax cuts at the ``patience``-th metric in a row that is not below best·(1 - rtol) - atol; min_scale is a factor.
+    Of a metric that grows it is told the negative: that is the rule with mode="max", if rtol is 0.
+
+    Raises NoExactMapError for rtol and atol together, for a mean of several metrics, and where optax does not do what its
+    parameters say: patience 0, rtol 1, min_scale above 1.
+
+    >>> rule("reduce_on_plateau", {"factor": 0.5, "patience": 3}, None).factors([1.0] * 6)
+    array([1. , 1. , 1. , 1. , 0.5, 0.5])
+    """
+    required, defaults = RULES[name]
+    s = Settings.of(f"optax's {name}", params, required=required, defaults=defaults)
+    peak = 1.0 if base_lr is None else base_lr
+    relative, absolute = s.real("rtol", low=0.0, high=1.0), s.real("atol", low=0.0)
+    patience, low = s.count("patience", low=0), s.real("min_scale", low=0.0)
+    if relative == absolute == 0.0:
+        raise InvalidValueError(f"one of rtol and atol of {s.what} must be positive; both are 0.")
+    for refused, why in (
+        (
+            s.count("accumulation_size") != 1,
+            "judges the mean of several metrics; give accumulation_size=1 and the mean",
+        ),
+        (relative > 0.0 and absolute > 0.0, "has rtol and atol at once, a rule one threshold; set one of them to 0"),
+        (relative == 1.0, "never sees a first best metric with rtol 1 (it works out 0 times infinity); give less"),
+        (patience == 0, "cuts at every metric that is better when patience is 0; give 1 to cut at each that is not"),
+        (low > 1.0, f"raises the rate to min_scale={low:g} times itself; give at most 1"),
+    ):
+        if refused:
+            raise NoExactMapError(f"{s.what} {why}.")
+    return Plateau(
+        factor=s.real("factor", above=0.0, below=1.0),
+        patience=patience - 1,
+        threshold=relative or absolute,
+        threshold_mode="rel" if relative else "abs",
+        cooldown=s.count("cooldown", low=0),
+        min_lr=low * peak,
+        nan="worse",
+        peak=peak,
+    )
 
 
 def _constant(s: Settings) -> Schedule:
@@ -224,3 +271,14 @@ NAMES: dict[str, tuple[tuple[str, ...], dict[str, Any], Callable[[Settings], Sch
     "join_schedules": (("schedules", "boundaries"), {}, _join),
 }
 """name -> (parameters that must be given, the peer's defaults, how it is read)."""
+
+RULES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+    "reduce_on_plateau": (
+        (),
+        {
+            "factor": 0.1, "patience": 10, "rtol": 1e-4, "atol": 0.0, "cooldown": 0, "accumulation_size": 1,
+            "min_scale": 0.0,
+        },
+    ),
+}  # fmt: skip
+"""name -> (parameters that must be given, optax's defaults) of the transformations that answer a metric."""

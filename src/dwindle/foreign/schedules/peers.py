@@ -18,23 +18,24 @@ from dwindle.plan import Plan
 from dwindle.schedule.greedy import Greedy
 from dwindle.schedule.plateau import Plateau
 
-__all__ = ["ABSOLUTE", "PEERS", "peer_named", "read", "signature"]
+__all__ = ["ABSOLUTE", "PEERS", "multiplies_lr", "peer_named", "read", "signature"]
 
 PEERS: dict[str, tuple[str, ...]] = {
     "torch": tuple(pytorch.NAMES),
-    "optax": tuple(optax.NAMES),
-    "keras": tuple(keras.NAMES),
+    "optax": (*optax.NAMES, *optax.RULES),
+    "keras": (*keras.NAMES, *keras.RULES),
     "timm": tuple(timm.NAMES),
     "hf": tuple(hf.NAMES),
     "composer": tuple(composer.NAMES),
     "sklearn": tuple(sklearn.NAMES),
     "textbook": tuple(textbook.NAMES),
 }
-"""The peers, and the names of the schedules each of them has."""
+"""The peers, and the names of the schedules each of them has, and of the rules that answer a metric."""
 
 _ALIASES = {"transformers": "hf", "huggingface": "hf", "pytorch": "torch", "scikit-learn": "sklearn"}
 ABSOLUTE = {"optax": optax.read, "keras": keras.read, "sklearn": sklearn.read}
 """The peers whose schedules hold learning rates; those of the others multiply the optimiser's."""
+_RULES = {"optax": (optax.RULES, optax.rule), "keras": (keras.RULES, keras.rule)}  # these multiply it there too
 _MULTIPLY = {
     "torch": pytorch.read, "timm": timm.read, "hf": hf.read, "composer": composer.read, "textbook": textbook.read,
 }  # fmt: skip
@@ -49,9 +50,18 @@ def peer_named(peer: Any) -> str:
     return known("peer", _ALIASES.get(peer, peer) if isinstance(peer, str) else peer, PEERS)
 
 
-_NAMES: dict[str, Mapping[str, Any]] = {
-    "torch": pytorch.NAMES, "optax": optax.NAMES, "keras": keras.NAMES, "timm": timm.NAMES, "hf": hf.NAMES,
-    "composer": composer.NAMES, "sklearn": sklearn.NAMES, "textbook": textbook.NAMES,
+def multiplies_lr(peer: str, name: str) -> bool:
+    """Return whether ``name`` of ``peer`` multiplies the optimiser's learning rate; the others hold rates themselves.
+
+    >>> [multiplies_lr("keras", name) for name in ("CosineDecay", "ReduceLROnPlateau")]
+    [False, True]
+    """
+    return peer not in ABSOLUTE or (peer in _RULES and name in _RULES[peer][0])
+
+
+_NAMES: dict[str, Mapping[str, tuple[Any, ...]]] = {
+    "torch": pytorch.NAMES, "optax": {**optax.NAMES, **optax.RULES}, "keras": {**keras.NAMES, **keras.RULES},
+    "timm": timm.NAMES, "hf": hf.NAMES, "composer": composer.NAMES, "sklearn": sklearn.NAMES, "textbook": textbook.NAMES,
 }  # fmt: skip
 
 
@@ -61,7 +71,7 @@ def signature(peer: str, name: str) -> tuple[str, ...]:
     >>> signature("torch", "StepLR")
     ('step_size', 'gamma')
     """
-    required, defaults, _ = _NAMES[peer][name]
+    required, defaults, *_ = _NAMES[peer][name]
     return _POSITIONAL.get(name, (*required, *defaults))
 
 
@@ -101,8 +111,9 @@ def read(
 
     lr(t) of the plan is the rate the peer has in effect for optimiser step t (timm: for index t of its scheduler).
     Parameters left out take the peer's defaults. ``base_lr`` is the lr of the optimiser's parameter group, which torch,
-    timm, hf, composer and the textbook multiply; a scheduler with a floor of its own is read once per group. optax, Keras
-    and scikit-learn have no such lr.
+    timm, hf, composer and the textbook multiply; a scheduler with a floor of its own is read once per group. Schedules of
+    optax, Keras and scikit-learn have no such lr; their rules that answer a metric have one, and fit any (the peak is 1)
+    where it is not given.
     The plan's peak is the highest rate of the recipe, so that its factor is 1 there.
 
     Raises UnknownNameError for a peer, name or parameter that is not known, InvalidValueError for a value the peer's
@@ -116,10 +127,12 @@ def read(
     peer = peer_named(peer)
     known(f"{peer} schedule", name, PEERS[peer])
     given = {} if params is None else params
-    if peer in ABSOLUTE:
+    if not multiplies_lr(peer, name):
         if base_lr is not None:
             raise InvalidValueError(f"{peer} schedules hold absolute rates; leave base_lr={base_lr!r} out.")
         return ABSOLUTE[peer](name, given)
+    if peer in _RULES:
+        return _RULES[peer][1](name, given, None if base_lr is None else real("base_lr", base_lr, above=0.0))
     if base_lr is None and name in ("OneCycleLR", "CyclicLR"):
         base_lr = 1.0  # these set the optimiser's lr themselves
     if base_lr is None:

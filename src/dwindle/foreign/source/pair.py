@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dwindle.errors import InvalidValueError
+from dwindle.errors import InvalidValueError, NoExactMapError
 from dwindle.foreign.optimizers import read_optimizer
-from dwindle.foreign.schedules.peers import ABSOLUTE, read
+from dwindle.foreign.schedules.peers import multiplies_lr, read
 from dwindle.mask import Mask
 from dwindle.plan import Plan
-from dwindle.schedule import Formula
+from dwindle.schedule import Constant, Formula
 from dwindle.schedule.feedback import FeedbackRule
 
-__all__ = ["Pair", "lr_name", "plan_from_pair"]
+__all__ = ["Pair", "lr_name", "plan_from_pair", "rule_on"]
 
 _LR_NAMES = {
     "optax": "learning_rate",
@@ -69,8 +69,7 @@ def _alone(pair: Pair) -> Plan | FeedbackRule[Any]:
 
 def _together(pair: Pair, owner: str, name: str, params: dict[str, Any]) -> Plan | FeedbackRule[Any]:
     schedule, key = pair.schedule, lr_name(owner, name)
-    absolute = pair.peer in ABSOLUTE
-    if absolute and isinstance(schedule, Mapping):
+    if isinstance(schedule, Mapping) and not multiplies_lr(pair.peer, schedule["name"]):
         return read_optimizer(owner, name, {**params, key: schedule})
     if isinstance(schedule, Formula) and key not in params and pair.lr is None:
         rates = _absolute(schedule)
@@ -83,10 +82,25 @@ def _together(pair: Pair, owner: str, name: str, params: dict[str, Any]) -> Plan
         return plan
     followed = read(pair.peer, schedule["name"], schedule["params"], base_lr=plan.peak)
     if not isinstance(followed, Plan):
-        return followed
+        return rule_on(plan, followed, schedule["name"])
     if owner != pair.peer:
         return replace(plan, peak=followed.peak, schedule=followed.schedule)
     return read_optimizer(owner, name, {**params, key: schedule}, base_lr=plan.peak)
+
+
+def rule_on(plan: Plan, rule: FeedbackRule[Any], name: str) -> FeedbackRule[Any]:
+    """Return ``rule``, which cuts the learning rate of ``plan``; raise NoExactMapError if that follows a schedule as well.
+
+    >>> from dwindle.schedule.plateau import Plateau
+    >>> rule_on(Plan(0.1), Plateau(0.5, peak=0.1), "ReduceLROnPlateau").peak
+    0.1
+    """
+    if not isinstance(plan.schedule, Constant):
+        raise NoExactMapError(
+            f"{name} cuts a learning rate that follows a schedule too, {plan.schedule}; a rule has one of its own. "
+            "Give the optimiser a number, or read the schedule without the rule."
+        )
+    return rule
 
 
 def _absolute(formula: Formula) -> Plan:

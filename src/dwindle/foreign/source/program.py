@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
-from dwindle.errors import InvalidValueError, ParseError, UnknownNameError, shown
+from dwindle.errors import InvalidValueError, NoExactMapError, ParseError, UnknownNameError, shown
 from dwindle.foreign.optimizers import OPTIMIZERS
 from dwindle.foreign.optimizers.training_arguments import READ
 from dwindle.foreign.schedules.peers import PEERS, signature
@@ -16,6 +17,7 @@ from dwindle.foreign.source.function import formula_of
 from dwindle.foreign.source.handed import handed, held_each_epoch
 from dwindle.foreign.source.keras_parts import with_keras_parts, without_classes
 from dwindle.foreign.source.literal import Scope, callee
+from dwindle.foreign.source.optax_rule import rule_in
 from dwindle.foreign.source.pair import Pair, lr_name, plan_from_pair
 from dwindle.mask import Mask
 from dwindle.plan import Plan
@@ -69,15 +71,17 @@ def read_source(text: str, peer: str | None = None, run: Horizon | None = None) 
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ParseError(f"this is not Python source: {getattr(error, 'msg', error)}.") from error
-    return _read(tree, peer_of(tree) if peer is None else peer, run)
+    return _read(tree, peer_of(tree) if peer is None else peer, run, text)
 
 
-def _read(tree: ast.Module, peer: str, run: Horizon | None) -> Plan | FeedbackRule[Any]:
+def _read(tree: ast.Module, peer: str, run: Horizon | None, text: str) -> Plan | FeedbackRule[Any]:
     if peer == "optax":
         scope = Scope.of(tree)
-        plan = chained(tree, scope, lambda node: _schedule_of(node, scope, "optax"))
-        if plan is not None:
-            return plan
+        follow = partial(_schedule_of, scope=scope, peer="optax")
+        plan = chained(tree, scope, follow)
+        found = rule_in(tree, text, scope, plan, follow) or plan
+        if found is not None:
+            return found
     if peer == "keras":
         tree = without_classes(tree)
     if peer == "timm":
@@ -123,6 +127,11 @@ def _pair_in(tree: ast.AST, peer: str) -> Pair:
         return Pair(peer, schedule or _learning_rate(scope))
     owner, node = optimizers[0]
     params, mask, followed = _optimizer(node, owner, scope)
+    if outermost and isinstance(followed, Formula):
+        raise NoExactMapError(
+            f"{callee(outermost[0])} cuts a learning rate that is a function of the step; a rule has one of its own. "
+            "Give the optimiser a number."
+        )
     schedule = schedule or followed or _factor(scope)
     rates = None if schedule else _learning_rate(scope)
     return Pair(peer, schedule or rates, {"name": callee(node), "params": params}, owner, None, mask, rates is not None)

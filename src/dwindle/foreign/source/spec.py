@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from dwindle.errors import DwindleError, InvalidValueError, ParseError, UnknownNameError, real, shown, suggestion
 from dwindle.foreign.optimizers import OPTIMIZERS
-from dwindle.foreign.schedules.peers import ABSOLUTE, PEERS, peer_named, signature
+from dwindle.foreign.schedules.peers import ABSOLUTE, PEERS, multiplies_lr, peer_named, signature
 from dwindle.foreign.source.function import formula_of
 from dwindle.foreign.source.literal import Scope, callee
 from dwindle.foreign.source.pair import Pair, lr_name, plan_from_pair
@@ -260,7 +260,7 @@ class _Spec:
             self.fail(
                 f"{self.name} of {self.peer} multiplies the optimiser's learning rate; add lr=3e-4", len(self.text)
             )
-        if self.peer in ABSOLUTE and self.optimizer is None and self.lr is not None:
+        if not multiplies_lr(self.peer, self.name) and self.optimizer is None and self.lr is not None:
             said = f"{self.name or 'a schedule'} of {self.peer} holds the learning rates itself; leave lr= out"
             self.fail(said, len(self.text), InvalidValueError)
         if self.schedule is None and self.optimizer is None:

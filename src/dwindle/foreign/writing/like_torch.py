@@ -8,7 +8,7 @@ from typing import Any
 from dwindle.decay import L2, Decoupled
 from dwindle.errors import NoExactMapError, known
 from dwindle.foreign.optimizers.torch_groups import NAMES as OPTIMIZERS
-from dwindle.foreign.writing.draft import Draft, Recipe, call, native, number, returned
+from dwindle.foreign.writing.draft import Draft, call, number, returned
 from dwindle.foreign.writing.param_groups import Optimizer, optimizer_lines
 from dwindle.plan import Plan
 
@@ -69,11 +69,7 @@ def _value(value: Any, indent: str, taken: int) -> str:
     return "{\n" + "".join(f"{indent}    {number(k)}: {number(v)},\n" for k, v in value.items()) + f"{indent}}}"
 
 
-def notes_of(draft: Draft, optimizer: Optimizer, recipe: Recipe | None, peer: str, lr: float) -> Iterable[str]:
-    """Say what this source does otherwise than the plan: a cautious decay, and what comes after the end of the run."""
+def notes_of(draft: Draft, optimizer: Optimizer) -> Iterable[str]:
+    """Say what this source does otherwise than the plan."""
     if draft.decay is not None and draft.decay.cautious:
         yield f"not exact: {optimizer.name} has no cautious decay; here weights decay also against their update."
-    if recipe is None or draft.run is None:
-        return
-    if native(peer, draft.plan.schedule, lr, 2 * draft.steps + 2, lambda *_: [recipe]) is None:
-        yield f"beyond the {draft.steps} steps of the run {recipe[0]} goes on otherwise than the plan."

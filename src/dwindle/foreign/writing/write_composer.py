@@ -42,7 +42,7 @@ def composer_source(draft: Draft, optimizer: str | None = None) -> str:
         *(["from composer import Callback"] if callback else []),
         *([f"from composer.optim import {', '.join(names)}"] if names else []),
     ]
-    notes = [*_numbers(plan, chosen), *notes_of(draft, chosen, recipe, "composer", plan.peak), *_length(draft, recipe)]
+    notes = [*_numbers(plan, chosen), *notes_of(draft, chosen), *_length(draft, recipe)]
     return module(draft.header("composer", notes), imports, functions)
 
 

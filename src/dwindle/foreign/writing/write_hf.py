@@ -39,7 +39,7 @@ def hf_source(draft: Draft, optimizer: str | None = None) -> str:
     configure = configure_source(draft.plan, chosen, says, [scheduler, *hook(draft.plan, chosen)])
     functions = [*([] if recipe else [factor_source(draft)]), *split_source(draft.plan), configure]
     imports = [*imports_of_split(draft.plan), "torch", *(["from transformers import get_scheduler"] if recipe else [])]
-    notes = notes_of(draft, chosen, recipe, "hf", draft.plan.peak)
+    notes = notes_of(draft, chosen)
     return module(draft.header("hf", notes), imports, functions)
 
 

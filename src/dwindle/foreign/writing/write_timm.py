@@ -39,9 +39,7 @@ def timm_source(draft: Draft, optimizer: str | None = None) -> str:
         *([] if chosen.source.startswith("torch.") else [f"from timm.optim import {chosen.name}"]),
         f"from timm.scheduler import {name}" if recipe else "from timm.scheduler.scheduler import Scheduler",
     ]
-    return module(
-        draft.header("timm", notes_of(draft, chosen, recipe, "timm", plan.peak)), imports, [*functions, configure]
-    )
+    return module(draft.header("timm", notes_of(draft, chosen)), imports, [*functions, configure])
 
 
 def _optimizer(plan: Plan, wanted: str | None) -> Optimizer:

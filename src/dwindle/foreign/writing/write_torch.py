@@ -25,7 +25,7 @@ def torch_source(draft: Draft, optimizer: str | None = None) -> str:
     says = "Return (optimizer, scheduler); call scheduler.step() after every optimizer.step()."
     configure = configure_source(draft.plan, chosen, says, [f"scheduler = {_built(recipe)}", *hooked])
     functions = [*factor, *split_source(draft.plan), configure]
-    notes = notes_of(draft, chosen, recipe, "torch", draft.plan.peak)
+    notes = notes_of(draft, chosen)
     return module(draft.header("torch", notes), [*imports_of_split(draft.plan), "torch"], functions)
 
 
