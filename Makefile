@@ -27,6 +27,7 @@ bench: .venv/.dev
 	.venv/bin/python benchmarks/recipes.py
 	.venv/bin/python benchmarks/compile.py
 	.venv/bin/python benchmarks/low_precision.py
+	.venv/bin/python benchmarks/overhead.py
 
 docs: .venv/.dev
 	$(PIP) -e '.[docs]'

@@ -38,8 +38,11 @@ FILES = sorted(GOLDEN.glob("schedule_*.json"))
 
 HOMES = {
     "torch": ("torch", ["optim/lr_scheduler.py"]),
-    "optax": ("optax", ["schedules/_schedule.py", "schedules/_join.py"]),
-    "keras": ("keras", ["src/optimizers/schedules/learning_rate_schedule.py"]),
+    "optax": ("optax", ["schedules/_schedule.py", "schedules/_join.py", "contrib/_reduce_on_plateau.py"]),
+    "keras": (
+        "keras",
+        ["src/optimizers/schedules/learning_rate_schedule.py", "src/callbacks/reduce_lr_on_plateau.py"],
+    ),
     "timm": (
         "timm",
         [f"scheduler/{n}_lr.py" for n in ("cosine", "plateau", "poly", "tanh", "step", "multistep", "wsd")],

@@ -11,16 +11,16 @@ from dwindle.errors import InvalidValueError, NoExactMapError
 from dwindle.foreign.optimizers.optax import NAMES as OPTIMIZERS
 from dwindle.foreign.schedules.optax import RULES, rule
 from dwindle.foreign.source.literal import Scope, callee
-from dwindle.foreign.source.pair import rule_on
+from dwindle.foreign.source.pair import check_constant
 from dwindle.plan import Plan
-from dwindle.schedule.feedback import FeedbackRule
+from dwindle.schedule.plateau import Plateau
 
 __all__ = ["rule_in"]
 
 
 def rule_in(
     tree: ast.AST, text: str, scope: Scope, plan: Plan | None, follow: Callable[[ast.expr], Any]
-) -> FeedbackRule[Any] | None:
+) -> Plateau | None:
     """Return the rule of the one ``reduce_on_plateau`` in ``tree``, None without one; ``plan`` is its optimiser's.
 
     It is told the metric as ``update(..., value=metric)``, also in a line that is commented out; with ``value=-metric``
@@ -40,9 +40,9 @@ def rule_in(
     for node in calls:
         _check_order(node, found[0], scope)
     recipe: Mapping[str, Any] = follow(found[0])
-    ours: FeedbackRule[Any] = rule(recipe["name"], recipe["params"], None if plan is None else plan.peak)
     if plan is not None:
-        ours = rule_on(plan, ours, recipe["name"])
+        check_constant(plan, recipe["name"])
+    ours = rule(recipe["name"], recipe["params"], None if plan is None else plan.peak)
     return _of_growing(ours) if _is_negated([*calls, *_commented(text)], scope) else ours
 
 
@@ -73,11 +73,11 @@ def _is_negated(calls: list[ast.Call], scope: Scope) -> bool:
     return any(isinstance(n := scope.looked_up(node), ast.UnaryOp) and isinstance(n.op, ast.USub) for node in told)
 
 
-def _of_growing(ours: FeedbackRule[Any]) -> FeedbackRule[Any]:
+def _of_growing(ours: Plateau) -> Plateau:
     """Return the rule that is told x where optax is told -x; -x < -best - atol is x > best + atol."""
-    if ours.threshold_mode == "rel":  # type: ignore[attr-defined]
+    if ours.threshold_mode == "rel":
         raise NoExactMapError(
             "of the negative of a metric, reduce_on_plateau asks -x < (1 - rtol)·-best, which no rule of the metric does; "
             "give it rtol=0.0 and an atol."
         )
-    return replace(ours, mode="max")  # type: ignore[type-var]
+    return replace(ours, mode="max")

@@ -15,7 +15,7 @@ from dwindle.plan import Plan
 from dwindle.schedule import Constant, Formula
 from dwindle.schedule.feedback import FeedbackRule
 
-__all__ = ["Pair", "lr_name", "plan_from_pair", "rule_on"]
+__all__ = ["Pair", "check_constant", "lr_name", "plan_from_pair"]
 
 _LR_NAMES = {
     "optax": "learning_rate",
@@ -82,25 +82,23 @@ def _together(pair: Pair, owner: str, name: str, params: dict[str, Any]) -> Plan
         return plan
     followed = read(pair.peer, schedule["name"], schedule["params"], base_lr=plan.peak)
     if not isinstance(followed, Plan):
-        return rule_on(plan, followed, schedule["name"])
+        check_constant(plan, schedule["name"])
+        return followed
     if owner != pair.peer:
         return replace(plan, peak=followed.peak, schedule=followed.schedule)
     return read_optimizer(owner, name, {**params, key: schedule}, base_lr=plan.peak)
 
 
-def rule_on(plan: Plan, rule: FeedbackRule[Any], name: str) -> FeedbackRule[Any]:
-    """Return ``rule``, which cuts the learning rate of ``plan``; raise NoExactMapError if that follows a schedule as well.
+def check_constant(plan: Plan, name: str) -> None:
+    """Raise NoExactMapError if the learning rate of ``plan``, which the rule ``name`` cuts, follows a schedule as well.
 
-    >>> from dwindle.schedule.plateau import Plateau
-    >>> rule_on(Plan(0.1), Plateau(0.5, peak=0.1), "ReduceLROnPlateau").peak
-    0.1
+    >>> check_constant(Plan(0.1), "ReduceLROnPlateau")
     """
     if not isinstance(plan.schedule, Constant):
         raise NoExactMapError(
             f"{name} cuts a learning rate that follows a schedule too, {plan.schedule}; a rule has one of its own. "
             "Give the optimiser a number, or read the schedule without the rule."
         )
-    return rule
 
 
 def _absolute(formula: Formula) -> Plan:

@@ -79,7 +79,7 @@ def _read(tree: ast.Module, peer: str, run: Horizon | None, text: str) -> Plan |
         scope = Scope.of(tree)
         follow = partial(_schedule_of, scope=scope, peer="optax")
         plan = chained(tree, scope, follow)
-        found = rule_in(tree, text, scope, plan, follow) or plan
+        found: Plan | FeedbackRule[Any] | None = rule_in(tree, text, scope, plan, follow) or plan
         if found is not None:
             return found
     if peer == "keras":
