@@ -38,8 +38,9 @@ def read(
     Either ``read(peer, name, params, base_lr=...)``, a schedule of that peer with its own parameters: lr(t) of the plan is
     the rate the peer has in effect for optimiser step t (timm: for index t of its scheduler). Parameters left out take the
     peer's defaults. ``base_lr`` is the lr of the optimiser's parameter group, which torch, timm, hf, composer and the
-    textbook multiply; a scheduler with a floor of its own is read once per group. optax, Keras and scikit-learn have no
-    such lr. The plan's peak is the highest rate of the recipe, so that its factor is 1 there.
+    textbook multiply; a scheduler with a floor of its own is read once per group. Schedules of optax, Keras and
+    scikit-learn have no such lr; optax's and Keras' rules that answer a metric have one, and fit any without it. The
+    plan's peak is the highest rate of the recipe, so that its factor is 1 there.
 
     Or ``read(text)``, with a whole recipe: a spec in one line, ``torch:AdamW(lr=1e-3) StepLR(30)``; the JSON of Hugging
     Face's TrainingArguments; or Python source, which is parsed and never run: read(write(plan, peer)) has the rates of
