@@ -60,6 +60,12 @@ times = st.one_of(
     st.builds(Time, st.one_of(st.integers(1, 100), st.floats(0.01, 100.0)), st.just("%")),
     st.builds(Time, st.one_of(st.integers(1, 10**5), st.floats(1.0, 1e5)), st.just("ex")),
     st.builds(Time, st.one_of(st.integers(1, 10**9), st.floats(1.0, 1e9)), st.just("tok")),
+    # at least a step of any of ``horizons``
+    st.builds(
+        Time, st.one_of(st.integers(2, 100), st.floats(2.0, 100.0)), st.just("%"), st.sampled_from(["down", "exact"])
+    ),
+    st.builds(Time, st.floats(1.0, 20.0), st.just("ep"), st.sampled_from(["down", "exact"])),
+    st.builds(Time, st.integers(1, 10**9), st.sampled_from(["ex", "tok"]), st.just("exact")),
 )
 open_times = st.one_of(st.none(), times)
 

@@ -363,10 +363,16 @@ def test_the_numbers_of_the_other_convention() -> None:
 
 
 def test_boundaries_are_named_where_a_peer_has_its_own() -> None:
-    stepped = "peak 0.1 | step by 0.5 every 30st"
-    assert "boundary b falls in step b + 1" in facts(stepped, "torch", 90, "keras")["boundaries"]
-    assert "boundaries" not in facts(stepped, "torch", 90, "torch")
-    assert "boundaries" not in facts("peak 0.1 | cosine", "torch", 90, "keras")
+    def told(recipe: str, source: str, peer: str) -> dict[str, str]:
+        return dict(explain(foreign.read(recipe), peer, 90, source, recipe=recipe).rates)  # type: ignore[arg-type]
+
+    pieces = "keras:PiecewiseConstantDecay([10, 20], [1.0, 0.5, 0.4])"
+    assert "boundary b falls in step b + 1" in told(pieces, "keras", "torch")["boundaries"]
+    assert "PiecewiseConstantDecay" in told("torch:MultiStepLR([11, 20]) lr=0.1", "torch", "keras")["boundaries"]
+    assert "boundaries" not in told("keras:ExponentialDecay(0.1, 30, 0.5, staircase=True)", "keras", "torch")
+    assert "boundaries" not in told("timm:CosineLRScheduler(90) AdamW(lr=0.1)", "timm", "torch")
+    assert "index before" in told("timm:MultiStepLRScheduler([5]) AdamW(lr=0.1)", "timm", "torch")["boundaries"]
+    assert "boundaries" not in facts("peak 0.1 | step by 0.5 every 30st", "torch", 90, "keras")
 
 
 def test_the_difference_is_measured_on_what_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -374,10 +380,10 @@ def test_the_difference_is_measured_on_what_was_written(monkeypatch: pytest.Monk
     assert explain(plan, "torch", 90).difference == 0.0
     module = sys.modules["dwindle.foreign.explain"]
     monkeypatch.setattr(
-        module, "write", lambda *_, **__: foreign.write(dw.parse("peak 0.1 | step by 0.5 every 31st"), "torch")
+        module, "carry", lambda *_, **__: foreign.write(dw.parse("peak 0.1 | step by 0.5 every 31st"), "torch")
     )
     assert explain(plan, "torch", 90).difference == pytest.approx(1.0)
-    monkeypatch.setattr(module, "write", lambda *_, **__: "import torch\nx = torch.relu(y)\n")
+    monkeypatch.setattr(module, "carry", lambda *_, **__: "import torch\nx = torch.relu(y)\n")
     told = explain(plan, "torch", 90)
     assert told.difference is None
     assert "not read back" in dict(told.rates)["read back"]
@@ -495,6 +501,10 @@ def test_out_writes_the_source_and_prints_the_rest(convert: Any, tmp_path: Path)
         (["peak 0.1 | cosine | layer-decay 0.5", "--to", "sklearn", "--steps", "9"], "one learning rate"),
         (["peak 0.1 | cosine", "--to", "plan", "--steps", "9", "--out", "/proc/none/there"], "/proc/none"),
         (["peak 0.1 | cosine"], "--to"),
+        (["torch:StepLR(3) lr=1", "--to", "torch", "--steps", "0"], "--steps must be at least 1; got 0"),
+        (["torch:StepLR(3) lr=1", "--to", "torch", "--steps", "9" * 23], "at most 10^18 steps; got about 10^22"),
+        (["torch:StepLR(3) lr=1", "--to", "torch", "--epochs", "1e300", "--steps-per-epoch", "10"], "about 10^301"),
+        (["hf:TrainingArguments(warmup_ratio=0.1)", "--to", "torch"], "add --steps N"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(words: list[str], said: str, convert: Any) -> None:

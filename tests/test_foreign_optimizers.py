@@ -565,6 +565,13 @@ def test_what_cannot_be_read_is_refused_in_the_peers_words(call: Any, error: typ
     ("name", "params", "error", "said"),
     [
         ("StepScheduler", {"step_size": 30}, InvalidValueError, "must be a time such as '10ba'"),
+        ("StepScheduler", {"step_size": "0.5ep"}, InvalidValueError, "a whole number of ep, as Composer has it"),
+        (
+            "MultiStepWithWarmupScheduler",
+            {"t_warmup": "9sp", "milestones": ["2ep"]},
+            NoExactMapError,
+            "in the same unit",
+        ),
         ("StepScheduler", {"step_size": "30sec"}, UnknownNameError, "has no steps"),
         ("LinearScheduler", {"t_max": "1.5dur"}, InvalidValueError, "at most '1dur'"),
         ("LinearScheduler", {"t_max": "0ba"}, InvalidValueError, "longer than nothing"),

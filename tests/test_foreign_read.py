@@ -13,11 +13,12 @@ import pytest
 from dwindle import foreign
 from dwindle.errors import InvalidValueError, NoExactMapError, UnknownNameError
 from dwindle.foreign.schedules.curves import cycles, first_steps, polynomial
+from dwindle.foreign.schedules.peak import quotient
 from dwindle.plan import Plan
 from dwindle.schedule import Constant, Extend, Join, Mirror, Ramp, Repeat
 from dwindle.schedule.greedy import Greedy
 from dwindle.schedule.plateau import Plateau
-from dwindle.text import parse_schedule
+from dwindle.text import parse, parse_schedule
 from dwindle.units import Horizon
 
 
@@ -312,6 +313,42 @@ def test_extend_leaps_back_less_each_time() -> None:
     want = 1 - steps / (10 * np.ceil(steps / 10))
     np.testing.assert_allclose(recipe.lrs(400)[1:], want, rtol=1e-13, atol=0)
     assert Extend(Ramp()).resolve(Horizon(steps=50)) == Extend(Ramp(steps=50), 50)
+
+
+def keras_restarts(steps: int, init: float, first: int, t_mul: float, m_mul: float, alpha: float) -> list[float]:
+    """The code of keras.optimizers.schedules.CosineDecayRestarts, in float64."""
+    rates = []
+    for step in range(steps):
+        done = step / first
+        if t_mul == 1.0:
+            i = math.floor(done)
+            done -= i
+        else:
+            i = math.floor(math.log(1.0 - done * (1.0 - t_mul)) / math.log(t_mul))
+            done = (done - (1.0 - t_mul**i) / (1.0 - t_mul)) / t_mul**i
+        rates.append(init * ((1 - alpha) * 0.5 * m_mul**i * (1.0 + math.cos(math.pi * done)) + alpha))
+    return rates
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.1])
+@pytest.mark.parametrize(
+    ("first", "t_mul", "m_mul"),
+    [(1, 2.0, 1.0), (1, 1.1, 1.0), (1, 1.1, 0.9), (1, 1.5, 0.5), (2, 1.1, 1.0), (1, 1.0, 1.0), (1, 1.0, 0.5),
+     (1, 1.0, 1.2), (10, 1.0, 1.2), (37, 1.0, 1.1), (7, 3.0, 0.9)],
+)  # fmt: skip
+def test_keras_restarts_after_any_number_of_steps(first: int, t_mul: float, m_mul: float, alpha: float) -> None:
+    params = {"initial_learning_rate": 0.1, "first_decay_steps": first, "t_mul": t_mul, "m_mul": m_mul, "alpha": alpha}
+    plan = read("keras", "CosineDecayRestarts", **params)
+    assert parse(str(plan)) == plan
+    want = keras_restarts(200, 0.1, first, t_mul, m_mul, alpha)
+    np.testing.assert_allclose(plan.lrs(200), want, rtol=1e-11, atol=1e-13 * max(want))
+
+
+def test_a_quotient_is_short_only_where_that_is_exact() -> None:
+    assert quotient(7e-5, 0.35) == 0.0002 != 7e-5 / 0.35
+    assert quotient(0.3, 0.1) == 0.3 / 0.1 != 3.0  # 3 · 0.1 is not 0.3
+    plan = read("torch", "CosineAnnealingLR", T_max=9, eta_min=7e-5, base_lr=0.35)
+    assert str(plan).startswith("peak 0.35 | (cosine to 0.02% over 9st)")
 
 
 def test_pieces_of_no_length_are_left_out() -> None:

@@ -425,6 +425,29 @@ def test_a_percentage_is_rounded_once_and_exactly(run: Horizon, value: float) ->
     assert Time(value, "%").steps(run) == rounded(Fraction(value) * run.steps / 100)
 
 
+@given(st.integers(1, 99), st.integers(1, 10**6), st.integers(1, 400), st.integers(1, 300))
+def test_down_cuts_as_programs_cut(percent: int, steps: int, epochs: int, each: int) -> None:
+    share, time = percent / 100, Time(percent, "%", "down")
+    for run, whole in ((Horizon(steps), int(share * steps)), (Horizon(epochs=epochs, steps_per_epoch=each), 0)):
+        whole = whole if run.epochs is None else int(share * each * epochs)
+        if whole:
+            assert time.steps(run) == whole
+        else:
+            with pytest.raises(InvalidValueError, match="less than one step"):
+                time.steps(run)
+    assert Time(29, "%", "down").steps(Horizon(100)) == 28
+
+
+@given(st.integers(1, 10**9), st.integers(1, 10**6), st.integers(1, 50))
+def test_an_exact_time_ends_where_its_tokens_do(tokens: int, worth: int, times_over: int) -> None:
+    every = Time(tokens, "tok", "exact").steps(Horizon(steps=1, tokens_per_step=worth))
+    exact = Fraction(tokens, worth)
+    assert Fraction(every) <= exact < Fraction(math.nextafter(every, math.inf))
+    assert -Time(-tokens, "tok", "exact").steps(Horizon(steps=1, tokens_per_step=worth)) == every
+    period_ends = exact * worth * times_over  # a whole step in which a whole number of periods have passed
+    assert int(period_ends) // every == worth * times_over
+
+
 @given(horizons, st.one_of(st.integers(0, 10**6), st.floats(0.0, 1e6)))
 def test_epochs_examples_and_tokens_are_rounded_once_and_exactly(run: Horizon, value: float) -> None:
     assert Time(value, "ep").steps(run) == rounded(Fraction(value) * (run.steps_per_epoch or 0))

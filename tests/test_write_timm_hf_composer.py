@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import warnings
 from dataclasses import replace
@@ -17,13 +18,15 @@ from hypothesis import strategies as st
 
 import dwindle as dw
 from dwindle import foreign
-from dwindle.errors import NoExactMapError, UnknownNameError
+from dwindle.errors import DwindleError, NoExactMapError, UnknownNameError
+from dwindle.foreign.schedules.composer import NAMES as COMPOSER
 from dwindle.mask import Mask, Rule
 from dwindle.plan import Plan
 from dwindle.schedule import Schedule
 from dwindle.schedule.greedy import Greedy
 from dwindle.schedule.plateau import Plateau
 from dwindle.torch import params
+from dwindle.units import Horizon
 from peers import load_composer, load_timm
 from strategies import decays, schedules
 
@@ -305,6 +308,90 @@ def test_composer_refuses_a_run_longer_than_its_warm_up_schedule_so_the_formula_
     assert "for a max_duration of at most 100ba" in foreign.write(plan, "composer")
     with pytest.raises(ValueError, match="duration"):
         followed(foreign.write(plan, "composer"), "composer", 101)
+
+
+def composers_factors(name: str, params: dict[str, Any], run: Horizon) -> list[float] | None:
+    """Return the factor that Composer's own scheduler gives at each step of ``run``; None if it refuses."""
+    optim = importlib.import_module("composer.optim")
+    by_epoch, each = run.epochs is not None, run.steps_per_epoch or 1
+    state = SimpleNamespace(
+        max_duration=composer.Time(run.epochs if by_epoch else run.steps, "ep" if by_epoch else "ba")
+    )
+    state.dataloader_len = each
+    factors = []
+    try:
+        scheduler = getattr(optim, name)(**params)
+        for t in range(run.steps):
+            seen = {"sample": t * (run.batch_size or 1), "token": t * (run.tokens_per_step or 1)}
+            state.timestamp = composer.Timestamp(epoch=t // each, batch=t, **seen)
+            factors.append(float(scheduler(state)))
+    except (ValueError, ZeroDivisionError):
+        return None
+    return factors
+
+
+COMPOSERS_CUTS = [
+    ("MultiStepScheduler", {"milestones": ["0.29dur"]}, Horizon(100)),
+    ("MultiStepScheduler", {"milestones": ["0.43dur"]}, Horizon(320)),
+    ("StepScheduler", {"step_size": "0.33dur"}, Horizon(320)),
+    ("CosineAnnealingScheduler", {"t_max": "0.23dur"}, Horizon(320)),
+    ("StepScheduler", {"step_size": "100sp"}, Horizon(320, batch_size=12)),
+    ("LinearScheduler", {"t_max": "100000tok"}, Horizon(320, tokens_per_step=777)),
+    (
+        "MultiStepWithWarmupScheduler",
+        {"t_warmup": "3ep", "milestones": ["41ba", "0.9dur"]},
+        Horizon(99, steps_per_epoch=20),
+    ),
+    (
+        "MultiStepWithWarmupScheduler",
+        {"t_warmup": "0.25dur", "milestones": ["52ba"]},
+        Horizon(epochs=7, steps_per_epoch=33),
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "params", "run"), COMPOSERS_CUTS)
+def test_composers_times_are_cut_and_counted_as_composer_does(name: str, params: dict[str, Any], run: Horizon) -> None:
+    plan = foreign.read("composer", name, params, base_lr=1.0)
+    assert dw.parse(str(plan)) == plan
+    np.testing.assert_allclose(plan.lrs(run), composers_factors(name, params, run), rtol=1e-12, atol=1e-15)
+
+
+composers_times = st.one_of(
+    st.integers(1, 999).map(lambda n: f"{n / 1000}dur"), st.integers(1, 99).map(lambda n: f"{n / 100}dur"),
+    st.just("1dur"), st.integers(1, 6).map("{}ep".format), st.integers(1, 150).map("{}ba".format),
+    st.integers(32, 4800).map("{}sp".format), st.integers(1024, 150_000).map("{}tok".format),
+)  # fmt: skip
+composers_runs = st.one_of(
+    st.builds(Horizon, st.integers(30, 400), steps_per_epoch=st.integers(7, 33), batch_size=st.integers(1, 32),
+              tokens_per_step=st.integers(700, 1024)),
+    st.builds(Horizon, epochs=st.integers(2, 12), steps_per_epoch=st.integers(7, 33), batch_size=st.integers(1, 32),
+              tokens_per_step=st.integers(700, 1024)),
+)  # fmt: skip
+_NAMES_OF_TIMES = {"t_max", "t_warmup", "t_0", "step_size", "decay_period"}
+_OTHERS = {"gamma": [0.5], "alpha": [0.5, 2.0], "alpha_i": [1.0, 0.5], "alpha_f": [0.0, 0.1], "t_mult": [1.0, 2.0],
+           "power": [1.0, 1.7]}  # fmt: skip
+
+
+@given(st.data(), st.sampled_from(sorted(COMPOSER)), composers_runs)
+@settings(max_examples=120, deadline=None)
+@pytest.mark.filterwarnings("ignore:.*warmup duration is 0:UserWarning")
+def test_every_scheduler_of_composer_is_followed_or_refused(data: Any, name: str, run: Horizon) -> None:
+    required, defaults, _ = COMPOSER[name]
+    params: dict[str, Any] = {}
+    for key in (*required, *defaults):
+        if key in _NAMES_OF_TIMES:
+            params[key] = data.draw(composers_times)
+        elif key == "milestones":
+            params[key] = data.draw(st.lists(composers_times, min_size=1, max_size=3))
+        elif key != "scale_warmup":
+            params[key] = data.draw(st.sampled_from(_OTHERS[key]))
+    try:
+        factors = foreign.read("composer", name, params, base_lr=1.0).lrs(run)
+    except DwindleError:
+        return
+    want = composers_factors(name, params, run)
+    assert want is None or np.allclose(factors, want, rtol=1e-12, atol=1e-15)
 
 
 def test_composers_scale_schedule_ratio_stretches_the_written_function() -> None:

@@ -68,8 +68,9 @@ def followed(source: str, steps: int, model: torch.nn.Module | None = None) -> n
     return np.array(lrs)
 
 
-def close(got: np.ndarray, want: np.ndarray) -> bool:
-    return bool(np.allclose(got, want, rtol=1e-12, atol=1e-15 * float(want.max(initial=0.0))))
+def close(got: np.ndarray, want: np.ndarray, highest: float = 0.0) -> bool:
+    """Whether the rates agree to 1e-12, or a rounding of the highest one."""
+    return bool(np.allclose(got, want, rtol=1e-12, atol=1e-15 * max(highest, float(want.max(initial=0.0)))))
 
 
 @pytest.mark.skipif(not FILES, reason=f"the golden values are not at {GOLDEN}")
@@ -90,8 +91,9 @@ def test_any_schedule_runs_in_torch_and_reads_back(schedule: Schedule, steps: in
     plan = Plan(0.1, schedule)
     run = dw.Horizon(steps=steps, steps_per_epoch=10, batch_size=8, tokens_per_step=4096)
     source = foreign.write(plan, "torch", run)
-    assert close(followed(source, steps)[:, 0], plan.lrs(run))
-    assert close(foreign.read_source(source).lrs(run), plan.lrs(run))
+    # a run that is short beside the schedule sees its foot alone, where both have lost what rounding took from 1
+    assert close(followed(source, steps)[:, 0], plan.lrs(run), plan.peak)
+    assert close(foreign.read_source(source).lrs(run), plan.lrs(run), plan.peak)
 
 
 def test_a_one_cycle_is_torch_own_up_to_its_end() -> None:

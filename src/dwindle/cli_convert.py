@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import sys
@@ -29,9 +30,10 @@ _OPTIONS = {
 
 
 class Recipe(NamedTuple):
-    """What was given: a plan (or a rule that answers a metric), and the peer it is of; None for a plan of ours."""
+    """What was given: a plan (or a rule that answers a metric), its text, and the peer it is of; None for a plan of ours."""
 
     plan: Any
+    text: str
     peer: str | None
 
 
@@ -67,7 +69,7 @@ def convert(
     try:
         run = _run(text, steps, epochs, steps_per_epoch, batch_size, examples, tokens_per_step)
         read = _read(text, where, run)
-        written = _written(read.plan, target, run, optimizer)
+        written = _written(read, target, run, optimizer)
         told = _explained(read, target, run, optimizer) if explain else None
     except UnresolvedTimeError as error:
         raise UnresolvedTimeError(_with_options(str(error))) from error
@@ -135,9 +137,42 @@ def _read(text: str, where: Path | None, run: Horizon | None) -> Recipe:
     try:
         return _recipe(text, "" if where is None else where.suffix.lower(), run)
     except DwindleError as error:
-        if where is None:
+        said = _with_words_of_the_command(str(error), text)
+        if where is None and said == str(error):
             raise
-        raise type(error)(f"{where}: {error}") from error
+        raise type(error)(said if where is None else f"{where}: {said}") from error
+
+
+def _with_words_of_the_command(said: str, text: str) -> str:
+    """Return the message of a recipe that cannot be read, with what can be typed here to help it."""
+    from dwindle.foreign.reading import peer_of_text
+    from dwindle.foreign.schedules.peers import PEERS
+
+    if "give it as base_lr=" in said:
+        return (
+            "the recipe has a scheduler and no learning rate; add the line that builds its optimiser, or write both in one "
+            "line, such as 'torch:StepLR(30) lr=0.1'."
+        )
+    if "max_steps of" in said and "; add --steps" not in said:
+        return (
+            f"{said.partition(', the steps of the run')[0].removesuffix('.')}; add --steps N, or --steps-per-epoch K."
+        )
+    if "of textbook is built here" in said and peer_of_text(text) == "textbook":
+        others = [root for root in _imported(text) if root not in (*sys.stdlib_module_names, "numpy", "dwindle")]
+        if others:
+            return f"{others[0]} is not one of the peers, {', '.join(PEERS)}; write its schedule as one of theirs, or as a plan."
+    return said
+
+
+def _imported(text: str) -> list[str]:
+    """Return the packages that Python source imports."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found += [alias.name.partition(".")[0] for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.append(str(node.module).partition(".")[0])
+    return found
 
 
 def _recipe(text: str, suffix: str, run: Horizon | None) -> Recipe:
@@ -148,13 +183,20 @@ def _recipe(text: str, suffix: str, run: Horizon | None) -> Recipe:
     from dwindle.text import from_json, from_toml, parse
 
     if suffix == ".toml" or re.search(r'^format\s*=\s*"dwindle', text, re.MULTILINE):
-        return Recipe(from_toml(text), None)
+        return Recipe(from_toml(text), text, None)
     if text.lstrip().startswith("{") and re.search(r'"format"\s*:\s*"dwindle', text):
-        return Recipe(from_json(text), None)
+        return Recipe(from_json(text), text, None)
     one_line = "\n" not in text.strip()
-    if suffix != ".py" and one_line and not is_spec(text) and (re.match(r"\s*peak\s", text) or "|" in text):
-        return Recipe(parse(text.strip()), None)
-    return Recipe(read(text, run=run), peer_of_text(text))
+    is_plan = re.match(r"\s*(peak|lr)\s+[0-9.]", text) or (one_line and "|" in text)
+    if suffix != ".py" and is_plan and not is_spec(text):
+        return Recipe(parse(" ".join(text.split("\n")).strip()), text, None)
+    return Recipe(read(_as_source(text), run=run), text, peer_of_text(text))
+
+
+def _as_source(text: str) -> str:
+    """Return a spec of TrainingArguments as source, in which the run tells their steps; other text as it is."""
+    found = re.fullmatch(r"\s*(?:hf|transformers|huggingface)\s*:\s*(TrainingArguments\(.*\))\s*", text, re.DOTALL)
+    return text if found is None else f"import transformers\nargs = {found.group(1)}"
 
 
 def _run(
@@ -166,14 +208,18 @@ def _run(
     examples: int | None,
     tokens_per_step: int | None,
 ) -> Horizon | None:
-    """Return the run that the options tell, None where they tell none; TrainingArguments know their epochs themselves."""
+    """Return the run that the options tell, else the one that the recipe tells itself; None where neither does."""
+    from dwindle.foreign.length import own_epochs
     from dwindle.units import Horizon
 
+    if steps is not None and steps < 1:
+        raise InvalidValueError(f"--steps must be at least 1; got {steps}.")
     if steps is None and epochs is None:
-        if not any((steps_per_epoch, batch_size, examples, tokens_per_step)):
+        steps = _own_steps(text, steps_per_epoch)
+        if steps is None and not any((steps_per_epoch, batch_size, examples, tokens_per_step)):
             return None
-        epochs = _epochs_of(text)
-        if epochs is None:
+        epochs = own_epochs(text) if steps is None else None
+        if steps is None and epochs is None:
             raise InvalidValueError("how long is the run? Add --steps N, or --epochs E with --steps-per-epoch K.")
     if epochs is not None and steps_per_epoch is None and not (examples and batch_size):
         raise InvalidValueError(
@@ -182,9 +228,16 @@ def _run(
     return Horizon(0 if steps is None else steps, epochs, steps_per_epoch, batch_size, examples, tokens_per_step)
 
 
-def _epochs_of(text: str) -> float | None:
-    found = re.search(r'"num_train_epochs"\s*:\s*([0-9.]+)', text) if text.lstrip().startswith("{") else None
-    return None if found is None else float(found.group(1))
+def _own_steps(text: str, steps_per_epoch: int | None) -> int | None:
+    """Return the steps that the recipe tells; a scheduler of timm counts epochs, where they are known."""
+    from dwindle.foreign.length import own_steps
+    from dwindle.foreign.reading import peer_of_text
+
+    try:
+        peer = peer_of_text(text)
+    except DwindleError:
+        return None
+    return None if peer == "timm" and steps_per_epoch is not None else own_steps(text, peer)
 
 
 def _with_options(said: str) -> str:
@@ -197,13 +250,15 @@ def _with_options(said: str) -> str:
 # --- what is written
 
 
-def _written(plan: Any, target: str, run: Horizon | None, optimizer: str | None) -> str:
-    from dwindle.foreign import write
+def _written(read: Recipe, target: str, run: Horizon | None, optimizer: str | None) -> str:
+    from dwindle.foreign.carried import carry
     from dwindle.plan import Plan
     from dwindle.text import to_json, to_toml
 
+    plan = read.plan
     if target not in _PLANS:
-        return write(plan, target, run, optimizer=optimizer)
+        recipe = None if read.peer is None else read.text
+        return carry(plan, target, run, recipe, read.peer, optimizer=optimizer)
     if not isinstance(plan, Plan):
         raise InvalidValueError(
             f"{type(plan).__name__} answers a metric and is no plan; write it for torch, hf, timm, keras or optax."
@@ -214,4 +269,6 @@ def _written(plan: Any, target: str, run: Horizon | None, optimizer: str | None)
 def _explained(read: Recipe, target: str, run: Horizon | None, optimizer: str | None) -> Any:
     from dwindle.foreign.explain import explain
 
-    return explain(read.plan, None if target in _PLANS else target, run, read.peer, optimizer=optimizer)
+    peer = None if target in _PLANS else target
+    recipe = None if read.peer is None else read.text
+    return explain(read.plan, peer, run, read.peer, optimizer=optimizer, recipe=recipe)

@@ -8,12 +8,22 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from dwindle.errors import InvalidValueError, ParseError, UnknownNameError, UnresolvedTimeError, count, real, suggestion
+from dwindle.errors import (
+    InvalidValueError,
+    ParseError,
+    UnknownNameError,
+    UnresolvedTimeError,
+    count,
+    known,
+    real,
+    suggestion,
+)
 
-__all__ = ["UNITS", "Horizon", "Time", "as_horizon", "as_time"]
+__all__ = ["ROUNDINGS", "UNITS", "Horizon", "Time", "as_horizon", "as_time"]
 
 UNITS = {
     "st": "st", "step": "st", "steps": "st",
@@ -22,9 +32,11 @@ UNITS = {
     "ex": "ex", "example": "ex", "examples": "ex",
     "tok": "tok", "token": "tok", "tokens": "tok",
 }  # fmt: skip
+ROUNDINGS = ("nearest", "down", "exact")
 _FOREVER = 10**30
+_LONGEST = 10**18  # steps of a run; twice as many are still 64-bit integers
 _SHORTEST = 1e-6  # steps; below it step // every would leave the range of integers
-_TIME = re.compile(r"\s*([+-]?[0-9][0-9_.]*(?:[eE][+-]?[0-9]+)?|[+-]?\.[0-9]+)\s*([A-Za-z%]*)\s*")
+_TIME = re.compile(r"\s*([+-]?[0-9][0-9_.]*(?:[eE][+-]?[0-9]+)?|[+-]?\.[0-9]+)\s*([A-Za-z%]*?)\s*(down|exact)?\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +74,10 @@ class Horizon:
                 "a Horizon needs its length; give steps=N, or epochs=E with steps_per_epoch (or examples and batch_size)."
             )
         object.__setattr__(self, "steps", count("steps", self.steps))
+        if self.steps > _LONGEST:
+            raise InvalidValueError(
+                f"a run has at most 10^18 steps; got about 10^{len(str(self.steps)) - 1}. Give fewer."
+            )
 
     def _steps_from_epochs(self) -> None:
         if self.steps_per_epoch is None:
@@ -81,23 +97,34 @@ class Horizon:
 class Time:
     """An amount of training: ``value`` in ``unit`` (st steps, ep epochs, % of the run, ex examples, tok tokens).
 
+    ``rounding`` says how it becomes steps: the ``nearest`` whole one, ``down`` to a whole one, or ``exact``, a fraction of
+    a step kept. The latter two are how some libraries count, and stand behind the unit: "29% down", "1e6tok exact".
+
     >>> Time(20, "%").steps(Horizon(steps=1000))
     200
     >>> str(Time.parse("1e9 tokens"))
     '1e9tok'
+    >>> Time.parse("29% down").steps(Horizon(steps=99)), Time.parse("29%").steps(Horizon(steps=99))
+    (28, 29)
     """
 
     value: float
     unit: str
+    rounding: str = "nearest"
 
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
             raise UnknownNameError(f"unit {self.unit!r} is not known; {suggestion(self.unit, UNITS)}")
         object.__setattr__(self, "unit", UNITS[self.unit])
         value = real("time", self.value)
-        if self.unit == "%" and not 0 <= value <= 100:
+        if self.unit == "%" and not -100 <= value <= 100:
             raise InvalidValueError(f"a share of the run must be between 0% and 100%; got {value:g}%.")
         object.__setattr__(self, "value", int(self.value) if value.is_integer() else value)
+        known("rounding", self.rounding, ROUNDINGS)
+        if self.unit == "st" and self.rounding != "nearest":
+            raise InvalidValueError(
+                f"{short(self.value)}st is a number of steps and is taken as it is; leave out {self.rounding!r}."
+            )
 
     @classmethod
     def parse(cls, text: str) -> Time:
@@ -109,7 +136,7 @@ class Time:
         found = _TIME.fullmatch(text) if isinstance(text, str) and len(text) <= 80 else None
         if found is None:
             raise ParseError(f"{str(text)[:80]!r} is not a time; write for example 500st, 5ep, 20% or 1e9tok.")
-        number, unit = found.groups()
+        number, unit, rounding = found.groups()
         if unit and unit.lower() not in UNITS:
             raise UnknownNameError(
                 f"unit {unit!r} in {text!r} is not known; {suggestion(unit, ['st', 'ep', '%', 'ex', 'tok'])}"
@@ -118,28 +145,52 @@ class Time:
             value = int(number) if number.lstrip("+-").isdigit() else float(number)
         except ValueError as error:
             raise ParseError(f"{text!r} is not a time; {number!r} is not a number.") from error
-        return cls(value, UNITS[unit.lower() or "st"])
+        return cls(value, UNITS[unit.lower() or "st"], rounding or "nearest")
 
     def steps(self, horizon: Horizon) -> float:
         """Return this time in steps of ``horizon``: to the nearest whole step (a half goes up), at least one if positive.
 
-        Raises UnresolvedTimeError where the horizon does not know the unit. A fractional ``st`` stays as it is.
+        A share ``down`` is cut as programs cut it, int(share · steps) in float64: 29% of 100 steps is 28 because 0.29 · 100
+        is below 29 there. Of ``exact`` the float is the largest that is not beyond the fraction.
+
+        Raises UnresolvedTimeError where the horizon does not know the unit, and InvalidValueError where ``down`` leaves no
+        step. A fractional ``st`` stays as it is.
         """
         if self.unit == "st":
             return self.value
-        if self.unit == "%":
-            exact = Fraction(self.value) * horizon.steps / 100
-        else:
-            attribute = {"ep": "steps_per_epoch", "ex": "batch_size", "tok": "tokens_per_step"}[self.unit]
-            worth = getattr(horizon, attribute)
-            if worth is None:
-                raise UnresolvedTimeError(f"{self} needs to know {attribute}; give it to the Horizon.")
-            exact = Fraction(self.value) * worth if self.unit == "ep" else Fraction(self.value) / worth
+        exact = self._exact(horizon)
+        if self.rounding == "exact":
+            return _not_beyond(exact)
+        if self.rounding == "down":
+            whole = self._cut(horizon) if self.unit == "%" else math.trunc(exact)
+            if whole == 0 != exact:
+                raise InvalidValueError(f"{self} is less than one step of this run; give it in steps, or a longer run.")
+            return whole
         whole = _nearest(exact)
         return 1 if whole == 0 and exact > 0 else whole
 
+    def _exact(self, horizon: Horizon) -> Fraction:
+        if self.unit == "%":
+            return Fraction(self.value) * horizon.steps / 100
+        attribute = {"ep": "steps_per_epoch", "ex": "batch_size", "tok": "tokens_per_step"}[self.unit]
+        worth: int | None = getattr(horizon, attribute)
+        if worth is None:
+            raise UnresolvedTimeError(f"{self} needs to know {attribute}; give it to the Horizon.")
+        return Fraction(self.value) * worth if self.unit == "ep" else Fraction(self.value) / worth
+
+    def _cut(self, horizon: Horizon) -> int:
+        """Return int(share · steps); the share is the float of the decimal number, and epochs are multiplied last."""
+        share = float(Decimal(repr(self.value)).scaleb(-2))
+        if isinstance(horizon.epochs, int) and horizon.steps_per_epoch is not None:
+            return int(share * horizon.steps_per_epoch * horizon.epochs)
+        return int(share * horizon.steps)
+
     def __str__(self) -> str:
-        return f"{short(self.value)}{self.unit}"
+        return f"{short(self.value)}{self.unit}{'' if self.rounding == 'nearest' else f' {self.rounding}'}"
+
+    def __repr__(self) -> str:
+        rounding = "" if self.rounding == "nearest" else f", rounding={self.rounding!r}"
+        return f"Time(value={self.value!r}, unit={self.unit!r}{rounding})"
 
 
 def as_time(name: str, value: Any, *, low: int | None = 1) -> Time | int | None:
@@ -209,13 +260,16 @@ def short(value: float) -> str:
 
 
 def percent(value: float) -> str:
-    """Return ``value`` as a percentage where that reads back exactly, else as a number.
+    """Return ``value`` as a percentage where that reads back exactly, else as a number, but never as a bare 2, 3, ….
 
-    >>> percent(0.1), percent(1 / 3)
-    ('10%', '0.3333333333333333')
+    >>> percent(0.1), percent(1 / 3), percent(10)
+    ('10%', '0.3333333333333333', '1000%')
     """
     share = f"{value * 100:.12g}"
-    return f"{share}%" if "e" not in share and float(share) / 100 == value else short(value)
+    if "e" not in share and float(share) / 100 == value:
+        return f"{share}%"
+    number = short(value)
+    return f"{int(value) * 100}%" if number.isdigit() else number
 
 
 def time_text(time: Time | int) -> str:
@@ -238,3 +292,11 @@ def words(*pairs: tuple[str, str | None]) -> str:
 
 def _nearest(exact: Fraction) -> int:
     return math.floor(exact + Fraction(1, 2))
+
+
+def _not_beyond(exact: Fraction) -> float:
+    """Return the largest float up to ``exact``: a step on the edge of a period is then in the new one."""
+    value = float(exact)
+    if abs(value) > abs(exact):
+        value = math.nextafter(value, 0.0)
+    return int(value) if value.is_integer() else value

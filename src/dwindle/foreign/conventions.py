@@ -15,11 +15,17 @@ CLOCK = {
     "sklearn": "samples in SGDClassifier and SGDRegressor, epochs in an MLP",
     "textbook": "epochs or steps, as the code counts; as written steps",
 }
-EPOCHS = "a step is one call of the scheduler: where {} was told to step once an epoch, a step of this plan is an epoch"
+EPOCHS = (
+    "a step is one call of the scheduler: where {} was told to step once an epoch, a step of this plan is an epoch."
+)
 BOUNDARY = {
-    "keras": "PiecewiseConstantDecay keeps the old value at the boundary itself: boundary b falls in step b + 1",
-    "timm": "MultiStepLRScheduler falls an index before the milestone",
+    "keras": (
+        "PiecewiseConstantDecay",
+        "PiecewiseConstantDecay keeps the old value at the boundary itself: boundary b falls in step b + 1",
+    ),
+    "timm": ("MultiStepLRScheduler", "MultiStepLRScheduler falls an index before the milestone"),
 }
+"""peer -> the schedule that has boundaries of its own, and where they lie."""
 DECAY = {
     "torch": "weight_decay is l2 (in the gradient) in SGD and Adam, decoupled in AdamW and Muon",
     "optax": "add_decayed_weights: l2 before the scaling, decoupled after it as in adamw",

@@ -11,11 +11,13 @@ import numpy as np
 
 from dwindle.decay import L2, convert
 from dwindle.errors import DwindleError, InvalidValueError
+from dwindle.foreign.carried import ASSUMED, carry, settings_lost
 from dwindle.foreign.conventions import BIASES, BOUNDARY, CLOCK, DECAY, EPOCHS
+from dwindle.foreign.habits import steps_by_epochs
+from dwindle.foreign.optimiser import optimiser_in
 from dwindle.foreign.optimizers import OPTIMIZERS
 from dwindle.foreign.reading import read
 from dwindle.foreign.schedules.peers import PEERS, peer_named
-from dwindle.foreign.write import write
 from dwindle.mask import Mask
 from dwindle.plan import Plan
 from dwindle.schedule import Schedule
@@ -69,11 +71,13 @@ def explain(
     source: str | None = None,
     *,
     optimizer: str | None = None,
+    recipe: str | None = None,
 ) -> Explanation:
     """Return what a plan read from ``source`` does when it is written for ``peer`` (None: what the plan does).
 
     The numbers are worked out on the steps of ``run`` (without one, of steps 0 to 9999), and the written source is read
-    back and compared on each of them. Raises what `write` raises.
+    back and compared on each of them. ``recipe`` is the text that the plan was read from: its optimiser is then carried over,
+    and the cautions say what of it is not. Raises what `write` raises.
 
     >>> from dwindle.schedule import step
     >>> told = explain(Plan(0.1, step(30)), "torch", 90)
@@ -87,19 +91,30 @@ def explain(
     horizon = None if run is None else as_horizon(run)
     peer, source = (None if one is None else peer_named(one) for one in (peer, source))
     steps = _WITHOUT_RUN if horizon is None else horizon.steps
-    text = None if peer is None else write(plan, peer, horizon, optimizer=optimizer)
+    text = None if peer is None else carry(plan, peer, horizon, recipe, source, optimizer=optimizer)
     whole = plan.resolve(horizon or steps)
     lrs = whole.peak * whole.schedule(np.arange(min(steps, _MOST)))
     back = None if text is None else _back(text, horizon)
     difference = _difference(back, lrs, horizon or steps) if isinstance(back, Plan) else None
     rates = [*_course(whole, lrs), *(_end(whole, lrs, steps) if horizon is not None else [])]
-    rates += _clocks(source, peer, _is_stepped(lrs))
+    rates += _clocks(source, peer, recipe, text) if peer is not None or source is not None else []
     if peer is not None and text is not None:
         rates += [("written as", _written(text, peer)), ("read back", _said(back, difference, len(lrs)))]
-    cautions = (*([EPOCHS.format(source)] if source in ("torch", "timm") else []), *_notes(text))
-    return Explanation(
-        str(plan), source, peer, steps, tuple(rates), tuple(_decay(whole, source, peer, text)), cautions, difference
-    )
+    cautions = tuple(dict.fromkeys([*_notes(text), *_said_of(recipe, source, horizon, text)]))
+    decay = tuple(_decay(whole, lrs, source, peer, text))
+    return Explanation(str(plan), source, peer, steps, tuple(rates), decay, cautions, difference)
+
+
+def _said_of(recipe: str | None, source: str | None, run: Horizon | None, text: str | None) -> list[str]:
+    """Return the cautions that hold whether or not source is written."""
+    by_epochs = source in ("torch", "timm") if recipe is None else source and steps_by_epochs(recipe, source, run)
+    ours = None if recipe is None or source is None or text is not None else optimiser_in(recipe, source)
+    return [
+        *([EPOCHS.format(source)] if by_epochs else []),
+        *([] if ours is None else [f"a plan holds no optimiser: take {ours.name} along yourself."]),
+        *([] if ours is None else settings_lost(ours, None)),
+        *([ASSUMED] if run is None else []),
+    ]
 
 
 # --- the learning rate
@@ -137,16 +152,14 @@ def _end(plan: Plan, lrs: Any, steps: int) -> list[tuple[str, str]]:
     return [*facts, ("beyond the run", f"it goes on falling, to {float(beyond[-1]):.6g} in step {2 * steps}")]
 
 
-def _is_stepped(lrs: Any) -> bool:
-    """Return whether the rate falls by jumps: most steps use the rate of the step before."""
-    return len(lrs) > 1 and 0 < int(np.count_nonzero(np.diff(lrs))) < 0.5 * len(lrs)
-
-
-def _clocks(source: str | None, peer: str | None, stepped: bool) -> list[tuple[str, str]]:
+def _clocks(source: str | None, peer: str | None, recipe: str | None, text: str | None) -> list[tuple[str, str]]:
     names = dict.fromkeys(name for name in (source, peer) if name is not None)
-    facts = [("clock" if i == 0 else "", f"{name} counts {CLOCK[name]}") for i, name in enumerate(names)]
-    if stepped:
-        facts += [("boundaries", f"{name}: {BOUNDARY[name]}") for name in names if name in BOUNDARY]
+    clocks = [CLOCK[name] if name == peer else CLOCK[name].partition("; as written")[0] for name in names]
+    facts = [("clock" if i == 0 else "", f"{name} counts {clocks[i]}") for i, name in enumerate(names)]
+    for name, code in {source: recipe, peer: text}.items():
+        schedule, where = BOUNDARY.get(name or "", ("", ""))
+        if schedule and re.search(rf"\b{schedule}\(", _code(code or "")):
+            facts.append(("boundaries", f"{name}: {where}"))
     return facts
 
 
@@ -186,12 +199,12 @@ def _said(back: Plan | str | None, difference: float | None, steps: int) -> str:
 # --- the weight decay
 
 
-def _decay(plan: Plan, source: str | None, peer: str | None, text: str | None) -> list[tuple[str, str]]:
+def _decay(plan: Plan, lrs: Any, source: str | None, peer: str | None, text: str | None) -> list[tuple[str, str]]:
     decay = plan.decay
     if decay is None:
         return [("", "none")]
     names = dict.fromkeys(name for name in (source, peer) if name is not None)
-    facts = [("plan", f"{decay}: {_rule(plan)}"), *_as_numbers(plan)]
+    facts = [("plan", f"{decay}: {_rule(plan, lrs)}"), *_as_numbers(plan)]
     facts += [("owner" if i == 0 else "", f"{name}: {DECAY[name]}") for i, name in enumerate(names)]
     if peer is not None and text is not None:
         facts.append(("done by", _owner(_code(text), peer)))
@@ -210,10 +223,13 @@ def _owner(code: str, peer: str) -> str:
     return "the update itself" if own is None else f"{own} itself"
 
 
-def _rule(plan: Plan) -> str:
+def _rule(plan: Plan, lrs: Any) -> str:
+    """Return the rule of the decay, and what it takes at the highest rate of the run."""
     decay = plan.decay
     assert decay is not None
-    share = float(decay.share(0, plan.peak, 1.0) + plan.peak * decay.coupling(0))
+    at, top = int(np.argmax(lrs)), float(lrs.max())
+    factor = top / plan.peak if plan.peak else 1.0
+    share = float(decay.share(at, top, factor) + top * decay.coupling(at))
     rule = {"l2": "lr·λ by plain SGD", "decoupled": "lr·λ", "independent": "f·λ", "corrected": "lr·f·λ"}
     lost = f"{share:.4g} of each weight a step at the peak"
     scale = f", time scale {1 / share:.4g} steps" if share else ""

@@ -13,6 +13,7 @@ from dwindle.errors import InvalidValueError, ParseError, shown
 from dwindle.foreign.optimizers.training_arguments import READ, from_training_json, training_settings
 from dwindle.foreign.source.function import formula_of
 from dwindle.foreign.source.literal import Scope, callee
+from dwindle.foreign.source.own import with_comment
 from dwindle.foreign.source.program import peer_of, read_source
 from dwindle.foreign.source.spec import is_spec, pair_of_spec, read_spec
 from dwindle.plan import Plan
@@ -106,7 +107,10 @@ def _read_program(text: str, run: Horizon | None) -> Plan | FeedbackRule[Any]:
     scope, peer = Scope.of(tree), peer_of(tree)
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and callee(node) in (*_MLP, *_ARGUMENTS)]
     if len(calls) != 1:
-        return _with_textbook_decay(read_source(text), scope) if peer == "textbook" else read_source(text, peer, run)
+        found = read_source(text, peer, run)
+        if peer == "textbook":
+            return _with_textbook_decay(found, scope)
+        return with_comment(found, text, tree) if isinstance(found, Plan) else found
     if callee(calls[0]) in _ARGUMENTS:
         _complete_arguments(calls[0], scope, run)
         return read_source(ast.unparse(tree), "hf")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,13 @@ from dwindle.plan import Plan
 from dwindle.schedule.feedback import FeedbackRule
 from dwindle.units import Horizon
 
-__all__ = ["write"]
+__all__ = ["noted", "write"]
 
 _WRITERS: dict[str, Callable[[Draft, str | None], str]] = {
     "torch": torch_source, "timm": timm_source, "hf": hf_source, "composer": composer_source,
     "sklearn": sklearn_source, "textbook": textbook_source, "optax": optax_source, "keras": keras_source,
 }  # fmt: skip
+_SLASHED = ("optax", "keras")  # their parameters' names are joined by /
 _RULES: dict[str, Callable[[Any, str | None], str]] = {
     "torch": torch_rule, "timm": timm_rule, "hf": hf_rule, "optax": optax_rule_source, "keras": keras_rule_source,
 }  # fmt: skip
@@ -71,7 +73,7 @@ def write(
     if not isinstance(plan, Plan):
         raise InvalidValueError(f"plan must be a Plan or a feedback rule; got {shown(plan)}. For text use parse(text).")
     draft = Draft.of(plan, run)
-    text = _WRITERS[peer](draft, optimizer)
+    text = noted(_WRITERS[peer](draft, optimizer), _dotted(plan) if peer in _SLASHED else ())
     return text if draft.run is None or peer == "sklearn" else _with_its_end(text, draft, peer)
 
 
@@ -88,7 +90,29 @@ def _with_its_end(text: str, draft: Draft, peer: str) -> str:
         same = False
     if same:
         return text
+    return noted(text, [f"beyond the {draft.steps} steps of the run this goes on otherwise than the plan."])
+
+
+def noted(text: str, notes: Iterable[str]) -> str:
+    r"""Return the source ``text`` with ``notes`` at the end of its opening comment, in 80 columns.
+
+    >>> print(noted("# Written by hand:\nx = 1", ["not exact: x is 2."]))
+    # Written by hand:
+    # Note: not exact: x is 2.
+    x = 1
+    """
     lines = text.splitlines(keepends=True)
-    end = next(i for i, line in enumerate(lines) if not line.startswith("#"))
-    note = f"# Note: beyond the {draft.steps} steps of the run this goes on otherwise than the plan.\n"
-    return "".join([*lines[:end], note, *lines[end:]])
+    end = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    said = [part for note in notes for part in textwrap.wrap(f"Note: {note}", 77, subsequent_indent="  ")]
+    return "".join([*lines[:end], *(f"# {line}\n" for line in said), *lines[end:]])
+
+
+def _dotted(plan: Plan) -> Iterable[str]:
+    """Say which patterns of the plan are for names joined by dots, as torch's are."""
+    globs = [*(group.match for group in plan.groups)]
+    rules = plan.mask.rules if plan.decay is not None else ()
+    globs += [rule.pattern for rule in rules if rule.subject == "name"]
+    dotted = [glob for glob in globs if "." in glob and "/" not in glob]
+    dotted += [r.pattern for r in rules if r.subject == "regex" and r"\." in r.pattern and "/" not in r.pattern]
+    for pattern in dict.fromkeys(dotted):
+        yield f"not exact: names here are joined by /, the plan's pattern {pattern!r} has dots and may match none; write / there."

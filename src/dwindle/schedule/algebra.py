@@ -21,7 +21,7 @@ import numpy.typing as npt
 from dwindle.elementary import power, power_parts
 from dwindle.errors import InvalidValueError, UnresolvedTimeError, count, real
 from dwindle.namespace import NUMPY, namespace
-from dwindle.units import Horizon, Time, as_time, exactly, in_steps, number_of_steps, short, time_text, words
+from dwindle.units import Horizon, Time, as_time, exactly, in_steps, number_of_steps, percent, short, time_text, words
 
 __all__ = ["Clip", "Join", "Mirror", "Product", "Repeat", "Scaled", "Schedule", "Shift", "Stretch", "Sum", "curve"]
 
@@ -367,7 +367,7 @@ class Clip(Schedule):
         return replace(self, schedule=self.schedule.resolve(horizon, room))
 
     def __str__(self) -> str:
-        return f"{_inner(self.schedule)} clip {short(self.low)}{'' if self.high is None else f' to {short(self.high)}'}"
+        return f"{_inner(self.schedule)} clip {percent(self.low)}{'' if self.high is None else f' to {percent(self.high)}'}"
 
     def __call__(self, step: Any) -> Any:
         value = self.schedule(step)

@@ -234,8 +234,8 @@ def wsd(rise: Any = "2%", cooldown: Any = "20%", *, shape: str = "linear", end: 
 
 
 def _both(up: Time | int | None, down: Time | int | None) -> Time | int:
-    if isinstance(up, Time) and isinstance(down, Time) and up.unit == down.unit:
-        return Time(up.value + down.value, up.unit)
+    if isinstance(up, Time) and isinstance(down, Time) and (up.unit, up.rounding) == (down.unit, down.rounding):
+        return Time(up.value + down.value, up.unit, up.rounding)
     if isinstance(up, int) and isinstance(down, int):
         return up + down
     raise InvalidValueError(f"up and down must have the same unit; got {up} and {down}.")

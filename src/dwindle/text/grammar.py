@@ -7,6 +7,7 @@
     sum      = product {"+" product}         product = [number "*"] wrapped {"*" wrapped}
     wrapped  = (shape | "(" schedule ")") {"shift" | "stretch" | "clip" | "repeat" | "mirror" | "extend" ...}
     shape    = word {option value}           the words and options of every shape are in ``dwindle.text.words``
+    time     = number [unit ["down" | "exact"]]             500st, 5ep, 20%, 1e9tok; a bare number counts steps
     decay    = convention (number | "(" schedule ")") ["cautious"] ["overshoot"]
     rules    = rule {"," rule}               rule = subject "pattern" ("decays" | "does not") | "standard"
 
@@ -19,12 +20,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from dwindle.decay import CONVENTIONS, Decay
-from dwindle.errors import ParseError
+from dwindle.errors import ParseError, UnknownNameError
 from dwindle.mask import SUBJECTS, Mask, Rule
 from dwindle.plan import Group, Plan
 from dwindle.schedule import Join, Product, Scaled, Schedule, Sum
 from dwindle.text.reader import Reader
-from dwindle.text.words import ALONE, RAMP, SHAPES, WRAPS, Form
+from dwindle.text.words import ALONE, RAMP, SHAPES, SPELLED_OUT, WRAPS, Form
 
 __all__ = ["parse", "parse_decay", "parse_mask", "parse_schedule"]
 
@@ -162,6 +163,8 @@ def _leaf(reader: Reader) -> Schedule:
         reader.fail(
             "a custom schedule is a function, and no function is read from text; write a formula of step, or a table"
         )
+    if word in SPELLED_OUT:
+        reader.fail(f"{word} is written by its parts, for instance '{SPELLED_OUT[word]}'", error=UnknownNameError)
     if word and word not in SHAPES:
         reader.unknown("is not a schedule", SHAPES)
     if not word:
@@ -243,7 +246,7 @@ def _section(reader: Reader) -> tuple[str, Any]:
         return "groups", reader.build(start, Group, name, match, reader.number())
     if word in ("weight", "weight-decay", "wd"):
         reader.fail(f"{reader.shown} does not say which decay; name it: {', '.join(f'{c} 0.1' for c in CONVENTIONS)}")
-    if word and word not in SHAPES and word not in ALONE and word != "custom":
+    if word and word not in SHAPES and word not in ALONE and word not in SPELLED_OUT and word != "custom":
         reader.unknown("is not a schedule", [*SHAPES, *_SECTIONS, *CONVENTIONS])
     return "schedule", _schedule(reader)
 
@@ -253,6 +256,8 @@ def _decay(reader: Reader) -> Decay:
     if kind is None:
         reader.unknown("is not a convention of weight decay", CONVENTIONS)
     reader.at += 1
+    if reader.word in SHAPES:
+        reader.fail(f"a weight decay that is a schedule stands in parentheses; write '({reader.word} ...)'")
     rate = _inside(reader) if reader.took("(") else reader.number()
     flags: dict[str, bool] = {}
     while reader.word in ("cautious", "overshoot"):

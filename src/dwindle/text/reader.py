@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, TypeVar
 
 from dwindle.errors import DwindleError, ParseError, UnknownNameError, shown, suggestion
-from dwindle.units import UNITS, Time
+from dwindle.units import ROUNDINGS, UNITS, Time
 
 __all__ = ["LONGEST", "Reader"]
 
@@ -109,16 +109,24 @@ class Reader:
         value = self.number()
         return value / 100 if self.took("%") else value
 
+    def level(self) -> float:
+        """A factor; a bare whole number from 2 on is refused: most likely its % was forgotten."""
+        start, value = self.at, self.factor()
+        if value >= 2 and self.at == start + 1 and self.tokens[start][1].replace("_", "").isdigit():
+            whole = int(value)
+            self.fail(f"{whole} means {whole * 100}%; write {whole}% or {whole * 100}%", start)
+        return value
+
     def time(self) -> Any:
         """A Time if a unit follows the number, else the number, which counts steps."""
         start = self.at
         value = self.number()
         unit = "%" if self.took("%") else self.word
-        if unit == "%":
-            return self.build(start, Time, value, unit)
         if unit in UNITS:
-            self.at += 1
-            return self.build(start, Time, value, unit)
+            self.at += unit != "%"
+            rounding = self.word if self.word in ROUNDINGS[1:] else "nearest"
+            self.at += rounding != "nearest"
+            return self.build(start, Time, value, unit, rounding)
         if unit and self.tokens[self.at][2] == self.tokens[start][2] + len(self.tokens[start][1]):
             self.unknown("is not a unit", ["st", "ep", "%", "ex", "tok"])
         return value

@@ -29,7 +29,7 @@ from dwindle.schedule import (
 )
 from dwindle.text.reader import Reader
 
-__all__ = ["ALONE", "RAMP", "SHAPES", "WRAPS", "Form"]
+__all__ = ["ALONE", "RAMP", "SHAPES", "SPELLED_OUT", "WRAPS", "Form"]
 
 
 class Form(NamedTuple):
@@ -42,14 +42,14 @@ class Form(NamedTuple):
 
 
 _WARP = {"power": ("power", Reader.number), "warp": ("warp", Reader.number), "ratio": ("ratio", Reader.number)}
-_ENDS = {"to": ("end", Reader.factor), "from": ("start", Reader.factor), "over": ("steps", Reader.time), **_WARP}
+_ENDS = {"to": ("end", Reader.level), "from": ("start", Reader.level), "over": ("steps", Reader.time), **_WARP}
 _RATE = {"by": ("decay_rate", Reader.factor), "every": ("every", Reader.time), "growing": ("allow_growth", Reader.yes)}
 _LAW = {"every": ("every", Reader.time), "rate": ("rate", Reader.number), "staircase": ("staircase", Reader.yes)}
 _SHAPE = {"shape": ("shape", Reader.name)}
 RAMP = Form(Ramp, _ENDS)
 
 SHAPES = {
-    "constant": Form(Constant, {"at": ("factor", Reader.factor)}),
+    "constant": Form(Constant, {"at": ("factor", Reader.level)}),
     "warmup": Form(Ramp, {"": ("steps", Reader.time), **_SHAPE, **_ENDS}, {"start": 0.0, "end": 1.0}),
     "ramp": Form(Ramp, {**_SHAPE, **_ENDS}),
     **{
@@ -60,7 +60,7 @@ SHAPES = {
     "tanh": Form(
         Tanh,
         {
-            "to": ("end", Reader.factor),
+            "to": ("end", Reader.level),
             "over": ("steps", Reader.time),
             "lower": ("lower", Reader.number),
             "upper": ("upper", Reader.number),
@@ -94,7 +94,7 @@ SHAPES = {
 WRAPS = {
     "shift": Form(Shift, {"": ("steps", Reader.time)}, needs=(" 100st",)),
     "stretch": Form(Stretch, {"": ("by", Reader.number)}, needs=(" 2",)),
-    "clip": Form(Clip, {"": ("low", Reader.factor), "to": ("high", Reader.factor)}, needs=(" 0.1",)),
+    "clip": Form(Clip, {"": ("low", Reader.level), "to": ("high", Reader.level)}, needs=(" 0.1",)),
     "repeat": Form(
         Repeat,
         {
@@ -110,3 +110,10 @@ WRAPS = {
 
 ALONE: dict[str, Callable[..., Schedule]] = {"join": Join, "sum": Sum, "product": Product}
 """What says that a combination has one member only."""
+
+SPELLED_OUT = {
+    "wsd": "warmup 2%, constant, linear to 0% over 20%",
+    "one-cycle": "warmup 30% from 4% shape cosine, cosine to 0.004%",
+    "onecycle": "warmup 30% from 4% shape cosine, cosine to 0.004%",
+}
+"""Recipes that have no word of their own, and how they are written."""

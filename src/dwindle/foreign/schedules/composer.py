@@ -1,12 +1,16 @@
 """Composer 0.32 schedulers: the optimiser's lr times a factor of the time, which is a text with a unit: "10ba", "2ep", "0.5dur".
 
-Composer cuts a time to whole batches, a plan takes the nearest whole step: where they differ it is by one step.
+Composer cuts a share of the run to whole batches, in float64, and counts samples and tokens as they are, however many a
+batch holds: the times say ``down`` and ``exact``. That is for a max_duration in batches or epochs (of one in samples or
+tokens the share is cut to those) and a scale_schedule_ratio of 1.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from dwindle.errors import InvalidValueError, NoExactMapError, UnknownNameError, shown, suggestion
@@ -44,9 +48,15 @@ def _time(s: Settings, key: str, text: Any = None) -> Time:
     if unit not in _UNITS:
         raise UnknownNameError(f"unit {unit!r} of {key} of {s.what} has no steps; {suggestion(unit, _UNITS)}")
     value = float(number)
-    if unit == "dur" and value > 1.0:
-        raise InvalidValueError(f"{key} of {s.what} must be at most '1dur', the whole run; got {shown(text)}.")
-    return Time(value * 100 if unit == "dur" else value, _UNITS[unit])
+    if unit == "dur":
+        if value > 1.0:
+            raise InvalidValueError(f"{key} of {s.what} must be at most '1dur', the whole run; got {shown(text)}.")
+        return _WHOLE if value == 1.0 else Time(float(Decimal(repr(value)).scaleb(2)), "%", "down")
+    if not value.is_integer():
+        raise InvalidValueError(
+            f"{key} of {s.what} must be a whole number of {unit}, as Composer has it; got {shown(text)}."
+        )
+    return Time(value, _UNITS[unit], "exact" if unit in ("sp", "tok") else "nearest")
 
 
 def _span(s: Settings, key: str) -> Time:
@@ -162,15 +172,25 @@ def _constant_warmed(s: Settings) -> Schedule:
 
 
 def _multi_step_warmed(s: Settings) -> Schedule:
-    """Return the milestones' factor times the rise: the same as long as no milestone falls into the warm-up."""
+    """Return the milestones' factor times the rise: the same as long as no milestone falls into the warm-up.
+
+    Of milestones in another unit that is not known: they then begin where the warm-up ends, those in it passed.
+    """
     warmup, curve = _time(s, "t_warmup"), _multi_step(s)
-    for item in s.items("milestones"):
-        milestone = _time(s, "milestones", item)
-        if milestone.unit == warmup.unit and milestone.value < warmup.value:
+    if warmup.value == 0:
+        return curve
+    rise = Ramp(start=0.0, end=1.0, steps=_steps(warmup))
+    milestones = [(item, _time(s, "milestones", item)) for item in s.items("milestones")]
+    if any(milestone.unit != warmup.unit for _, milestone in milestones):
+        if warmup.rounding == "exact":
+            raise NoExactMapError(f"t_warmup of {s.what} in samples or tokens needs milestones in the same unit.")
+        return Join((rise, curve.shift(_steps(replace(warmup, value=-warmup.value)))))
+    for item, milestone in milestones:
+        if milestone.value < warmup.value:
             raise NoExactMapError(
                 f"milestone {item} of {s.what} lies in the warm-up of {s['t_warmup']}; put it behind."
             )
-    return curve if warmup.value == 0 else Ramp(start=0.0, end=1.0, steps=_steps(warmup)) * curve
+    return rise * curve
 
 
 _T_MAX = {"t_max": "1dur"}

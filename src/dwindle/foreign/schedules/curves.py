@@ -126,8 +126,9 @@ def _are_exact(every: float, growth: float, firsts: list[int]) -> bool:
     """Return whether a Repeat starts its cycles at the steps ``firsts``."""
     if growth == 1 and every == int(every):
         return True
-    probe = Repeat(Ramp(steps=exactly(every)), exactly(every), growth)
-    return all(probe(first) > probe(first - 1) for first in firsts[1:])
+    # a value that falls with every cycle tells them apart, however short they are
+    probe = Repeat(Constant(), exactly(every), growth, 0.999)
+    return all(probe(first) < probe(first - 1) for first in firsts[1:])
 
 
 def _spelled(
@@ -151,7 +152,7 @@ def _late(
     firsts: list[int],
 ) -> Schedule:
     """Return endless cycles of which some begin late: those up to the last late one, then the same cycles larger."""
-    last = max(i for i, first in enumerate(firsts) if first != math.ceil(starts[i] - 1e-6))
+    last = max((i for i, first in enumerate(firsts) if first != math.ceil(starts[i] - 1e-6)), default=0)
     head = _spelled(cycle, starts, spans[:last], firsts)
     tail = Repeat(cycle(0, exactly(every)), exactly(every), growth, decay).stretch(growth**last) * decay**last
     return in_turn(*head, (begun(tail, firsts[last] - starts[last]), None))

@@ -9,6 +9,7 @@ from typing import Any
 import dwindle.foreign.schedules.pytorch as pytorch
 from dwindle.errors import InvalidValueError, shown
 from dwindle.foreign.schedules.curves import begun, cosine_waves, cycles, in_turn
+from dwindle.foreign.schedules.peak import quotient
 from dwindle.foreign.schedules.settings import Settings
 from dwindle.plan import Plan
 from dwindle.schedule import Constant, PowerLaw, Ramp, Schedule
@@ -21,6 +22,9 @@ __all__ = ["NAMES", "read"]
 
 def read(name: str, params: Mapping[str, Any], base_lr: float) -> Plan | Plateau | Greedy:
     """Return the plan of the scheduler ``name`` for an optimiser whose lr is ``base_lr``, or a feedback rule.
+
+    Of a smoothed GreedyLR (smooth=True) every finite metric is followed to the bit. After a metric that is nan its running
+    sum stays nan and it cuts for ever, until a reset; here that metric is kept out of the window and the rule recovers.
 
     ``params`` are the arguments of ``get_scheduler``; what belongs in scheduler_specific_kwargs may also stand beside them.
 
@@ -102,7 +106,7 @@ def _floor(s: Settings, base_lr: float) -> float:
     floor, rate = s.optional("min_lr", low=0.0), s.optional("min_lr_rate", low=0.0)
     if (floor is None) == (rate is None):
         raise InvalidValueError(f"{s.what} needs min_lr or min_lr_rate, and only one of them.")
-    return rate if rate is not None else (floor or 0.0) / base_lr
+    return rate if rate is not None else quotient(floor or 0.0, base_lr)
 
 
 def _cosine_with_restarts(s: Settings, base_lr: float) -> Schedule:
@@ -130,8 +134,8 @@ def _polynomial(s: Settings, base_lr: float) -> Schedule:
         raise InvalidValueError(f"lr_end of {s.what} must be below the lr {base_lr:g}; got {end!r}.")
     power = s.real("power", low=0.0)
     # power 0 stays at the lr up to num_training_steps, and then falls at once
-    curve = Ramp(end=end / base_lr, steps=room, power=power) if power else Constant()
-    return _warmed(s, curve if power else in_turn((curve, room + 1), (Constant(end / base_lr), None)))
+    curve = Ramp(end=quotient(end, base_lr), steps=room, power=power) if power else Constant()
+    return _warmed(s, curve if power else in_turn((curve, room + 1), (Constant(quotient(end, base_lr)), None)))
 
 
 def _inverse_sqrt(s: Settings, base_lr: float) -> Schedule:

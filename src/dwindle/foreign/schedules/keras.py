@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
 
-from dwindle.errors import InvalidValueError, real
+from dwindle.errors import InvalidValueError, NoExactMapError, real
 from dwindle.foreign.schedules.curves import cycles, in_turn, polynomial
 from dwindle.foreign.schedules.peak import plan_of
 from dwindle.foreign.schedules.settings import Settings
@@ -124,8 +124,16 @@ def _cosine(s: Settings) -> Schedule:
 
 def _restarts(s: Settings) -> Schedule:
     init, every = _initial(s), s.real("first_decay_steps", above=0.0)
-    growth, decay = s.real("t_mul", low=1.0), s.real("m_mul", above=0.0, high=1.0)
+    growth, decay = s.real("t_mul", low=1.0), s.real("m_mul", above=0.0)
     alpha = s.real("alpha", low=0.0, high=1.0)
+    higher: Schedule | None = None
+    if decay > 1.0:
+        if growth != 1.0 or every != int(every):
+            raise NoExactMapError(
+                f"{s.what} with m_mul {decay:g} rises with every restart; only cycles of one length (t_mul 1, whole "
+                "first_decay_steps) can be followed in that. Use m_mul of at most 1, or t_mul=1."
+            )
+        higher, decay = Exponential(decay, int(every), staircase=True, allow_growth=True), 1.0
 
     def index(step: int) -> int:
         done = step / every
@@ -137,6 +145,8 @@ def _restarts(s: Settings) -> Schedule:
         return Ramp(start=decay**i, steps=span, shape="cosine")
 
     waves = cycles(cycle, every, growth, index, decay=decay)
+    if higher is not None:
+        waves = waves * higher
     return waves * init if alpha == 0.0 else Constant(alpha * init) + waves * ((1.0 - alpha) * init)
 
 

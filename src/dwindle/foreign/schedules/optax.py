@@ -12,7 +12,7 @@ from typing import Any
 
 from dwindle.errors import InvalidValueError, NoExactMapError, count, real, shown
 from dwindle.foreign.schedules.curves import in_turn, polynomial
-from dwindle.foreign.schedules.peak import plan_of
+from dwindle.foreign.schedules.peak import plan_of, quotient
 from dwindle.foreign.schedules.settings import Settings
 from dwindle.plan import Plan
 from dwindle.schedule import Constant, Exponential, Interpolate, Piecewise, Ramp, Schedule
@@ -209,7 +209,7 @@ def _warmup_cosine(s: Settings) -> Schedule:
         raise InvalidValueError(
             f"decay_steps of {s.what} counts the warm-up in, so it must be above warmup_steps={steps}; got {steps + left}."
         )
-    alpha = s.real("end_value", low=0.0) / peak if peak else 0.0
+    alpha = quotient(s.real("end_value", low=0.0), peak) if peak else 0.0
     return in_turn((warmup, steps), (_half_cosine(s, peak, left, alpha), None))
 
 

@@ -27,7 +27,7 @@ from dwindle.schedule import (
     Tanh,
 )
 
-__all__ = ["highest", "per", "plan_of"]
+__all__ = ["highest", "per", "plan_of", "quotient"]
 
 
 def plan_of(schedule: Schedule, unit: float = 1.0) -> Plan:
@@ -85,22 +85,33 @@ def per(schedule: Schedule, unit: float) -> Schedule:
     """
     match schedule:
         case Constant(factor=factor):
-            return Constant(factor / unit)
+            return Constant(quotient(factor, unit))
         case Ramp(start=start, end=end):
-            return replace(schedule, start=start / unit, end=end / unit)
+            return replace(schedule, start=quotient(start, unit), end=quotient(end, unit))
         case Piecewise() | Interpolate() | Table():
-            return replace(schedule, factors=tuple(factor / unit for factor in schedule.factors))
+            return replace(schedule, factors=tuple(quotient(factor, unit) for factor in schedule.factors))
         case Join(pieces=pieces, lengths=lengths):
             return Join(tuple(per(piece, unit) for piece in pieces), lengths)
         case Scaled(schedule=inner, factor=factor):
-            return inner * (factor / unit)
+            return inner * quotient(factor, unit)
         case Clip(schedule=inner, low=low, high=high):
-            return Clip(per(inner, unit), low / unit, None if high is None else high / unit)
+            return Clip(per(inner, unit), quotient(low, unit), None if high is None else quotient(high, unit))
         case Sum(terms=terms):
             return Sum(tuple(per(term, unit) for term in terms))
         case Repeat() | Mirror() | Shift() | Stretch() | Extend():
             return _with_inner(schedule, per(schedule.schedule, unit))
     return schedule * (1.0 / unit)
+
+
+def quotient(value: float, unit: float) -> float:
+    """Return value / unit, or the number of 12 digits beside it that times ``unit`` is ``value`` to the bit.
+
+    >>> 7e-5 / 0.35, quotient(7e-5, 0.35)
+    (0.00019999999999999998, 0.0002)
+    """
+    exact = value / unit
+    near = float(f"{exact:.12g}")
+    return near if near * unit == value else exact
 
 
 def _highest_sum(terms: tuple[Schedule, ...]) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from dwindle.errors import InvalidValueError, NoExactMapError, UnknownNameError
 from dwindle.foreign.schedules.curves import in_turn
 from dwindle.foreign.schedules.onecycle import cyclic, one_cycle
-from dwindle.foreign.schedules.peak import per, plan_of
+from dwindle.foreign.schedules.peak import per, plan_of, quotient
 from dwindle.foreign.schedules.settings import Settings
 from dwindle.plan import Plan
 from dwindle.schedule import Constant, Exponential, Mirror, Piecewise, Product, Ramp, Repeat, Schedule
@@ -119,12 +119,12 @@ def _polynomial(s: Settings, base_lr: float) -> Schedule:
 
 def _cosine(s: Settings, base_lr: float) -> Schedule:
     every = s.count("T_max")  # after T_max it climbs again
-    return Mirror(Ramp(end=s.real("eta_min", low=0.0) / base_lr, steps=every, shape="cosine"), every)
+    return Mirror(Ramp(end=quotient(s.real("eta_min", low=0.0), base_lr), steps=every, shape="cosine"), every)
 
 
 def _warm_restarts(s: Settings, base_lr: float) -> Schedule:
     every = s.count("T_0")
-    cycle = Ramp(end=s.real("eta_min", low=0.0) / base_lr, steps=every, shape="cosine")
+    cycle = Ramp(end=quotient(s.real("eta_min", low=0.0), base_lr), steps=every, shape="cosine")
     return Repeat(cycle, every, s.count("T_mult"))
 
 

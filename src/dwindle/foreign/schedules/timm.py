@@ -14,6 +14,7 @@ from typing import Any
 
 from dwindle.errors import InvalidValueError, NoExactMapError
 from dwindle.foreign.schedules.curves import begun, cycles, in_turn
+from dwindle.foreign.schedules.peak import quotient
 from dwindle.foreign.schedules.settings import Settings
 from dwindle.plan import Plan
 from dwindle.schedule import Constant, Exponential, Piecewise, PowerLaw, Ramp, Schedule, Tanh
@@ -45,7 +46,7 @@ def _warmed(s: Settings, base_lr: float, curve: Schedule, *, top: float = 1.0, p
     steps = s.count("warmup_t", low=0)
     if steps == 0:
         return curve
-    warmup = Ramp(start=s.real("warmup_lr_init", low=0.0) / base_lr, end=top, steps=steps)
+    warmup = Ramp(start=quotient(s.real("warmup_lr_init", low=0.0), base_lr), end=top, steps=steps)
     shifted = s.flag("warmup_prefix") if prefix is None else prefix
     return in_turn((warmup, steps), (curve if shifted else begun(curve, steps), None))
 
@@ -81,7 +82,7 @@ def _poly(s: Settings, base_lr: float) -> Schedule:
 
 def _ramps(s: Settings, base_lr: float, shape: str, power: float) -> Schedule:
     """Return cycles that fall from decay^i to lr_min, each like the first; lr_min is held after the last."""
-    low, warp, decay = s.real("lr_min", low=0.0) / base_lr, s.real("k_decay", above=0.0), _decay(s)
+    low, warp, decay = quotient(s.real("lr_min", low=0.0), base_lr), s.real("k_decay", above=0.0), _decay(s)
 
     def cycle(i: int, span: Time | int) -> Schedule:
         if decay**i < low and power != 1.0:
@@ -94,7 +95,7 @@ def _ramps(s: Settings, base_lr: float, shape: str, power: float) -> Schedule:
 
 
 def _tanh(s: Settings, base_lr: float) -> Schedule:
-    low, decay = s.real("lr_min", low=0.0) / base_lr, _decay(s)
+    low, decay = quotient(s.real("lr_min", low=0.0), base_lr), _decay(s)
     lower = s.real("lb")
     upper = s.real("ub", above=lower)
 
@@ -136,7 +137,7 @@ def _wsd(s: Settings, base_lr: float) -> Schedule:
     span = s.count("decay_t")
     if span > whole:
         raise InvalidValueError(f"decay_t of {s.what} must be at most t_initial={whole}; got {span}.")
-    low, rest = s.real("lr_min", low=0.0) / base_lr, whole - span
+    low, rest = quotient(s.real("lr_min", low=0.0), base_lr), whole - span
     falls, rises = _fades(s, span)
     stable = s.one_of("stable_fn", ("constant", "rsqrt", "power"))
     if stable == "constant":

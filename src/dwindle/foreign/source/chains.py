@@ -12,13 +12,14 @@ from dwindle.errors import InvalidValueError, NoExactMapError, ParseError, shown
 from dwindle.foreign.optimizers.optax import NAMES as OPTIMIZERS
 from dwindle.foreign.schedules.peers import read
 from dwindle.foreign.source.literal import Call, Scope, callee
-from dwindle.foreign.source.masks import mask_of
+from dwindle.foreign.source.masks import mask_given
 from dwindle.foreign.source.pair import Pair, plan_from_pair
+from dwindle.foreign.source.positions import by_name
 from dwindle.mask import Mask
 from dwindle.plan import Plan
 from dwindle.schedule import Constant, Formula, Schedule
 
-__all__ = ["chained"]
+__all__ = ["chained", "is_part"]
 
 Follow = Callable[[ast.expr], Mapping[str, Any] | Formula | None]
 """Gives the recipe of a schedule that is called or named, the formula of a function, or None."""
@@ -50,15 +51,15 @@ def chained(tree: ast.AST, scope: Scope, follow: Follow) -> Plan | None:
     """Return the plan of the one optax optimiser or chain in ``tree``; None if there is none.
 
     ``add_decayed_weights`` before the direction (sgd, scale_by_adam, …) is l2; between it and the learning rate it is
-    decoupled; after it, it would make weights grow: NoExactMapError. A ``mask`` function that is not read rule by rule
-    counts as the usual one: matrices and filters decay.
+    decoupled; after it, it would make weights grow: NoExactMapError. A ``mask`` function that asks only whether ndim > 1
+    counts as the usual one: matrices and filters decay; one that cannot be read raises NoExactMapError.
 
     >>> text = '''tx = optax.chain(optax.scale_by_adam(), optax.add_decayed_weights(0.1), optax.scale_by_learning_rate(1e-3))'''
     >>> tree = ast.parse(text)
     >>> str(chained(tree, Scope.of(tree), lambda node: None))
     'peak 1e-3 | constant | decoupled 0.1 | mask name "*" decays'
     """
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _known(node)]
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and is_part(node)]
     inner = {id(part) for node in calls for part in _within(node, scope)}
     outer = [node for node in calls if id(node) not in inner]
     if len(outer) > 1:
@@ -76,7 +77,8 @@ def _name(node: ast.Call) -> str:
     return callee(node)
 
 
-def _known(node: ast.Call) -> bool:
+def is_part(node: ast.Call) -> bool:
+    """Return whether a call is an optimiser of optax or a transformation of a chain that is read."""
     return _name(node) in _PARTS or _name(node) in OPTIMIZERS
 
 
@@ -112,6 +114,9 @@ def _flat(node: ast.expr, scope: Scope, mask: ast.expr | None = None, cautious: 
         inside = call.args[0] if call.args else next(iter(call.named.values()))
         yield from _flat(inside, scope, around, cautious or name == "cautious")
     else:
+        if name in OPTIMIZERS:
+            named = {**by_name("optax", name, call.args, "learning_rate"), **call.named}
+            call = replace(call, args=(), named=named)
         yield Piece(replace(call, name=name), mask, cautious)
 
 
@@ -213,7 +218,8 @@ def _decay(
         decay = kind(own) if own else None
     if decay is not None and piece.cautious:
         decay = replace(decay, cautious=True)
-    return decay, Mask.everything() if mask is None or _is_none(mask) else mask_of(scope)
+    whole = decay is None or mask is None or _is_none(mask)
+    return decay, Mask.everything() if whole or mask is None else mask_given(mask, scope)
 
 
 def _is_none(node: ast.expr) -> bool:

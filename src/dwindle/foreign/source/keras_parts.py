@@ -16,6 +16,16 @@ from dwindle.plan import Plan
 __all__ = ["with_keras_parts", "without_classes"]
 
 
+_REGULARIZERS = {
+    "L2": ("l2",),
+    "l2": ("l2",),
+    "L1": ("l1",),
+    "l1": ("l1",),
+    "L1L2": ("l1", "l2"),
+    "l1_l2": ("l1", "l2"),
+}
+
+
 def without_classes(tree: ast.Module) -> ast.Module:
     """Return the tree in which an optimiser of a class of the user's own is called by the Keras class it derives from."""
     bases = {
@@ -46,24 +56,47 @@ def with_keras_parts(plan: Plan, tree: ast.AST, scope: Scope) -> Plan:
     'peak 0.1 | constant | l2 0.02'
     """
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    penalties = {_penalty(node, scope) for node in calls if callee(node) in ("L2", "l2")}
+    given = [word.value for node in calls for word in node.keywords if str(word.arg).endswith("_regularizer")]
+    built = [node for node in calls if callee(node) in _REGULARIZERS]
+    penalties = {_penalty(scope.looked_up(node), scope) for node in (*built, *given)} - {0.0}
     if penalties and plan.decay is not None:
         raise NoExactMapError(f"{plan.decay} and a regulariser of {penalties} at once; a plan has one decay.")
     if len(penalties) > 1:
         raise NoExactMapError(f"layers have regularisers of {sorted(penalties)}; a plan has one l2 and a mask.")
-    if penalties and max(penalties) > 0.0:
+    if penalties:
         return replace(plan, decay=L2.from_keras(penalties.pop()), mask=mask_of(scope))
     excluding = next((node for node in calls if callee(node) == "exclude_from_weight_decay"), None)
     return plan if excluding is None or plan.decay is None else replace(plan, mask=_excluded(excluding, scope))
 
 
-def _penalty(node: ast.Call, scope: Scope) -> float:
-    given = node.args[0] if node.args else next((k.value for k in node.keywords if k.arg == "l2"), None)
-    return 0.01 if given is None else float(scope.value(given))
+def _penalty(node: ast.expr, scope: Scope) -> float:
+    """Return the factor of the squares in a regulariser; raise NoExactMapError where it does anything else."""
+    if isinstance(node, ast.Constant) and node.value in (None, "l2", "L2"):
+        return 0.0 if node.value is None else 0.01
+    call = scope.call(node) if isinstance(node, ast.Call) else None
+    if call is None or call.name not in _REGULARIZERS:
+        raise NoExactMapError(
+            f"the regulariser {ast.unparse(node)}{_at(node)} is not read as an l2; write keras.regularizers.L2(c), or leave it "
+            "out and give the plan its decay."
+        )
+    named = {**dict(zip(_REGULARIZERS[call.name], call.args, strict=False)), **call.named}
+    values = {key: float(scope.value(value) or 0.0) for key, value in named.items()}
+    if values.get("l1", 0.01 if call.name.upper() == "L1" else 0.0):
+        raise NoExactMapError(f"{ast.unparse(node)}{_at(node)} has an l1 penalty, and a plan has none.")
+    return values.get("l2", 0.01 if call.name in ("L2", "l2") else 0.0)
+
+
+def _at(node: ast.AST) -> str:
+    return f" (line {node.lineno})" if hasattr(node, "lineno") else ""
 
 
 def _excluded(node: ast.Call, scope: Scope) -> Mask:
     names = next((word.value for word in node.keywords if word.arg == "var_names"), None)
+    if names is None and "decays" not in scope.functions:
+        raise NoExactMapError(
+            f"the variables of {ast.unparse(node)}{_at(node)} are not told here; name them as var_names=[...], or give the plan a "
+            "Mask."
+        )
     if names is None:
         return mask_of(scope)
     rules = [Rule("regex", str(name), False) for name in scope.value(names)]

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dwindle.errors import DwindleError, ParseError, shown
-from dwindle.foreign.source.function import formula_of
+from dwindle.errors import ParseError, shown
+from dwindle.foreign.source.names import Names
+from dwindle.foreign.source.numbers import number_of
 
 __all__ = ["Call", "Scope", "callee"]
-
-_STEP = ast.arguments(posonlyargs=[], args=[ast.arg("step")], kwonlyargs=[], kw_defaults=[], defaults=[])
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +29,12 @@ class Scope:
 
     values: Mapping[str, ast.expr] = field(default_factory=dict)
     functions: Mapping[str, ast.FunctionDef] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)  # of names that stand for no one value
+    arguments: Mapping[int, str] = field(default_factory=dict)  # id of a name in a function whose argument it is
 
     @classmethod
     def of(cls, tree: ast.AST) -> Scope:
         """Return the names of a whole source; a name that is assigned twice has no value that could be told."""
-        values: dict[str, ast.expr] = {}
-        twice: set[str] = set()
         functions: dict[str, ast.FunctionDef] = {}
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef):
@@ -44,19 +43,26 @@ class Scope:
                 method = next((f for f in node.body if isinstance(f, ast.FunctionDef) and f.name == "__call__"), None)
                 if method is not None:
                     functions[node.name] = method
-            elif isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-                name = node.targets[0].id
-                twice |= {name} & values.keys()
-                values[name] = node.value
-        return cls({name: value for name, value in values.items() if name not in twice}, functions)
+        names = Names.of(tree)
+        return cls(names.values, functions, names.reasons, names.arguments)
 
     def looked_up(self, node: ast.expr) -> ast.expr:
         """Return what a name stands for, followed as far as it goes."""
         for _ in range(20):
-            if not (isinstance(node, ast.Name) and node.id in self.values):
+            if not (isinstance(node, ast.Name) and node.id in self.values and id(node) not in self.arguments):
                 return node
             node = self.values[node.id]
         return node
+
+    def reason(self, node: ast.AST) -> str:
+        """Return why a name within ``node`` has no value that could be told; nothing where none is known."""
+        for part in ast.walk(node):
+            if isinstance(part, ast.Name):
+                owner = self.arguments.get(id(part))
+                why = f"{part.id} is an argument of {owner}" if owner else self.reasons.get(part.id)
+                if why is not None:
+                    return f"{why}, so its value cannot be told"
+        return ""
 
     def value(self, node: ast.expr) -> Any:
         """Return the value of a literal: a number (also worked out of numbers), text, True, None, a list or a mapping.
@@ -69,38 +75,63 @@ class Scope:
                 return node.value
             case ast.List(elts=items) | ast.Tuple(elts=items):
                 return [self.value(item) for item in items]
-            case ast.Dict(keys=keys, values=values) if None not in keys:
-                return {self.value(k): self.value(v) for k, v in zip(keys, values, strict=True) if k is not None}
-            case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords) if all(k.arg for k in keywords):
-                return {str(k.arg): self.value(k.value) for k in keywords}
-            case ast.UnaryOp(op=ast.USub(), operand=operand):
-                inner = self.value(operand)
-                if isinstance(inner, int | float):
-                    return -inner
-            case ast.BinOp() | ast.Call():
-                return self._number(node)
-        raise ParseError(f"{shown(ast.unparse(node))} is not a number, a text, a list or a mapping that could be read.")
+            case ast.Dict() | ast.Call(func=ast.Name(id="dict")):
+                return {key: self.value(value) for key, value in self.items(node).items()}
+            case ast.UnaryOp() | ast.BinOp() | ast.Call() | ast.Attribute(value=ast.Name(id="math" | "np" | "numpy")):
+                return number_of(node, self.value)
+        why = self.reason(node)
+        raise ParseError(
+            f"{why} here; give it as a number, once{_line(node)}."
+            if why
+            else f"{shown(ast.unparse(node))} is not a number, a text, a list or a mapping that could be read{_line(node)}."
+        )
 
-    def _number(self, node: ast.expr) -> float:
-        numbers = {n: v for n, v in self.values.items() if isinstance(v, ast.Constant)}
-        try:
-            value: float = formula_of(ast.Lambda(_STEP, node), numbers)(0)
-        except DwindleError as error:
-            raise ParseError(f"{shown(ast.unparse(node))} is not a number that could be read: {error}") from error
-        return int(value) if value.is_integer() else value
+    def items(self, node: ast.expr) -> dict[Any, ast.expr]:
+        """Return the entries of a mapping, written as ``{...}`` or ``dict(...)``, also one that takes in another by ``**``.
+
+        Raises ParseError for anything else.
+        """
+        node = self.looked_up(node)
+        found: dict[Any, ast.expr] = {}
+        match node:
+            case ast.Dict(keys=keys, values=values):
+                for key, value in zip(keys, values, strict=True):
+                    found |= self.items(value) if key is None else {_hashable(self.value(key)): value}
+                return found
+            case ast.Call(func=ast.Name(id="dict"), args=args, keywords=keywords) if len(args) <= 1:
+                for arg in args:
+                    found |= self.items(arg)
+                for word in keywords:
+                    found |= self.items(word.value) if word.arg is None else {word.arg: word.value}
+                return found
+            case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+                return self.items(left) | self.items(right)
+        why = self.reason(node)
+        raise ParseError(
+            f"{shown(ast.unparse(node))} is no mapping that stands in this source{_line(node)}"
+            f"{f': {why}' if why else ''}; write its values out."
+        )
 
     def call(self, node: ast.expr) -> Call | None:
         """Return the call that ``node`` is, or None."""
         node = self.looked_up(node)
         if not isinstance(node, ast.Call):
             return None
-        named = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
-        for keyword in node.keywords:
-            if keyword.arg is None:  # **options
-                options = self.looked_up(keyword.value)
-                if isinstance(options, ast.Dict):
-                    named |= {str(self.value(k)): v for k, v in zip(options.keys, options.values, strict=True) if k}
-        return Call(callee(node), tuple(node.args), named)
+        named: dict[str, ast.expr] = {}
+        for word in node.keywords:
+            options = self.items(word.value) if word.arg is None else {word.arg: word.value}
+            for key in options.keys() & named.keys():
+                raise ParseError(f"{key} of {callee(node)} is given twice{_line(node)}.")
+            named |= {str(key): value for key, value in options.items()}
+        args: list[ast.expr] = []
+        for arg in node.args:
+            unpacked = self.looked_up(arg.value) if isinstance(arg, ast.Starred) else None
+            if unpacked is not None and not isinstance(unpacked, ast.List | ast.Tuple):
+                raise ParseError(
+                    f"{ast.unparse(arg)} cannot be told{_line(node)}; write the values of {callee(node)} out."
+                )
+            args += unpacked.elts if unpacked is not None else [arg]
+        return Call(callee(node), tuple(args), named)
 
     def function(self, node: ast.expr) -> ast.FunctionDef | ast.Lambda | None:
         """Return the function that ``node`` is or names, or an instance of a class with ``__call__``."""
@@ -116,3 +147,13 @@ def callee(node: ast.Call) -> str:
     """Return the last name of what is called: CosineAnnealingLR of torch.optim.lr_scheduler.CosineAnnealingLR(...)."""
     func = node.func
     return func.attr if isinstance(func, ast.Attribute) else func.id if isinstance(func, ast.Name) else ""
+
+
+def _line(node: ast.AST) -> str:
+    return f" (line {node.lineno})" if hasattr(node, "lineno") else ""
+
+
+def _hashable(key: Any) -> Any:
+    if isinstance(key, list | dict):
+        raise ParseError(f"{shown(key)} is no key of a mapping.")
+    return key

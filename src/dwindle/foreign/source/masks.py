@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 
+from dwindle.errors import NoExactMapError, shown
 from dwindle.foreign.source.literal import Scope
 from dwindle.mask import Mask, Rule
 
-__all__ = ["mask_of"]
+__all__ = ["mask_given", "mask_of"]
 
 
 def mask_of(scope: Scope) -> Mask:
@@ -30,6 +32,37 @@ def mask_of(scope: Scope) -> Mask:
     if rules[-len(standard) :] == standard:
         return Mask.of(*rules[: -len(standard)])
     return Mask(tuple(rules))
+
+
+def mask_given(node: ast.expr, scope: Scope) -> Mask:
+    """Return the mask of a function over a tree of parameters: one that asks ``decays``, or only whether ndim > 1.
+
+    Raises NoExactMapError for any other.
+
+    >>> print(mask_given(ast.parse("lambda p: jax.tree.map(lambda w: w.ndim > 1, p)", mode="eval").body, Scope()) == Mask())
+    True
+    """
+    function = scope.function(node)
+    asked = [] if function is None else list(ast.walk(function))
+    decays = scope.functions.get("decays")
+    if decays is not None and any(isinstance(part, ast.Name) and part.id == "decays" for part in asked):
+        if _rules(decays.body) is not None:
+            return mask_of(scope)
+    elif any(_is_usual(part) for part in asked) and sum(isinstance(part, ast.Compare) for part in asked) == 1:
+        return Mask()
+    raise NoExactMapError(
+        f"which parameters decay is told by {shown(ast.unparse(node))}, which cannot be read; leave the mask out and give "
+        "the plan a Mask."
+    )
+
+
+def _is_usual(node: ast.AST) -> bool:
+    """Return whether ``node`` is a function that asks for two dimensions or more."""
+    if not isinstance(node, ast.Lambda) or not isinstance(node.body, ast.Compare):
+        return False
+    return (
+        re.fullmatch(r"(\w+\.ndim|len\((\w+\.)?shape\)|\w+\.ndim\(\)) (> 1|>= 2)", ast.unparse(node.body)) is not None
+    )
 
 
 def _rules(body: list[ast.stmt]) -> list[Rule] | None:

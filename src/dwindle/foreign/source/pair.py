@@ -15,7 +15,7 @@ from dwindle.plan import Plan
 from dwindle.schedule import Constant, Formula
 from dwindle.schedule.feedback import FeedbackRule
 
-__all__ = ["Pair", "check_constant", "lr_name", "plan_from_pair"]
+__all__ = ["Pair", "absolute", "check_constant", "lr_name", "plan_from_pair"]
 
 _LR_NAMES = {
     "optax": "learning_rate",
@@ -63,7 +63,7 @@ def _alone(pair: Pair) -> Plan | FeedbackRule[Any]:
     if pair.schedule is None:
         raise InvalidValueError(f"no scheduler and no optimiser of {pair.peer} is built here.")
     if isinstance(pair.schedule, Formula):
-        return _absolute(pair.schedule) if pair.lr is None else Plan(pair.lr, pair.schedule)
+        return absolute(pair.schedule) if pair.lr is None else Plan(pair.lr, pair.schedule)
     return read(pair.peer, pair.schedule["name"], pair.schedule["params"], base_lr=pair.lr)
 
 
@@ -72,11 +72,11 @@ def _together(pair: Pair, owner: str, name: str, params: dict[str, Any]) -> Plan
     if isinstance(schedule, Mapping) and not multiplies_lr(pair.peer, schedule["name"]):
         return read_optimizer(owner, name, {**params, key: schedule})
     if isinstance(schedule, Formula) and key not in params and pair.lr is None:
-        rates = _absolute(schedule)
+        rates = absolute(schedule)
         return replace(read_optimizer(owner, name, {**params, key: rates.peak}), schedule=rates.schedule)
     plan = read_optimizer(owner, name, params, base_lr=pair.lr)
     if isinstance(schedule, Formula):
-        rates = _absolute(schedule)
+        rates = absolute(schedule)
         return replace(plan, schedule=rates.schedule * (rates.peak / plan.peak) if pair.absolute else schedule)
     if schedule is None:
         return plan
@@ -101,8 +101,12 @@ def check_constant(plan: Plan, name: str) -> None:
         )
 
 
-def _absolute(formula: Formula) -> Plan:
-    """Return the plan of a formula that gives learning rates; a number that multiplies all of it is the peak."""
+def absolute(formula: Formula) -> Plan:
+    """Return the plan of a formula that gives learning rates; a number that multiplies all of it is the peak.
+
+    >>> str(absolute(Formula("0.1 * 0.5 ** step")))
+    'peak 0.1 | formula "0.5 ** step"'
+    """
     node = ast.parse(formula.text, mode="eval").body
     match node:
         case ast.BinOp(left=ast.Constant(value=int() | float() as peak), op=ast.Mult(), right=rest) if peak > 0:

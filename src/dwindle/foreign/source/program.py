@@ -9,16 +9,27 @@ from typing import Any
 
 from dwindle.errors import InvalidValueError, NoExactMapError, ParseError, UnknownNameError, shown
 from dwindle.foreign.optimizers import OPTIMIZERS
+from dwindle.foreign.optimizers.torch_groups import NAMES as RECIPES
 from dwindle.foreign.optimizers.training_arguments import READ
 from dwindle.foreign.schedules.peers import PEERS, signature
-from dwindle.foreign.source.chains import chained
+from dwindle.foreign.source.chains import chained, is_part
 from dwindle.foreign.source.factory import without_factory
 from dwindle.foreign.source.function import formula_of
-from dwindle.foreign.source.handed import handed, held_each_epoch
+from dwindle.foreign.source.handed import check_trainer, handed, held_each_epoch, with_callback
 from dwindle.foreign.source.keras_parts import with_keras_parts, without_classes
 from dwindle.foreign.source.literal import Scope, callee
 from dwindle.foreign.source.optax_rule import rule_in
 from dwindle.foreign.source.pair import Pair, lr_name, plan_from_pair
+from dwindle.foreign.source.param_groups import group_decays
+from dwindle.foreign.source.positions import by_name
+from dwindle.foreign.source.tidied import tidied
+from dwindle.foreign.source.unread import (
+    check_branches,
+    check_changes,
+    check_elsewhere,
+    check_schedulers,
+    rate_function,
+)
 from dwindle.mask import Mask
 from dwindle.plan import Plan
 from dwindle.schedule import Formula
@@ -29,6 +40,7 @@ __all__ = ["peer_of", "read_source"]
 
 _LONGEST = 200_000
 _ARGUMENTS = "TrainingArguments"
+_BUILD = ("torch", "timm", "hf", "composer")  # whose schedulers take the optimiser, or stand beside it
 _IMPORTS = {
     "timm": "timm", "composer": "composer", "transformers": "hf", "optax": "optax", "keras": "keras", "tensorflow": "keras",
     "sklearn": "sklearn", "torch": "torch",
@@ -71,7 +83,10 @@ def read_source(text: str, peer: str | None = None, run: Horizon | None = None) 
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ParseError(f"this is not Python source: {getattr(error, 'msg', error)}.") from error
-    return _read(tree, peer_of(tree) if peer is None else peer, run, text)
+    try:
+        return _read(tidied(tree), peer_of(tree) if peer is None else peer, run, text)
+    except RecursionError as error:
+        raise ParseError("this source names a value by itself, or is nested too deep to be read.") from error
 
 
 def _read(tree: ast.Module, peer: str, run: Horizon | None, text: str) -> Plan | FeedbackRule[Any]:
@@ -81,6 +96,7 @@ def _read(tree: ast.Module, peer: str, run: Horizon | None, text: str) -> Plan |
         plan = chained(tree, scope, follow)
         found: Plan | FeedbackRule[Any] | None = rule_in(tree, text, scope, plan, follow) or plan
         if found is not None:
+            check_branches(tree, [node for node in ast.walk(tree) if isinstance(node, ast.Call) and is_part(node)])
             return found
     if peer == "keras":
         tree = without_classes(tree)
@@ -90,7 +106,10 @@ def _read(tree: ast.Module, peer: str, run: Horizon | None, text: str) -> Plan |
     found = plan_from_pair(pair)
     if peer == "timm" and isinstance(found, Plan):
         return held_each_epoch(found, pair.schedule, run)
-    return with_keras_parts(found, tree, Scope.of(tree)) if peer == "keras" and isinstance(found, Plan) else found
+    if peer != "keras" or not isinstance(found, Plan):
+        return found
+    scope = Scope.of(tree)
+    return with_keras_parts(with_callback(found, tree, scope, run), tree, scope)
 
 
 def peer_of(tree: ast.AST) -> str:
@@ -106,7 +125,17 @@ def peer_of(tree: ast.AST) -> str:
             else []
         )
     }
-    return next((peer for root, peer in _IMPORTS.items() if root in roots), "textbook")
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    if not roots & _IMPORTS.keys():  # a part of a source, whose calls say torch.optim.SGD
+        roots = {ast.unparse(node.func).partition(".")[0] for node in calls if isinstance(node.func, ast.Attribute)}
+    peer = next((peer for root, peer in _IMPORTS.items() if root in roots), "textbook")
+    if peer in ("timm", "hf") and "torch" in roots and not any(_is_own(node, peer) for node in calls):
+        return "torch" if any(callee(node) in PEERS["torch"] for node in calls) else peer
+    return peer
+
+
+def _is_own(node: ast.Call, peer: str) -> bool:
+    return callee(node) in OPTIMIZERS[peer] or (_is_schedule(node, peer) and callee(node) != "LambdaLR")
 
 
 def _pair_in(tree: ast.AST, peer: str) -> Pair:
@@ -123,8 +152,19 @@ def _pair_in(tree: ast.AST, peer: str) -> Pair:
         several = [callee(node) for node in outermost] if len(outermost) > 1 else [callee(n) for _, n in optimizers]
         raise InvalidValueError(f"several are built here: {', '.join(several)}; give the source of one run.")
     schedule = _schedule_of(outermost[0], scope, peer) if outermost else handed(tree, scope, peer)
+    own = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    own = own if schedule or "factor" in scope.functions else set()  # a class whose formula is read
+    if peer in _BUILD:
+        built = [node for _, node in optimizers]
+        check_branches(tree, [*outermost, *built])
+        check_schedulers(tree, built, lambda node: _is_known(node, peer) or callee(node) in own)
+        check_elsewhere(tree, scope, bool(optimizers))
+    if peer == "composer":
+        check_trainer(tree, scope, schedule is not None)
+    by_hand = None if schedule else _rate_name(tree, scope)
+    check_changes(tree, scope, () if by_hand is None else (by_hand,))
     if not optimizers:
-        return Pair(peer, schedule or _learning_rate(scope))
+        return Pair(peer, schedule or _learning_rate(by_hand, scope))
     owner, node = optimizers[0]
     params, mask, followed = _optimizer(node, owner, scope)
     if outermost and isinstance(followed, Formula):
@@ -133,8 +173,14 @@ def _pair_in(tree: ast.AST, peer: str) -> Pair:
             "Give the optimiser a number."
         )
     schedule = schedule or followed or _factor(scope)
-    rates = None if schedule else _learning_rate(scope)
+    rates = None if schedule else _learning_rate(by_hand, scope)
     return Pair(peer, schedule or rates, {"name": callee(node), "params": params}, owner, None, mask, rates is not None)
+
+
+def _is_known(node: ast.Call, peer: str) -> bool:
+    """Return whether a call is one of those that are read: a schedule or optimiser of ``peer``, or of torch beneath it."""
+    name = callee(node)
+    return _is_schedule(node, peer) or name in _GET or name == "get_scheduler" or name in OPTIMIZERS["torch"]
 
 
 def _is_schedule(node: ast.Call, peer: str) -> bool:
@@ -230,33 +276,30 @@ def _optimizer(node: ast.Call, owner: str, scope: Scope) -> tuple[dict[str, Any]
     groups: ast.expr | None = named.pop("params", None)
     if owner in ("torch", "timm", "composer") and args:
         groups = args.pop(0)
-    if args:
-        named.setdefault(key, args[0])
+    for name, value in by_name(owner, callee(node), args, key).items():
+        if name in named:
+            raise InvalidValueError(f"{name} of {callee(node)} is given twice (line {getattr(node, 'lineno', 1)}).")
+        named[name] = value
     followed = _schedule_of(named[key], scope, owner) if key in named and owner in ("keras", "optax") else None
     if followed is not None:
         del named[key]
     params = {name: scope.value(value) for name, value in named.items()}
-    decay = _group_decays(groups, scope)
+    recipe = RECIPES.get(owner, {}).get(callee(node))
+    usual = params.get("weight_decay", None if recipe is None else recipe.weight_decay)
+    decay = group_decays(groups, scope, params.get(key, None if recipe is None else recipe.lr), usual)
     if decay:
         params["weight_decay"] = max(decay)
     return params, Mask() if decay and min(decay) == 0.0 < max(decay) else None, followed
-
-
-def _group_decays(groups: ast.expr | None, scope: Scope) -> list[float]:
-    """Return the weight_decay of each parameter group that is written out with one."""
-    node = None if groups is None else scope.looked_up(groups)
-    found = []
-    for item in node.elts if isinstance(node, ast.List | ast.Tuple) else ():
-        for key, value in zip(item.keys, item.values, strict=True) if isinstance(item, ast.Dict) else ():
-            if isinstance(key, ast.Constant) and key.value == "weight_decay":
-                found.append(float(scope.value(value)))
-    return found
 
 
 def _factor(scope: Scope) -> Formula | None:
     return formula_of(scope.functions["factor"], scope.values) if "factor" in scope.functions else None
 
 
-def _learning_rate(scope: Scope) -> Formula | None:
-    name = next((n for n in ("learning_rate", "get_lr", "lr_schedule", "schedule", "lr") if n in scope.functions), None)
+def _rate_name(tree: ast.AST, scope: Scope) -> str | None:
+    names = ("learning_rate", "get_lr", "lr_schedule", "schedule", "lr")
+    return next((name for name in names if name in scope.functions), None) or rate_function(tree, scope)
+
+
+def _learning_rate(name: str | None, scope: Scope) -> Formula | None:
     return None if name is None else formula_of(scope.functions[name], scope.values)

@@ -63,14 +63,25 @@ class Draft:
         return expression(self.plan.schedule, self.steps)
 
     def header(self, peer: str, notes: Iterable[str] = ()) -> str:
-        """Return the comment that opens the source: the plan, for how long, and what is not exact."""
+        """Return the comment that opens the source: the plan, for how long, and what is not exact.
+
+        Where the plan's times are not in steps it is said in steps as well, so that the comment alone says all that the
+        source does. A plan that is wrapped is whole again when its lines, without their "#   ", are joined by a space.
+        """
         run = "" if self.run is None else f", for {self.run.steps} steps"
-        lines = [f"Written by dwindle for {peer}{run}:", f"  {self.given}", *(f"Note: {note}" for note in notes)]
+        given, plan = str(self.given), str(self.plan)
+        lines = [f"Written by dwindle for {peer}{run}:", f"  {given}"]
+        lines += ["In steps:", f"  {plan}"] if plan != given else []
         return "\n".join(
-            f"# {part}"
-            for line in lines
-            for part in textwrap.wrap(line, 116, subsequent_indent="  ", drop_whitespace=False)
+            f"# {part}" for line in (*lines, *(f"Note: {note}" for note in notes)) for part in _wrapped(line)
         )
+
+
+def _wrapped(line: str) -> list[str]:
+    if "  " in line.strip():
+        return [line]  # joined again, two spaces would be one
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.wrap(line, 116, subsequent_indent=indent or "  ", break_long_words=False, break_on_hyphens=False)
 
 
 Candidates = Callable[[Schedule, float, float], Iterable[Recipe]]

@@ -1,0 +1,173 @@
+"""Source that dwindle wrote: its opening comment holds the plan, good where the code is still what that plan is written as."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from dwindle.errors import DwindleError, NoExactMapError
+from dwindle.foreign.optimizers import OPTIMIZERS
+from dwindle.foreign.source.literal import Scope, callee
+from dwindle.foreign.write import write
+from dwindle.plan import Plan
+from dwindle.schedule import Schedule
+from dwindle.text import parse
+
+__all__ = ["Comment", "check_applied", "with_comment"]
+
+_FIRST = re.compile(r"# Written by dwindle for (\w+)(?:, for ([0-9]+) steps)?:")
+_PEERS = ("torch", "timm", "hf", "composer", "optax", "keras")
+_HOOKS = re.compile(r"register_\w*step_(pre|post)_hook")
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """What the opening comment of a written source says."""
+
+    peer: str
+    steps: int | None
+    plan: Plan
+    exact: bool
+
+    @classmethod
+    def of(cls, text: str) -> Comment | None:
+        """Return what the comment says, with times in steps; None where there is none, or its plan is no plan any more.
+
+        >>> Comment.of("# Written by dwindle for torch, for 20 steps:\\n#   peak 0.1 | cosine over 50%").steps
+        20
+        """
+        lines = list(_comment(text))
+        first = _FIRST.fullmatch(lines[0]) if lines else None
+        if first is None or first.group(1) not in _PEERS:
+            return None
+        at = lines.index("# In steps:") if "# In steps:" in lines else 0
+        words = []
+        for line in lines[at + 1 :]:
+            if not line.startswith("#   "):
+                break
+            words.append(line[4:])
+        try:
+            plan = parse(" ".join(words))
+        except DwindleError:
+            return None
+        steps = None if first.group(2) is None else int(first.group(2))
+        return cls(first.group(1), steps, plan, not any("not exact:" in line for line in lines))
+
+    def wrote(self, tree: ast.Module) -> bool:
+        """Return whether ``tree`` is what this plan is written as, for the same peer, run and optimiser."""
+        names = {callee(node) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        known = {name for peer in ("torch", self.peer) for name in OPTIMIZERS[peer]} & names
+        wanted = ast.dump(tree)
+        for optimizer in (None, *sorted(known)):
+            try:
+                if ast.dump(ast.parse(write(self.plan, self.peer, self.steps, optimizer=optimizer))) == wanted:
+                    return True
+            except DwindleError:
+                continue
+        return False
+
+
+def _comment(text: str) -> Iterator[str]:
+    """Return the lines of the comment that dwindle began, which may have comments above it."""
+    begun = False
+    for line in text.splitlines():
+        begun = begun or _FIRST.fullmatch(line.rstrip()) is not None
+        if not line.startswith("#") and (begun or line.strip()):
+            return
+        if begun:
+            yield line.rstrip()
+
+
+def with_comment(plan: Plan, text: str, tree: ast.Module) -> Plan:
+    """Return ``plan``, which was read from the code, with the decay, mask and groups that the comment above the code says.
+
+    They are taken only where the code is exactly that of the commented plan; the rates are the code's in any case.
+    Raises NoExactMapError where the code was edited, and what it applied by hooks or groups is no longer to be told.
+
+    >>> source = write(parse("peak 0.1 | constant | independent 0.01 | layer-decay 0.8"), "torch")
+    >>> str(with_comment(Plan(0.1), source, ast.parse(source)))
+    'peak 0.1 | constant | independent 0.01 | layer-decay 0.8'
+    """
+    comment = Comment.of(text)
+    if comment is not None and comment.exact and comment.wrote(tree):
+        ours, scale = comment.plan, 1.0
+        if plan.peak != ours.peak and ours.peak > 0.0:
+            scale = plan.peak / ours.peak
+        schedule = plan.schedule if scale == 1.0 else plan.schedule * scale
+        return replace(ours, schedule=schedule) if ours.peak > 0.0 else plan
+    if comment is not None:
+        _check_edited(comment, plan)
+    check_applied(tree)
+    return plan
+
+
+def _check_edited(comment: Comment, plan: Plan) -> None:
+    ours = comment.plan
+    lost = [f"groups {', '.join(map(str, ours.groups))}"] if ours.groups and not plan.groups else []
+    lost += ["layer-decay"] if ours.layer_decay is not None and plan.layer_decay is None else []
+    if ours.decay is not None:
+        gone = plan.decay is None or (isinstance(ours.decay.weight_decay, Schedule) and plan.decay is None)
+        lost += [str(ours.decay)] if gone or (ours.decay.cautious and plan.decay and not plan.decay.cautious) else []
+    if lost and comment.exact:
+        raise NoExactMapError(
+            f"the code below this comment is not what dwindle writes for its plan: it was edited, and whether it still applies "
+            f"{' and '.join(lost)} cannot be read from it. Edit the plan and write it anew; or take the comment and that code "
+            "out."
+        )
+
+
+def check_applied(tree: ast.Module) -> None:
+    """Raise NoExactMapError for a decay or rates that are applied by code which cannot be read: hooks, made groups.
+
+    >>> check_applied(ast.parse("optimizer = SGD([{'params': p, 'lr': s} for s, p in split(model).items()], lr=0.1)"))
+    Traceback (most recent call last):
+        ...
+    dwindle.errors.NoExactMapError: the param groups of SGD are made by a loop (line 1), ...
+    """
+    scope = Scope.of(tree)
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        if _HOOKS.fullmatch(callee(node)):
+            raise NoExactMapError(
+                f"{ast.unparse(node)} changes each update (line {node.lineno}) by code that cannot be read, such as a decay of "
+                "its own; take it out, and give the plan that decay."
+            )
+        if callee(node) in _WITH_GROUPS:
+            _check_groups(node, scope)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).endswith("['weight_decay']"):
+            if "group" in ast.unparse(node.targets[0]):
+                raise NoExactMapError(
+                    f"{ast.unparse(node)} changes the decay as the run goes (line {node.lineno}), which cannot be read; give the "
+                    "plan that decay."
+                )
+
+
+_WITH_GROUPS = {name for peer in ("torch", "timm", "composer") for name in OPTIMIZERS[peer]}
+
+
+def _check_groups(node: ast.Call, scope: Scope) -> None:
+    given = node.args[0] if node.args else next((word.value for word in node.keywords if word.arg == "params"), None)
+    groups = None if given is None else scope.looked_up(given)
+    made = "by a loop" if isinstance(groups, ast.ListComp | ast.GeneratorExp) and _holds(groups) else ""
+    if isinstance(groups, ast.Call) and re.search(r"group|split|decay|lrd", callee(groups)):
+        made = f"by {callee(groups)}"
+    if made:
+        raise NoExactMapError(
+            f"the param groups of {callee(node)} are made {made} (line {node.lineno}), so their rates and decays cannot be read; "
+            "write the groups out, or give the plan a mask or groups."
+        )
+
+
+def _holds(groups: ast.expr) -> bool:
+    keys = {
+        key.value
+        for part in ast.walk(groups)
+        if isinstance(part, ast.Dict)
+        for key in part.keys
+        if isinstance(key, ast.Constant)
+    }
+    return bool(keys & {"lr", "weight_decay"})

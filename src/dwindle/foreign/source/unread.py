@@ -1,0 +1,181 @@
+"""What a source does to learning rates that no plan shows: found, so that it is refused and not passed over."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+from dwindle.errors import DwindleError, InvalidValueError, NoExactMapError, UnknownNameError, shown
+from dwindle.foreign.source.literal import Scope, callee
+
+__all__ = ["check_branches", "check_changes", "check_elsewhere", "check_schedulers", "rate_function"]
+
+_NAMES = ("opt", "optim", "optimizer", "optimiser")
+_LIKE_A_SCHEDULER = re.compile(
+    r"sched|anneal|warm_?up|decay|restart|learning_?rate|plateau|(^|_)lrs?(_|$)|l_?r$|LR|Lr(?![a-z])", re.IGNORECASE
+)
+_HARMLESS = re.compile(r"allreduce|exclude_from_weight_decay|load_state|add_decayed|state_dict", re.IGNORECASE)
+_HELD = ("lr", "weight_decay")
+
+
+def _at(node: ast.AST) -> str:
+    return f" (line {node.lineno})" if hasattr(node, "lineno") else ""
+
+
+def _calls(tree: ast.AST) -> Iterator[ast.Call]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+
+
+def check_schedulers(tree: ast.AST, optimizers: Sequence[ast.Call], known: Callable[[ast.Call], bool]) -> None:
+    """Raise UnknownNameError for a call that is named like a scheduler, takes the optimiser, and is not known.
+
+    >>> tree = ast.parse("scheduler = StepLr(optimizer, 30)")
+    >>> check_schedulers(tree, [], lambda node: False)
+    Traceback (most recent call last):
+        ...
+    dwindle.errors.UnknownNameError: StepLr takes the optimiser and is not known (line 1); ...
+    """
+    built = {id(node) for node in optimizers}
+    names = {*_NAMES, *(ast.unparse(target) for target in _targets(tree, built))}
+    for node in _calls(tree):
+        name = callee(node)
+        if id(node) in built or known(node) or _HARMLESS.search(name) or not _LIKE_A_SCHEDULER.search(name):
+            continue
+        given = [*node.args, *(word.value for word in node.keywords)]
+        if any(id(arg) in built or ast.unparse(arg) in names or _last(arg) in _NAMES for arg in given):
+            raise UnknownNameError(
+                f"{name} takes the optimiser and is not known{_at(node)}; what it does to the learning rate cannot be told. "
+                "Give a scheduler of the peer's own, or a function of the step."
+            )
+
+
+def _targets(tree: ast.AST, built: Collection[int]) -> Iterator[ast.expr]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and id(node.value) in built:
+            yield from node.targets
+
+
+def _last(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
+def check_branches(tree: ast.AST, built: Sequence[ast.Call]) -> None:
+    """Raise InvalidValueError if one of ``built`` is built in some case only: whether it is cannot be told.
+
+    >>> tree = ast.parse("if quick: s = StepLR(o, 30)")
+    >>> check_branches(tree, [node for node in ast.walk(tree) if isinstance(node, ast.Call)])
+    Traceback (most recent call last):
+        ...
+    dwindle.errors.InvalidValueError: StepLR is built only if quick (line 1); give the source without the if.
+    """
+    wanted = {id(node) for node in built}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.If | ast.IfExp) or "__main__" in ast.unparse(node.test):
+            continue
+        for part in ast.walk(node):
+            if isinstance(part, ast.Call) and id(part) in wanted:
+                raise InvalidValueError(
+                    f"{callee(part)} is built only if {ast.unparse(node.test)}{_at(node)}; give the source without the if."
+                )
+
+
+def check_elsewhere(tree: ast.AST, scope: Scope, found: bool) -> None:
+    """Raise NoExactMapError if the optimiser is built by a function that does not stand in this source."""
+    if found:
+        return
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call) or callee(node.value) == "prepare":
+            continue
+        names = [_last(part) for target in node.targets for part in ast.walk(target) if isinstance(part, ast.expr)]
+        if any(name in _NAMES for name in names) and callee(node.value) not in scope.functions:
+            raise NoExactMapError(
+                f"the optimiser is built elsewhere, by {ast.unparse(node.value.func)}{_at(node)}, and the rates alone do not "
+                "tell its weight decay; give the source that builds it, such as torch.optim.AdamW(..., weight_decay=0.1)."
+            )
+
+
+# --- the learning rate, changed by hand
+
+
+def rate_function(tree: ast.AST, scope: Scope) -> str | None:
+    """Return the one function of this source whose value is put into the param groups as their lr.
+
+    >>> tree = ast.parse("def f(t): return 0.1\\nfor g in opt.param_groups: g['lr'] = f(t)")
+    >>> rate_function(tree, Scope.of(tree))
+    'f'
+    """
+    found = {name for key, _, value in _changes(tree) if key == "lr" and (name := _called(value, scope)) is not None}
+    return found.pop() if len(found) == 1 else None
+
+
+def check_changes(tree: ast.AST, scope: Scope, read: Collection[str]) -> None:
+    """Raise NoExactMapError if the lr of an optimiser is set by hand, but to the value of a function among ``read``."""
+    for key, node, value in _changes(tree):
+        if key == "lr" and (value is None or _called(value, scope) not in read):
+            raise NoExactMapError(
+                f"{shown(ast.unparse(node))} changes the learning rate by hand{_at(node)}, which is not read; write it as a "
+                "scheduler, or as a function get_lr(step)."
+            )
+    for call in _calls(tree):
+        _check_call(call, scope)
+
+
+def _check_call(call: ast.Call, scope: Scope) -> None:
+    name = callee(call)
+    if name == "add_param_group" and call.args:
+        try:
+            keys = set(scope.items(call.args[0]))
+        except DwindleError:
+            keys = set(_HELD)
+        if keys & set(_HELD):
+            raise NoExactMapError(
+                f"{shown(ast.unparse(call))} adds parameters with an lr or weight_decay of their own{_at(call)}, which is not "
+                "read; give the plan a group for them."
+            )
+    func = call.func
+    rate = func.value if name in ("assign", "assign_sub") and isinstance(func, ast.Attribute) else None
+    rate = call.args[0] if name == "set_value" and call.args else rate
+    if rate is not None and _is_rate(rate):
+        raise NoExactMapError(
+            f"{shown(ast.unparse(call))} changes the learning rate by hand{_at(call)}, which is not read; write it as a "
+            "schedule of the step."
+        )
+
+
+def _is_rate(node: ast.expr) -> bool:
+    return isinstance(node, ast.Attribute) and node.attr in ("lr", "learning_rate") and _last(node.value) in _NAMES
+
+
+def _changes(tree: ast.AST) -> Iterator[tuple[str, ast.AST, ast.expr | None]]:
+    """Return (key, statement, value) for each key of a param group that is set; the value of ``*=`` is None."""
+    groups = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.For | ast.comprehension) and "param_groups" in ast.unparse(node.iter):
+            groups |= {part.id for part in ast.walk(node.target) if isinstance(part, ast.Name)}
+        elif isinstance(node, ast.Assign) and ast.unparse(node.value).endswith("param_groups[0]"):
+            groups |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Assign | ast.AugAssign):
+            continue
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+            value = node.value if isinstance(node, ast.Assign) else None
+            if _is_rate(target):
+                yield "lr", node, value
+            match target:
+                case ast.Subscript(value=held, slice=ast.Constant(value=str() as key)):
+                    if "param_groups" in ast.unparse(held) or _last(held) in groups:
+                        yield key, node, value
+
+
+def _called(value: ast.expr | None, scope: Scope) -> str | None:
+    """Return the function of this source whose value ``value`` is, also where a name stands between."""
+    node = None if value is None else scope.looked_up(value)
+    if isinstance(node, ast.IfExp):
+        try:
+            node = scope.looked_up(node.body if scope.value(node.test) else node.orelse)
+        except DwindleError:
+            return None
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in scope.functions:
+        return node.func.id if len(node.args) == 1 and not node.keywords else None
+    return None
