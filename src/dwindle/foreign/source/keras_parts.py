@@ -94,8 +94,8 @@ def _excluded(node: ast.Call, scope: Scope) -> Mask:
     names = next((word.value for word in node.keywords if word.arg == "var_names"), None)
     if names is None and "decays" not in scope.functions:
         raise NoExactMapError(
-            f"the variables of {ast.unparse(node)}{_at(node)} are not told here; name them as var_names=[...], or give the plan a "
-            "Mask."
+            f"the variables of {ast.unparse(node)}{_at(node)} are not told here; name them as var_names=[...], or "
+            "give the plan a Mask."
         )
     if names is None:
         return mask_of(scope)

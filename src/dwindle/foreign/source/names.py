@@ -43,11 +43,12 @@ class Names:
             outside = [*node.args.defaults, *(d for d in node.args.kw_defaults if d is not None)]
             for part in outside:
                 self._visit(part, branch, owners)
-            name, body = getattr(node, "name", "a lambda"), node.body if isinstance(node.body, list) else [node.body]
+            name = getattr(node, "name", "a lambda")
+            body: list[ast.AST] = [*node.body] if isinstance(node.body, list) else [node.body]
             inside = {**owners, **dict.fromkeys(_arguments(node.args), name)}
             inside = {n: f for n, f in inside.items() if f != name or not _stored(node, n)}
-            for part in body:
-                self._visit(part, None, inside)
+            for inner_part in body:
+                self._visit(inner_part, None, inside)
             return
         main = isinstance(node, ast.If) and "__main__" in ast.unparse(node.test)
         inner = node if isinstance(node, _BRANCHES) and not main else branch

@@ -33,9 +33,9 @@ class Comment:
 
     @classmethod
     def of(cls, text: str) -> Comment | None:
-        """Return what the comment says, with times in steps; None where there is none, or its plan is no plan any more.
+        r"""Return what the comment says, with times in steps; None where there is none, or its plan is no plan any more.
 
-        >>> Comment.of("# Written by dwindle for torch, for 20 steps:\\n#   peak 0.1 | cosine over 50%").steps
+        >>> Comment.of("# Written by dwindle for torch, for 20 steps:\n#   peak 0.1 | cosine over 50%").steps
         20
         """
         lines = list(_comment(text))
@@ -138,12 +138,12 @@ def check_applied(tree: ast.Module) -> None:
         if callee(node) in _WITH_GROUPS:
             _check_groups(node, scope)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).endswith("['weight_decay']"):
-            if "group" in ast.unparse(node.targets[0]):
-                raise NoExactMapError(
-                    f"{ast.unparse(node)} changes the decay as the run goes (line {node.lineno}), which cannot be read; give the "
-                    "plan that decay."
-                )
+        target = ast.unparse(node.targets[0]) if isinstance(node, ast.Assign) else ""
+        if isinstance(node, ast.Assign) and target.endswith("['weight_decay']") and "group" in target:
+            raise NoExactMapError(
+                f"{ast.unparse(node)} changes the decay as the run goes (line {node.lineno}), which cannot be read; give the "
+                "plan that decay."
+            )
 
 
 _WITH_GROUPS = {name for peer in ("torch", "timm", "composer") for name in OPTIMIZERS[peer]}

@@ -10,7 +10,7 @@ __all__ = ["tidied"]
 def tidied(tree: ast.Module) -> ast.Module:
     r"""Return ``tree`` (changed in place) with every alias replaced by the name it stands for, and no ``if False:``.
 
-    >>> text = "from torch.optim.lr_scheduler import StepLR as S\\nif False:\\n    S(o, 1)\\nelse:\\n    S(o, 2)"
+    >>> text = "from torch.optim.lr_scheduler import StepLR as S\nif False:\n    S(o, 1)\nelse:\n    S(o, 2)"
     >>> print(ast.unparse(tidied(ast.parse(text))))
     from torch.optim.lr_scheduler import StepLR as S
     StepLR(o, 2)

@@ -99,9 +99,9 @@ def check_elsewhere(tree: ast.AST, scope: Scope, found: bool) -> None:
 
 
 def rate_function(tree: ast.AST, scope: Scope) -> str | None:
-    """Return the one function of this source whose value is put into the param groups as their lr.
+    r"""Return the one function of this source whose value is put into the param groups as their lr.
 
-    >>> tree = ast.parse("def f(t): return 0.1\\nfor g in opt.param_groups: g['lr'] = f(t)")
+    >>> tree = ast.parse("def f(t): return 0.1\nfor g in opt.param_groups: g['lr'] = f(t)")
     >>> rate_function(tree, Scope.of(tree))
     'f'
     """

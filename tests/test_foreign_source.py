@@ -1,0 +1,368 @@
+"""Source that people write: what it does is read, and what cannot be read is refused and never passed over."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from dataclasses import replace
+from typing import Any
+
+import optax
+import pytest
+import torch
+
+import dwindle as dw
+from dwindle import foreign
+from dwindle.errors import NoExactMapError
+from dwindle.foreign.source.own import Comment
+from dwindle.foreign.source.positions import POSITIONS
+from dwindle.foreign.writing.draft import Draft
+
+READ = {
+    (
+        "import torch\nkw = dict(lr=0.1, weight_decay=1e-4); opt=torch.optim.SGD(p, **kw)"
+    ): 'peak 0.1 | constant | l2 1e-4 | mask name "*" decays',
+    (
+        "import torch\nkw = {'lr':0.1, 'weight_decay':1e-4}\nopt=torch.optim.SGD(p, **kw)"
+    ): 'peak 0.1 | constant | l2 1e-4 | mask name "*" decays',
+    ("import torch\no=torch.optim.SGD(p, 0.1, 0.9, 0, 1e-4)"): 'peak 0.1 | constant | l2 1e-4 | mask name "*" decays',
+    (
+        "import torch\no=torch.optim.Adam(p, 1e-3, (.9,.999), 1e-8, 1e-4)"
+    ): 'peak 1e-3 | constant | l2 1e-4 | mask name "*" decays',
+    (
+        "import torch\no=torch.optim.AdamW(p, 1e-3, (.9,.999), 1e-8, .1)"
+    ): 'peak 1e-3 | constant | decoupled 0.1 | mask name "*" decays',
+    ("torch.optim.SGD(p, 0.1, 0.9, 0, 1e-4)"): 'peak 0.1 | constant | l2 1e-4 | mask name "*" decays',
+    (
+        "import torch\no=torch.optim.SGD([{'params':a,'weight_decay':0.},{'params':b}], lr=0.1, weight_decay=0.01)"
+    ): "peak 0.1 | constant | l2 0.01",
+    ("import torch\no=torch.optim.SGD(a, lr=0.1)\no.add_param_group({'params':b})"): "peak 0.1 | constant",
+    (
+        "import torch\n"
+        "learning_rate=6e-4\n"
+        "def get_lr(it):\n"
+        "  return learning_rate*min(1,it/100)\n"
+        "opt=torch.optim.AdamW(a, lr=learning_rate)\n"
+        "while True:\n"
+        "  lr = get_lr(it)\n"
+        "  for param_group in opt.param_groups:\n"
+        "    param_group['lr'] = lr"
+    ): 'peak 6e-4 | formula "min(1, step / 100)" | decoupled 0.01 | mask name "*" decays',
+    (
+        "import torch\n"
+        "decay_lr=True\n"
+        "learning_rate=6e-4\n"
+        "def get_lr(it):\n"
+        "  return learning_rate*min(1,it/100)\n"
+        "opt=torch.optim.AdamW(a, lr=learning_rate)\n"
+        "while True:\n"
+        "  lr = get_lr(it) if decay_lr else learning_rate\n"
+        "  for param_group in opt.param_groups:\n"
+        "    param_group['lr'] = lr"
+    ): 'peak 6e-4 | formula "min(1, step / 100)" | decoupled 0.01 | mask name "*" decays',
+    (
+        "import torch\n"
+        "def f(it):\n"
+        "  return 0.1*min(1,it/100)\n"
+        "opt=torch.optim.AdamW(a)\n"
+        "for it in r:\n"
+        "  for g in opt.param_groups:\n"
+        "    g['lr'] = f(it)"
+    ): 'peak 0.1 | formula "min(1, step / 100)" | decoupled 0.01 | mask name "*" decays',
+    (
+        "import torch\nfrom torch.optim.lr_scheduler import StepLR as S\no=torch.optim.SGD(p,lr=.1)\ns=S(o,30)"
+    ): "peak 0.1 | step by 0.1 every 30st",
+    (
+        "import torch\nfrom torch.optim import SGD as Opt\no=Opt(p,lr=.1,weight_decay=.1)"
+    ): 'peak 0.1 | constant | l2 0.1 | mask name "*" decays',
+    (
+        "import torch\nO=torch.optim.SGD\no=O(p,lr=.1,weight_decay=.1)"
+    ): 'peak 0.1 | constant | l2 0.1 | mask name "*" decays',
+    (
+        "import torch\n"
+        "import timm\n"
+        "m=timm.create_model('x')\n"
+        "opt=torch.optim.SGD(p,lr=.1)\n"
+        "s=torch.optim.lr_scheduler.StepLR(opt,30)"
+    ): "peak 0.1 | step by 0.1 every 30st",
+    (
+        "import torch\n"
+        "opt=torch.optim.SGD(p,lr=.1)\n"
+        "m,opt2=accelerator.prepare(m,opt)\n"
+        "scaler.step(opt)\n"
+        "print(opt)\n"
+        "torch.save(opt.state_dict(),'x')\n"
+        "ema.update(opt)"
+    ): "peak 0.1 | constant",
+    (
+        "from composer import Trainer\n"
+        "from composer.optim import *\n"
+        "o=DecoupledSGDW(p,lr=.1)\n"
+        "s=CosineAnnealingScheduler(t_max='100ba')\n"
+        "Trainer(optimizers=o,schedulers=s,scale_schedule_ratio=1.0)"
+    ): "peak 0.1 | cosine to 0% over 100st",
+    (
+        "import keras\n"
+        "d=keras.layers.Dense(3,kernel_regularizer=keras.regularizers.L1L2(l2=0.01))\n"
+        "m.compile(keras.optimizers.SGD(0.1))"
+    ): "peak 0.1 | constant | l2 0.02",
+    (
+        "import keras\nd=keras.layers.Dense(3,kernel_regularizer='l2')\nm.compile(keras.optimizers.SGD(0.1))"
+    ): "peak 0.1 | constant | l2 0.02",
+    (
+        "import torch\n"
+        "o=torch.optim.SGD(p,lr=.1)\n"
+        "if False:\n"
+        "  s=torch.optim.lr_scheduler.StepLR(o,2)\n"
+        "s=torch.optim.lr_scheduler.StepLR(o,3)"
+    ): "peak 0.1 | step by 0.1 every 3st",
+    (
+        "import optax\no=optax.adamw(1e-3,weight_decay=.1,mask=lambda p: jax.tree_util.tree_map(lambda x: x.ndim>1, p))"
+    ): "peak 1e-3 | constant | decoupled 0.1",
+    (
+        "import optax\no=optax.adamw(1e-3,.9,.99,1e-8,0.,None,.2)"
+    ): 'peak 1e-3 | constant | decoupled 0.2 | mask name "*" decays',
+    (
+        "import torch\n"
+        "N=1000\n"
+        "E=3\n"
+        "T2=N*E\n"
+        "o=torch.optim.SGD(p,lr=.1*4)\n"
+        "s=torch.optim.lr_scheduler.StepLR(o,int(0.1*T2))"
+    ): "peak 0.4 | step by 0.1 every 300st",
+    ("import keras\no=keras.optimizers.AdamW(1e-3,0.1)"): 'peak 1e-3 | constant | decoupled 0.1 | mask name "*" decays',
+    (
+        "import torch\n"
+        "class M:\n"
+        "  def configure_optimizers(self):\n"
+        "    o=torch.optim.AdamW(self.parameters(),lr=1e-3)\n"
+        "    return [o],[torch.optim.lr_scheduler.StepLR(o,3)]"
+    ): 'peak 1e-3 | step by 0.1 every 3st | decoupled 0.01 | mask name "*" decays',
+    (
+        "import torch\nlr,wd=0.1,1e-4\no=torch.optim.SGD(p,lr=lr,weight_decay=wd)"
+    ): 'peak 0.1 | constant | l2 1e-4 | mask name "*" decays',
+}
+
+REFUSED = {
+    ("import torch\nopt=torch.optim.SGD(p, lr=0.1, **cfg)"): "'cfg' is no mapping that stands in this sour",
+    ("import torch\nlr=0.1\nlr *= 4\no=torch.optim.SGD(p, lr=lr)"): "lr is changed after it is assigned (line 3),",
+    ("import torch\nlr=0.1\nlr=0.4\no=torch.optim.SGD(p, lr=lr)"): "lr is assigned twice (line 3 again), so its ",
+    ("import torch\nif big:\n  lr=0.4\no=torch.optim.SGD(p, lr=lr)"): "lr is assigned in an if (line 3), so its val",
+    (
+        "import torch\nfor i in range(3):\n  lr=0.4\no=torch.optim.SGD(p, lr=lr)"
+    ): "lr is assigned in a loop (line 3), so its va",
+    (
+        "import torch\nlr=0.1\ndef f(p, lr):\n  return torch.optim.SGD(p, lr=lr)\nf(p, 0.4)"
+    ): "lr is an argument of f, so its value cannot ",
+    (
+        "import torch\ndef f(p, lr=0.3):\n  return torch.optim.SGD(p, lr=lr)"
+    ): "lr is an argument of f, so its value cannot ",
+    (
+        "import torch\no=torch.optim.SGD([{'params':a,'lr':0.01},{'params':b}], lr=0.1)"
+    ): "a param group has the lr 0.01 beside 0.1 (li",
+    (
+        "import torch\no=torch.optim.SGD([{'params':a,'weight_decay':0.01},{'params':b,'weight_decay':0.02}], lr=0.1)"
+    ): "the param groups have weight_decay 0.01, 0.0",
+    (
+        "import torch\no=torch.optim.SGD(a, lr=0.1)\no.add_param_group({'params':b,'lr':0.01})"
+    ): "\"o.add_param_group({'params': b, 'lr': 0.01}",
+    (
+        "import torch\no=torch.optim.SGD(a, lr=0.1)\no.add_param_group(dict(params=b,weight_decay=0.01))"
+    ): "'o.add_param_group(dict(params=b, weight_dec",
+    (
+        "import torch\nopt=torch.optim.SGD(a, lr=0.1)\nopt.param_groups[0]['lr'] = 0.5"
+    ): "\"opt.param_groups[0]['lr'] = 0.5\" changes th",
+    (
+        "import torch\nopt=torch.optim.SGD(a, lr=0.1)\nfor g in opt.param_groups: g['lr'] *= 0.1"
+    ): "\"g['lr'] *= 0.1\" changes the learning rate b",
+    (
+        "import torch\nopt=torch.optim.SGD(a, lr=0.1)\nfor i,g in enumerate(opt.param_groups): g['lr'] = new"
+    ): "\"g['lr'] = new\" changes the learning rate by",
+    (
+        "import torch\n"
+        "from torch.optim import lr_scheduler\n"
+        "opt=torch.optim.SGD(p,lr=.1)\n"
+        "s=lr_scheduler.StepLr(opt, 30)"
+    ): "StepLr takes the optimiser and is not known ",
+    (
+        "import torch\n"
+        "from torch.optim import lr_scheduler\n"
+        "opt=torch.optim.SGD(p,lr=.1)\n"
+        "s=torch.optim.swa_utils.SWALR(opt, swa_lr=0.05)"
+    ): "SWALR takes the optimiser and is not known (",
+    (
+        "import torch\nfrom torch.optim import lr_scheduler\no=torch.optim.SGD(p,lr=.1)\nadjust_learning_rate(o, epoch)"
+    ): "adjust_learning_rate takes the optimiser and",
+    (
+        "import torch\n"
+        "import timm\n"
+        "opt=torch.optim.SGD(p,lr=.1)\n"
+        "s,_=timm.scheduler.create_scheduler_v2(opt, num_epochs=3)"
+    ): "create_scheduler_v2 takes the optimiser and ",
+    (
+        "import torch\nopt=torch.optim.SGD(p,lr=.1)\ns=GradualWarmup(opt, 3)"
+    ): "GradualWarmup takes the optimiser and is not",
+    (
+        "import keras\n"
+        "m.compile(keras.optimizers.SGD(0.1))\n"
+        "m.fit(x,callbacks=[keras.callbacks.LearningRateScheduler(fn)])"
+    ): "keras.callbacks.LearningRateScheduler(fn) (l",
+    (
+        "import keras\n"
+        "def fn(epoch):\n"
+        "  return 0.1*0.5**epoch\n"
+        "m.compile(keras.optimizers.SGD(0.1))\n"
+        "m.fit(x,callbacks=[keras.callbacks.LearningRateScheduler(fn)])"
+    ): "keras.callbacks.LearningRateScheduler(fn) (l",
+    (
+        "import keras\n"
+        "def schedule(epoch, lr):\n"
+        "  return lr*0.5\n"
+        "m.compile(keras.optimizers.SGD(0.1))\n"
+        "m.fit(x,callbacks=[keras.callbacks.LearningRateScheduler(schedule)])"
+    ): "schedule takes epoch, lr; a schedule is a fu",
+    (
+        "import torch\n"
+        "from composer import Trainer\n"
+        "o=torch.optim.SGD(p,lr=.1)\n"
+        "Trainer(optimizers=o,schedulers=torch.optim.lr_scheduler.StepLR(o,2))"
+    ): "StepLR takes the optimiser and is not known ",
+    (
+        "from composer import Trainer\n"
+        "from composer.optim import *\n"
+        "o=DecoupledSGDW(p,lr=.1)\n"
+        "Trainer(optimizers=o,schedulers=CosineAnnealingScheduler(t_max='100ba'),scale_schedule_ratio=0.5)"
+    ): "scale_schedule_ratio=0.5 (line 4) stretches ",
+    (
+        "from composer import Trainer\n"
+        "from composer.optim import *\n"
+        "o=DecoupledSGDW(p,lr=.1)\n"
+        "Trainer(optimizers=o,schedulers=make())"
+    ): "the schedulers=make() of the Trainer (line 4",
+    (
+        "import keras\n"
+        "d=keras.layers.Dense(3,kernel_regularizer=keras.regularizers.L1L2(l1=0.1,l2=0.01))\n"
+        "m.compile(keras.optimizers.SGD(0.1))"
+    ): "keras.regularizers.L1L2(l1=0.1, l2=0.01) (li",
+    (
+        "import keras\nd=keras.layers.Dense(3,kernel_regularizer='l1')\nm.compile(keras.optimizers.SGD(0.1))"
+    ): "the regulariser 'l1' (line 2) is not read as",
+    (
+        "import torch\n"
+        "weight_decay=0.1\n"
+        "learning_rate=6e-4\n"
+        "def get_lr(it):\n"
+        "  return learning_rate*min(1,it/100)\n"
+        "optimizer = model.configure_optimizers(weight_decay, learning_rate, (b1,b2), dev)\n"
+        "for g in optimizer.param_groups:\n"
+        "  g['lr']=get_lr(it)"
+    ): "the optimiser is built elsewhere, by model.c",
+    (
+        "import torch\n"
+        "o=torch.optim.SGD(p,lr=.1)\n"
+        "if x:\n"
+        "  s=torch.optim.lr_scheduler.StepLR(o,2)\n"
+        "else:\n"
+        "  s=torch.optim.lr_scheduler.StepLR(o,3)"
+    ): "several are built here: StepLR, StepLR; give",
+    (
+        "import torch\no=torch.optim.SGD(p,lr=.1)\nif x:\n  s=torch.optim.lr_scheduler.StepLR(o,2)"
+    ): "StepLR is built only if x (line 3); give the",
+    (
+        "import optax\no=optax.adamw(1e-3,weight_decay=.1,mask=lambda p: jax.tree_util.tree_map(lambda x: x.size>7, p))"
+    ): "which parameters decay is told by 'lambda p:",
+    (
+        "import optax\no=optax.adamw(1e-3,weight_decay=.1,mask=decay_mask_fn)"
+    ): "which parameters decay is told by 'decay_mas",
+    (
+        "import torch\nN=len(loader)\no=torch.optim.SGD(p,lr=.1)\ns=torch.optim.lr_scheduler.StepLR(o,10*N)"
+    ): "the length 'len(loader)' is not known here, ",
+    (
+        "from transformers import get_cosine_schedule_with_warmup\n"
+        "import torch\n"
+        "o=torch.optim.AdamW(p,lr=1e-3)\n"
+        "s=get_cosine_schedule_with_warmup(o,100,len(dl)*3)"
+    ): "the length 'len(dl)' is not known here, dl i",
+    (
+        "import keras\no=keras.optimizers.AdamW(1e-3,0.1)\nmodel.optimizer.learning_rate.assign(1e-4)"
+    ): "'model.optimizer.learning_rate.assign(0.0001",
+    (
+        "import torch\no=torch.optim.SGD(p,lr=.1)\no.register_step_pre_hook(f)"
+    ): "o.register_step_pre_hook(f) changes each upd",
+    ("import torch\na=b+1\nb=a+1\no=torch.optim.SGD(p,lr=a)"): "this source names a value by itself, or is n",
+    (
+        "import torch\nimport argparse\nargs=parser.parse_args()\no=torch.optim.SGD(p,lr=args.lr)"
+    ): "'args.lr' is not a number, a text, a list or",
+}
+
+
+@pytest.mark.parametrize("source", READ)
+def test_what_the_source_does_is_read(source: str) -> None:
+    assert str(foreign.read(source)) == READ[source]
+
+
+@pytest.mark.parametrize("source", REFUSED)
+def test_what_cannot_be_read_is_refused(source: str) -> None:
+    with pytest.raises(dw.errors.DwindleError) as caught:
+        foreign.read(source)
+    assert str(caught.value).startswith(REFUSED[source])
+    assert "lambda" not in str(caught.value) or "lambda" in source
+
+
+@pytest.mark.parametrize(("peer", "module", "skip"), [("torch", torch.optim, 1), ("optax", optax, 0)])
+def test_positional_values_have_the_names_of_the_real_signatures(peer: str, module: Any, skip: int) -> None:
+    for name, ours in POSITIONS[peer].items():
+        words = inspect.signature(getattr(module, name)).parameters.values()
+        theirs = [word.name for word in words if word.kind in (word.POSITIONAL_ONLY, word.POSITIONAL_OR_KEYWORD)]
+        assert tuple(theirs[skip:][: len(ours)]) == ours, name
+
+
+def test_positional_values_of_keras_have_the_names_of_its_signatures() -> None:
+    keras = pytest.importorskip("keras")
+    for name, ours in POSITIONS["keras"].items():
+        theirs = [*inspect.signature(getattr(keras.optimizers, name)).parameters]
+        assert tuple(theirs[: len(ours)]) == ours, name
+
+
+OWN = [
+    'peak 0.1 | cosine over 100% | decoupled 0.01 | mask name "embed*" does not, ndim "2" decays',
+    "peak 0.1 | warmup 10%, cosine over 90% | corrected 0.01",
+    "peak 0.1 | cosine over 100st | l2 1e-4 | layer-decay 0.8",
+]
+
+
+@pytest.mark.parametrize("peer", ["torch", "timm", "hf", "composer", "optax", "keras"])
+@pytest.mark.parametrize("text", OWN)
+def test_what_dwindle_wrote_comes_back_whole(text: str, peer: str) -> None:
+    plan, run = dw.parse(text), dw.Horizon(steps=100, steps_per_epoch=50)
+    source = foreign.write(plan, peer, run)
+    back = foreign.read(source, run=run)
+    assert isinstance(back, dw.Plan)
+    if "not exact:" not in source:
+        assert replace(back, schedule=plan.schedule) == plan
+    assert list(back.lrs(100)) == pytest.approx(list(plan.lrs(run)), rel=1e-9, abs=1e-15)
+
+
+def test_an_edited_source_is_not_taken_for_the_plan_above_it() -> None:
+    source = foreign.write(dw.parse(OWN[2]), "torch", 100)
+    with pytest.raises(NoExactMapError, match="it was edited"):
+        foreign.read(source.replace("0.8 **", "0.7 **"))
+    hooked = foreign.write(dw.parse("peak 0.1 | constant | decoupled 0.01"), "torch", 100, optimizer="SGD")
+    assert str(foreign.read(hooked)) == "peak 0.1 | constant | decoupled 0.01"
+    code = hooked[hooked.index("import") :]
+    with pytest.raises(NoExactMapError, match="register_step_pre_hook"):
+        foreign.read(code)
+
+
+def test_a_wrapped_plan_is_whole_again() -> None:
+    text = "peak 0.1 | " + ", ".join(f"linear to {90 - 3 * i}% over {i + 1}st" for i in range(20)) + ", constant"
+    plan = dw.parse(text)
+    comment = Comment.of(Draft.of(plan, 500).header("torch"))
+    assert comment is not None
+    assert (comment.plan, comment.steps) == (plan, 500)
+
+
+def test_nothing_is_run() -> None:
+    tree = ast.parse("import torch\no = torch.optim.SGD(p, lr=open('x'))")
+    with pytest.raises(dw.errors.ParseError, match="nothing is run"):
+        foreign.read(ast.unparse(tree))
