@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -101,7 +102,10 @@ def test_the_same_command_again_trains_nothing(finished: tuple[Path, subprocess.
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_study_resumes_to_the_same_end(kind: signal.Signals, tmp_path: Path) -> None:
     words = ["study", "--out", str(tmp_path / "a"), "--hidden", "16", "--epochs", "4", "--seeds", "2", "--quiet"]
-    running = subprocess.Popen([sys.executable, "-m", "dwindle", *words], stderr=subprocess.PIPE, text=True)
+    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a job in the background was told to ignore it
+    running = subprocess.Popen(
+        [sys.executable, "-m", "dwindle", *words], stderr=subprocess.PIPE, text=True, preexec_fn=heeded
+    )
     trials = tmp_path / "a" / "trials.jsonl"
     deadline = time.monotonic() + 60
     while not trials.exists() and time.monotonic() < deadline:
