@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dwindle.decay import Corrected, Decay, Independent, half_life, timescale
-from dwindle.errors import InvalidValueError, UnknownNameError, real, suggestion
+from dwindle.errors import InvalidValueError, UnknownNameError, real, shown, suggestion
 from dwindle.mask import Mask, Param
 from dwindle.schedule import Constant, Schedule, curve, total
 from dwindle.units import Horizon, as_horizon, short
 
-__all__ = ["Assignment", "Group", "Plan", "Rates", "Timescale", "difference", "integrated_decay"]
+__all__ = ["Assignment", "Dose", "Group", "Plan", "Rates", "Timescale", "as_plan", "difference", "integrated_decay"]
 
 Array = npt.NDArray[np.float64]
 
@@ -30,6 +30,14 @@ class Rates(NamedTuple):
 
     lr: Any
     shrink: Any
+    l2: Any
+
+
+class Dose(NamedTuple):
+    """The same step by x = 1 - shrink, the share that leaves each weight: taken from shrink its last digits are lost."""
+
+    lr: Any
+    share: Any
     l2: Any
 
 
@@ -160,14 +168,33 @@ class Plan:
         >>> Plan(0.2, decay=Independent(0.5)).rates(7, peak=0.1)
         Rates(lr=0.1, shrink=0.75, l2=0.0)
         """
+        lr, share, coupling = self.dose(step, group, lr_scale=lr_scale, decays=decays, peak=peak)
+        return Rates(lr, 1.0 - share, coupling)
+
+    def dose(
+        self,
+        step: Any,
+        group: str | None = None,
+        *,
+        lr_scale: float = 1.0,
+        decays: bool = True,
+        peak: float | None = None,
+    ) -> Dose:
+        """Return (lr, share, l2) of one step, the arguments as of `rates`: w ← w - share·w beside the update.
+
+        >>> from dwindle.decay import Decoupled
+        >>> plan = Plan(1.0, decay=Decoupled(1e-17))
+        >>> plan.dose(0).share, plan.rates(0).shrink
+        (1e-17, 1.0)
+        """
         factor = self.schedule(step)
         top = self.peak if peak is None else peak
         lr = top * (lr_scale if group is None else lr_scale * self.scale(group)) * factor
         if self.decay is None or not decays:
-            return Rates(lr, 1.0, 0.0)
+            return Dose(lr, 0.0, 0.0)
         if peak is not None:
             factor = factor * (peak / self.peak)
-        return Rates(lr, 1.0 - self.decay.share(step, lr, factor), self.decay.coupling(step))
+        return Dose(lr, self.decay.share(step, lr, factor), self.decay.coupling(step))
 
     def scale(self, group: str) -> float:
         """Return the lr_scale of the group of that name."""
@@ -279,6 +306,13 @@ class Plan:
         if self.layer_decay is not None:
             parts.append(f"layer-decay {short(self.layer_decay)}")
         return " | ".join(parts)
+
+
+def as_plan(value: Any) -> Plan:
+    """Return ``value`` if it is a Plan; raise InvalidValueError if not."""
+    if not isinstance(value, Plan):
+        raise InvalidValueError(f"plan must be a Plan; got {shown(value)}. For text use parse(text).")
+    return value
 
 
 def difference(old: Plan, new: Plan) -> dict[str, tuple[Any, Any]]:

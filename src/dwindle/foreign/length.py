@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dwindle.errors import DwindleError
+from dwindle.foreign.optimizers.training_arguments import CLASSES
 from dwindle.foreign.schedules.peers import PEERS, signature
 from dwindle.foreign.source.literal import Call, Scope, callee
 from dwindle.foreign.source.spec import is_spec, pair_of_spec
@@ -16,7 +17,6 @@ from dwindle.foreign.source.spec import is_spec, pair_of_spec
 __all__ = ["own_epochs", "own_steps"]
 
 _HEADER = re.compile(r"^# Written by dwindle for .*, for ([0-9]+) steps:$", re.MULTILINE)
-_ARGUMENTS = ("TrainingArguments", "Seq2SeqTrainingArguments")
 _EPOCHS = 3.0  # num_train_epochs of TrainingArguments where it is not given
 _LENGTH = {
     "CosineAnnealingLR": ("T_max",), "OneCycleLR": ("total_steps",), "PolynomialLR": ("total_iters",),
@@ -76,9 +76,9 @@ def _arguments(text: str) -> Recipe | None:
         return given if isinstance(given, Mapping) and "format" not in given else None
     if is_spec(text):
         optimizer = pair_of_spec(text).optimizer
-        return optimizer["params"] if optimizer is not None and optimizer["name"] in _ARGUMENTS else None
+        return optimizer["params"] if optimizer is not None and optimizer["name"] in CLASSES else None
     tree = ast.parse(text)
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and callee(node) in _ARGUMENTS]
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and callee(node) in CLASSES]
     call = Scope.of(tree).call(calls[0]) if len(calls) == 1 else None
     if call is None:
         return None

@@ -14,6 +14,7 @@ from dwindle.foreign.optimizers.classic import NAMES as CLASSIC
 from dwindle.foreign.optimizers.keras import NAMES as KERAS
 from dwindle.foreign.optimizers.optax import NAMES as OPTAX
 from dwindle.foreign.optimizers.torch_groups import NAMES as TORCH
+from dwindle.foreign.optimizers.training_arguments import CLASSES
 from dwindle.foreign.schedules.peers import PEERS
 from dwindle.foreign.source.factory import without_factory
 from dwindle.foreign.source.literal import Scope, callee
@@ -22,7 +23,6 @@ from dwindle.foreign.source.spec import is_spec, pair_of_spec
 
 __all__ = ["ON_TORCH", "Optimiser", "optimiser_in"]
 
-_ARGUMENTS = ("TrainingArguments", "Seq2SeqTrainingArguments")
 ON_TORCH = ("timm", "hf", "composer")  # their schedulers drive torch's optimisers
 _OWN = {**TORCH, "optax": OPTAX, "keras": KERAS, **CLASSIC}
 
@@ -106,7 +106,7 @@ def optimiser_in(text: str, peer: str) -> Optimiser | None:
     if pair.optimizer is None:
         return None
     name, params, owner = pair.optimizer["name"], pair.optimizer["params"], pair.owner or peer
-    return _of_trainer(params) if name in _ARGUMENTS else Optimiser(owner, name, _without_rate(params, owner, name))
+    return _of_trainer(params) if name in CLASSES else Optimiser(owner, name, _without_rate(params, owner, name))
 
 
 def _without_rate(given: Mapping[str, Any], owner: str, name: str) -> dict[str, Any]:
@@ -136,14 +136,14 @@ def _in_tree(tree: ast.Module, peer: str) -> Optimiser | None:
     scope, calls = Scope.of(tree), [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     owners = ["torch", peer] if peer in ON_TORCH else [peer]
     found = [(owner, node, _name(node)) for node in calls if (owner := _owner(_name(node), owners, peer)) is not None]
-    found = [one for one in found if one[2] not in _ARGUMENTS] or found
+    found = [one for one in found if one[2] not in CLASSES] or found
     whole = [one for one in found if one[2] not in _PARTS_OF_OPTAX] or found  # identity() beside adam(...) says nothing
     if not whole:
         return None
     owner, node, name = whole[0]
     given = _given(node, name, owner, scope)
     around = tuple(dict.fromkeys(part for call in calls for part in _around(call)))
-    if name in _ARGUMENTS:
+    if name in CLASSES:
         trainers = _of_trainer(given)
         return None if trainers is None else Optimiser("torch", trainers.name, trainers.given, trainers.around + around)
     if name == "trace" and "decay" in given:
@@ -159,7 +159,7 @@ def _name(node: ast.Call) -> str:
 
 
 def _owner(name: str, owners: list[str], peer: str) -> str | None:
-    if peer == "hf" and name in _ARGUMENTS:
+    if peer == "hf" and name in CLASSES:
         return "hf"
     if peer == "optax" and name in _PARTS_OF_OPTAX:
         return "optax"

@@ -10,7 +10,7 @@ from typing import Any
 import dwindle.foreign.schedules.peers as peers
 from dwindle.decay import L2
 from dwindle.errors import InvalidValueError, ParseError, shown
-from dwindle.foreign.optimizers.training_arguments import READ, from_training_json, training_settings
+from dwindle.foreign.optimizers.training_arguments import CLASSES, READ, from_training_json, training_settings
 from dwindle.foreign.source.function import formula_of
 from dwindle.foreign.source.literal import Scope, callee
 from dwindle.foreign.source.own import with_comment
@@ -23,7 +23,6 @@ from dwindle.units import Horizon, as_horizon
 __all__ = ["peer_of_text", "read"]
 
 _MLP = ("MLPClassifier", "MLPRegressor")
-_ARGUMENTS = ("TrainingArguments", "Seq2SeqTrainingArguments")
 
 
 def read(
@@ -105,13 +104,13 @@ def _read_program(text: str, run: Horizon | None) -> Plan | FeedbackRule[Any]:
     if not any(isinstance(node, ast.Call | ast.FunctionDef) for node in ast.walk(tree)):
         raise ParseError(f"{shown(text)} is no recipe; write for instance 'torch:StepLR(30) lr=0.1', or give source.")
     scope, peer = Scope.of(tree), peer_of(tree)
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and callee(node) in (*_MLP, *_ARGUMENTS)]
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and callee(node) in (*_MLP, *CLASSES)]
     if len(calls) != 1:
         found = read_source(text, peer, run)
         if peer == "textbook":
             return _with_textbook_decay(found, scope)
         return with_comment(found, text, tree) if isinstance(found, Plan) else found
-    if callee(calls[0]) in _ARGUMENTS:
+    if callee(calls[0]) in CLASSES:
         _complete_arguments(calls[0], scope, run)
         return read_source(ast.unparse(tree), "hf")
     examples = scope.values.get("n") if run is None or run.examples is None else ast.Constant(run.examples)

@@ -13,9 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dwindle.errors import InvalidValueError, shown
 from dwindle.jax.tree import put
-from dwindle.plan import Plan
+from dwindle.plan import Plan, as_plan
 from dwindle.schedule import Schedule
 from dwindle.units import Horizon, as_horizon
 
@@ -45,8 +44,7 @@ def schedule(plan: Plan, horizon: Horizon | int, group: str | None = None) -> Ca
 
 def resolved(plan: Plan, horizon: Horizon | int) -> Plan:
     """Return ``plan`` with every time in steps; raise InvalidValueError for what is no plan."""
-    if not isinstance(plan, Plan):
-        raise InvalidValueError(f"plan must be a Plan; got {shown(plan)}. For text use parse(text).")
+    plan = as_plan(plan)
     run = as_horizon(horizon)
     decay = plan.decay
     if decay is not None and isinstance(decay.weight_decay, Schedule):
@@ -57,15 +55,9 @@ def resolved(plan: Plan, horizon: Horizon | int) -> Plan:
 def numbers(plan: Plan, step: Any, lr_scale: float, decays: bool) -> tuple[Any, Any, Any]:
     """Return (lr, x, c) of one step: the rate, the share that leaves each weight, the coefficient of w in the gradient.
 
-    x is not taken from 1 - shrink, where its last digits are lost. The plan is resolved.
+    The plan is resolved.
     """
-
-    def at(step: Any) -> tuple[Any, Any, Any]:
-        lr, _, c = plan.rates(step, lr_scale=lr_scale, decays=decays)
-        share = plan.decay.share(step, lr, plan.schedule(step)) if plan.decay is not None and decays else 0.0
-        return lr, share, c
-
-    found: tuple[Any, Any, Any] = _wide(at)(step)
+    found: tuple[Any, Any, Any] = _wide(lambda step: tuple(plan.dose(step, lr_scale=lr_scale, decays=decays)))(step)
     return found
 
 

@@ -77,19 +77,11 @@ class Following:
         return self.resolved.assign(params)
 
     def numbers(self, step: Any) -> tuple[tuple[Any, Any, Any], ...]:
-        """Return (lr, x, c) for every part: the rate, the share that leaves each weight, the gradient's coefficient of w.
-
-        x is not taken from 1 - shrink, where its last digits are lost.
-        """
+        """Return (lr, x, c) for every part: the rate, the share that leaves each weight, the gradient's coefficient of w."""
 
         def formula(step: Any) -> tuple[Any, ...]:
-            flat: list[Any] = []
-            factor = self.resolved.schedule(step)
-            for part in self.parts:
-                lr, _, c = self.resolved.rates(step, lr_scale=part.lr_scale, decays=part.decays)
-                decay = self.resolved.decay
-                flat += [lr, decay.share(step, lr, factor) if decay is not None and part.decays else 0.0, c]
-            return tuple(flat)
+            doses = (self.resolved.dose(step, lr_scale=part.lr_scale, decays=part.decays) for part in self.parts)
+            return tuple(number for dose in doses for number in dose)
 
         flat = at(step, formula)
         return tuple((flat[i], flat[i + 1], flat[i + 2]) for i in range(0, len(flat), 3))

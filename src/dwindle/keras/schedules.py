@@ -8,9 +8,9 @@ from typing import Any
 
 import keras
 
-from dwindle.errors import DwindleError, InvalidValueError, shown
+from dwindle.errors import DwindleError, InvalidValueError
 from dwindle.keras.clock import at
-from dwindle.plan import Plan
+from dwindle.plan import Plan, as_plan
 from dwindle.text import parse
 from dwindle.units import Horizon, as_horizon
 
@@ -66,8 +66,7 @@ class PlanSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ig
 
 def checked(plan: Any, horizon: Any) -> tuple[Plan, Horizon]:
     """Return the plan and the horizon; raise InvalidValueError for what is no plan or has no text."""
-    if not isinstance(plan, Plan):
-        raise InvalidValueError(f"plan must be a Plan; got {shown(plan)}. For text use parse(text).")
+    plan = as_plan(plan)
     try:
         same, reason = parse(str(plan)) == plan, "its text reads back as another plan"
     except DwindleError as error:

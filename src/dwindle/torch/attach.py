@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from dwindle.errors import InvalidValueError, flag, known, shown
-from dwindle.plan import Plan
+from dwindle.plan import Plan, as_plan
 from dwindle.schedule import FeedbackRule
 from dwindle.torch.controller import Controller
 from dwindle.torch.resume import ON_CHANGE, Given
@@ -66,8 +66,7 @@ def attach(
         )
     if isinstance(plan, FeedbackRule):
         feedback, plan = plan, _plan_of(plan, feedback, optimizer)
-    if not isinstance(plan, Plan):
-        raise InvalidValueError(f"plan must be a Plan; got {shown(plan)}. For text use parse(text).")
+    plan = as_plan(plan)
     if model is not None and not isinstance(model, torch.nn.Module):
         raise InvalidValueError(f"model must be a torch.nn.Module; got {shown(model)}.")
     known("on_change", on_change, ON_CHANGE)

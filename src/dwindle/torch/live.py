@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from dwindle.decay import L2
 from dwindle.errors import InvalidValueError
 from dwindle.plan import Assignment, Plan, Rates
 from dwindle.torch.compensation import Residues
@@ -181,17 +180,8 @@ class LiveGroups:
         rows = zip(self._optimizer.param_groups, self._parts, self.ways, self._lossy, strict=True)
         for group, part, way, lossy in rows:
             if way not in ("none", "own"):
-                rates = self._rates(part, step)
-                update.before(group, way, Dose(rates, self._share(rates, step), lossy), scale)
-
-    def _share(self, rates: Rates, step: int) -> float:
-        decay = self._resolved.decay
-        if decay is None or isinstance(decay, L2):
-            return 0.0
-        factor = self._resolved.schedule(step)
-        if self._peak is not None:
-            factor *= self._peak / self._resolved.peak
-        return float(decay.share(step, rates.lr, factor))
+                lr, share, l2 = self._resolved.dose(step, lr_scale=part.lr_scale, decays=part.decays, peak=self._peak)
+                update.before(group, way, Dose(Rates(lr, 1.0 - share, l2), float(share), lossy), scale)
 
     def prepare(self) -> None:
         """Make the residues that are not there yet, zero, for a checkpoint to be read into."""

@@ -12,7 +12,10 @@ from dwindle.foreign.optimizers import read_optimizer
 from dwindle.plan import Plan
 from dwindle.units import Horizon
 
-__all__ = ["READ", "from_training_arguments", "from_training_json", "training_settings"]
+__all__ = ["CLASSES", "READ", "from_training_arguments", "from_training_json", "training_settings"]
+
+CLASSES = ("TrainingArguments", "Seq2SeqTrainingArguments")
+"""The classes of transformers whose arguments are read."""
 
 _LONGEST = 1_000_000
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from dwindle.decay import L2
 from dwindle.errors import NoExactMapError
 from dwindle.foreign.optimizers.keras import NAMES as OPTIMIZERS
-from dwindle.foreign.source.literal import Scope, callee
+from dwindle.foreign.source.literal import Scope, at_line, callee
 from dwindle.foreign.source.masks import mask_of
 from dwindle.mask import Mask, Rule
 from dwindle.plan import Plan
@@ -76,25 +76,21 @@ def _penalty(node: ast.expr, scope: Scope) -> float:
     call = scope.call(node) if isinstance(node, ast.Call) else None
     if call is None or call.name not in _REGULARIZERS:
         raise NoExactMapError(
-            f"the regulariser {ast.unparse(node)}{_at(node)} is not read as an l2; write keras.regularizers.L2(c), or leave it "
-            "out and give the plan its decay."
+            f"the regulariser {ast.unparse(node)}{at_line(node)} is not read as an l2; write keras.regularizers.L2(c), or leave "
+            "it out and give the plan its decay."
         )
     named = {**dict(zip(_REGULARIZERS[call.name], call.args, strict=False)), **call.named}
     values = {key: float(scope.value(value) or 0.0) for key, value in named.items()}
     if values.get("l1", 0.01 if call.name.upper() == "L1" else 0.0):
-        raise NoExactMapError(f"{ast.unparse(node)}{_at(node)} has an l1 penalty, and a plan has none.")
+        raise NoExactMapError(f"{ast.unparse(node)}{at_line(node)} has an l1 penalty, and a plan has none.")
     return values.get("l2", 0.01 if call.name in ("L2", "l2") else 0.0)
-
-
-def _at(node: ast.AST) -> str:
-    return f" (line {node.lineno})" if hasattr(node, "lineno") else ""
 
 
 def _excluded(node: ast.Call, scope: Scope) -> Mask:
     names = next((word.value for word in node.keywords if word.arg == "var_names"), None)
     if names is None and "decays" not in scope.functions:
         raise NoExactMapError(
-            f"the variables of {ast.unparse(node)}{_at(node)} are not told here; name them as var_names=[...], or "
+            f"the variables of {ast.unparse(node)}{at_line(node)} are not told here; name them as var_names=[...], or "
             "give the plan a Mask."
         )
     if names is None:

@@ -11,7 +11,7 @@ from dwindle.errors import ParseError, shown
 from dwindle.foreign.source.names import Names
 from dwindle.foreign.source.numbers import number_of
 
-__all__ = ["Call", "Scope", "callee"]
+__all__ = ["Call", "Scope", "at_line", "callee"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,3 +157,8 @@ def _hashable(key: Any) -> Any:
     if isinstance(key, list | dict):
         raise ParseError(f"{shown(key)} is no key of a mapping.")
     return key
+
+
+def at_line(node: ast.AST) -> str:
+    """Return " (line 3)", where ``node`` stands in its source; "" for one that was made."""
+    return f" (line {node.lineno})" if hasattr(node, "lineno") else ""

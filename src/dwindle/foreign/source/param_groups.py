@@ -6,7 +6,7 @@ import ast
 from typing import Any
 
 from dwindle.errors import NoExactMapError
-from dwindle.foreign.source.literal import Scope, callee
+from dwindle.foreign.source.literal import Scope, at_line, callee
 
 __all__ = ["group_decays"]
 
@@ -25,7 +25,7 @@ def group_decays(groups: ast.expr | None, scope: Scope, lr: Any, usual: float | 
     node = None if groups is None else scope.looked_up(groups)
     if isinstance(node, ast.Call) and callee(node) in _MAKERS:
         raise NoExactMapError(
-            f"{callee(node)} makes the param groups{_at(node)}, and their decays and rates cannot be read; give the plan a "
+            f"{callee(node)} makes the param groups{at_line(node)}, and their decays and rates cannot be read; give the plan a "
             "Mask or groups of its own."
         )
     items = node.elts if isinstance(node, ast.List | ast.Tuple) else []
@@ -48,12 +48,8 @@ def _group(node: ast.expr, scope: Scope, lr: Any, usual: float | None) -> float 
     entries = scope.items(node)
     if "lr" in entries and scope.value(entries["lr"]) != lr:
         raise NoExactMapError(
-            f"a param group has the lr {ast.unparse(entries['lr'])} beside {lr}{_at(node)}; give the plan a group with an "
+            f"a param group has the lr {ast.unparse(entries['lr'])} beside {lr}{at_line(node)}; give the plan a group with an "
             "lr_scale for it."
         )
     given = entries.get("weight_decay")
     return usual if given is None else float(scope.value(given))
-
-
-def _at(node: ast.AST) -> str:
-    return f" (line {node.lineno})" if hasattr(node, "lineno") else ""

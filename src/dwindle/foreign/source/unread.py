@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from dwindle.errors import DwindleError, InvalidValueError, NoExactMapError, UnknownNameError, shown
-from dwindle.foreign.source.literal import Scope, callee
+from dwindle.foreign.source.literal import Scope, at_line, callee
 
 __all__ = ["check_branches", "check_changes", "check_elsewhere", "check_schedulers", "rate_function"]
 
@@ -17,10 +17,6 @@ _LIKE_A_SCHEDULER = re.compile(
 )
 _HARMLESS = re.compile(r"allreduce|exclude_from_weight_decay|load_state|add_decayed|state_dict", re.IGNORECASE)
 _HELD = ("lr", "weight_decay")
-
-
-def _at(node: ast.AST) -> str:
-    return f" (line {node.lineno})" if hasattr(node, "lineno") else ""
 
 
 def _calls(tree: ast.AST) -> Iterator[ast.Call]:
@@ -45,7 +41,7 @@ def check_schedulers(tree: ast.AST, optimizers: Sequence[ast.Call], known: Calla
         given = [*node.args, *(word.value for word in node.keywords)]
         if any(id(arg) in built or ast.unparse(arg) in names or _last(arg) in _NAMES for arg in given):
             raise UnknownNameError(
-                f"{name} takes the optimiser and is not known{_at(node)}; what it does to the learning rate cannot be told. "
+                f"{name} takes the optimiser and is not known{at_line(node)}; what it does to the learning rate cannot be told. "
                 "Give a scheduler of the peer's own, or a function of the step."
             )
 
@@ -76,7 +72,7 @@ def check_branches(tree: ast.AST, built: Sequence[ast.Call]) -> None:
         for part in ast.walk(node):
             if isinstance(part, ast.Call) and id(part) in wanted:
                 raise InvalidValueError(
-                    f"{callee(part)} is built only if {ast.unparse(node.test)}{_at(node)}; give the source without the if."
+                    f"{callee(part)} is built only if {ast.unparse(node.test)}{at_line(node)}; give the source without the if."
                 )
 
 
@@ -90,7 +86,7 @@ def check_elsewhere(tree: ast.AST, scope: Scope, found: bool) -> None:
         names = [_last(part) for target in node.targets for part in ast.walk(target) if isinstance(part, ast.expr)]
         if any(name in _NAMES for name in names) and callee(node.value) not in scope.functions:
             raise NoExactMapError(
-                f"the optimiser is built elsewhere, by {ast.unparse(node.value.func)}{_at(node)}, and the rates alone do not "
+                f"the optimiser is built elsewhere, by {ast.unparse(node.value.func)}{at_line(node)}, and the rates alone do not "
                 "tell its weight decay; give the source that builds it, such as torch.optim.AdamW(..., weight_decay=0.1)."
             )
 
@@ -114,7 +110,7 @@ def check_changes(tree: ast.AST, scope: Scope, read: Collection[str]) -> None:
     for key, node, value in _changes(tree):
         if key == "lr" and (value is None or _called(value, scope) not in read):
             raise NoExactMapError(
-                f"{shown(ast.unparse(node))} changes the learning rate by hand{_at(node)}, which is not read; write it as a "
+                f"{shown(ast.unparse(node))} changes the learning rate by hand{at_line(node)}, which is not read; write it as a "
                 "scheduler, or as a function get_lr(step)."
             )
     for call in _calls(tree):
@@ -130,15 +126,15 @@ def _check_call(call: ast.Call, scope: Scope) -> None:
             keys = set(_HELD)
         if keys & set(_HELD):
             raise NoExactMapError(
-                f"{shown(ast.unparse(call))} adds parameters with an lr or weight_decay of their own{_at(call)}, which is not "
-                "read; give the plan a group for them."
+                f"{shown(ast.unparse(call))} adds parameters with an lr or weight_decay of their own{at_line(call)}, which is "
+                "not read; give the plan a group for them."
             )
     func = call.func
     rate = func.value if name in ("assign", "assign_sub") and isinstance(func, ast.Attribute) else None
     rate = call.args[0] if name == "set_value" and call.args else rate
     if rate is not None and _is_rate(rate):
         raise NoExactMapError(
-            f"{shown(ast.unparse(call))} changes the learning rate by hand{_at(call)}, which is not read; write it as a "
+            f"{shown(ast.unparse(call))} changes the learning rate by hand{at_line(call)}, which is not read; write it as a "
             "schedule of the step."
         )
 
