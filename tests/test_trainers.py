@@ -172,13 +172,30 @@ def test_lightning_names_the_rates_of_groups_and_of_several_optimisers():
 
 
 def test_lightning_fits_again_with_the_same_callback_and_optimiser(tmp_path):
-    pl, follow = lightning(), dw.torch.lightning.FollowPlan(dw.Plan(0.1), 100)
+    pl, follow = lightning(), dw.torch.lightning.FollowPlan(dw.Plan(0.1), 100, step=0)
     net = module(pl)
     optimizer = torch.optim.AdamW(net.named_parameters())
     net.configure_optimizers = lambda: optimizer
     for again in (1, 2):
         fit(pl, tmp_path / str(again), 1, follow, net)
     assert follow.controllers[0].step == 10  # a new fit is a new run, as it is for Lightning's own schedulers
+
+
+def test_a_further_fit_of_the_same_lightning_trainer_goes_on(tmp_path):
+    pl, follow = lightning(), dw.torch.lightning.FollowPlan(dw.Plan(0.1, dw.linear()))
+    trainer = pl.Trainer(
+        max_epochs=2, accelerator="cpu", devices=1, logger=False, enable_progress_bar=False, enable_model_summary=False,
+        enable_checkpointing=False, callbacks=[follow],
+    )  # fmt: skip
+    net, data = module(pl), torch.utils.data.DataLoader(examples(), BATCH)
+    trainer.fit(net, data)
+    assert (follow.controllers[0].step, follow.controllers[0].lr) == (20, 0.0)
+    trainer.fit_loop.max_epochs = 4
+    lrs = []
+    net.on_train_batch_end = lambda *_: lrs.append(follow.controllers[0].lr)
+    trainer.fit(net, data)
+    assert (follow.controllers[0].step, follow.controllers[0].horizon.steps) == (40, 40)
+    assert lrs == pytest.approx([0.1 * (1 - t / 40) for t in range(21, 41)])
 
 
 def with_scheduler(optimizer):

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dwindle.errors import InvalidValueError, flag, known, shown
+from dwindle.errors import InvalidValueError, count, flag, known, shown
 from dwindle.plan import Plan, as_plan
 from dwindle.schedule import FeedbackRule
 from dwindle.torch.controller import Controller
@@ -26,6 +26,7 @@ def attach(
     feedback: FeedbackRule[Any] | None = None,
     on_change: str = "error",
     compensated: bool | None = None,
+    step: int | None = None,
 ) -> Controller:
     """Make ``optimizer`` follow ``plan`` over ``horizon``; from here on ``loss.backward(); opt.step(); opt.zero_grad()``.
 
@@ -35,16 +36,22 @@ def attach(
     Compiled, ``torch.compile(optimizer.step)`` or a train step that calls it, nothing is compiled anew as the rates move: lr
     is then a 0-d tensor, filled in place. Not with fullgraph=True: the plan runs between the graphs.
     An Accelerate optimiser is taken for the one inside.
-    The optimiser's own state_dict carries the step too, so saving the optimiser alone is enough to resume.
+    The optimiser's own state_dict carries the step too, so saving the optimiser alone is enough to resume; so does a copy
+    of it, which follows nothing until the plan is attached to it. Hooks that look at gradients are registered first. After a
+    step that raised, the weights may have decayed already, as they may have moved under torch's own; zero the gradients.
     ``on_change``: what a resumed step becomes if plan, horizon or rule changed; see `Controller.load_state_dict`.
     ``feedback``: a rule that moves the rate by a metric, such as Plateau(0.5, patience=3); see `Controller.observe`. It
     may stand for the plan, as `foreign.read` returns torch's ReduceLROnPlateau: the plan is then its own peak, held.
+    ``step``: the number of updates that an optimiser from a run without a plan has done, to go on from there; a run under
+    a plan carries its own.
     ``compensated``: whether decay below a weight's rounding is kept beside it, 4 bytes a weight (8 for l2 under SGD with
     momentum); None is where it would be lost: bfloat16, float16, and float32 if more than 1 % of the run's decay (for l2
-    10 %) is; True is everywhere but float64, False nowhere. `Controller.compensated` says where. See
+    10 %) is; True is everywhere but float64, False nowhere. Under l2 an optimiser that is not SGD keeps what its gradient
+    loses of the decay; what its moments and its update lose stays lost. `Controller.compensated` says where. See
     `dwindle.torch.compensation`.
 
-    Raises InvalidValueError for an optimiser that cannot follow a plan exactly or has a decay of its own, and
+    Raises InvalidValueError for an optimiser that cannot follow a plan exactly, for groups with a decay, a learning rate
+    or an exemption from decay that the plan would overrule, for a mask that asks for module kinds without ``model``, and
     ResumeError if it was loaded from a run under another plan. Nothing has changed then.
 
     >>> from dwindle.decay import Decoupled
@@ -72,10 +79,12 @@ def attach(
     known("on_change", on_change, ON_CHANGE)
     if compensated is not None:
         flag("compensated", compensated)
+    if step is not None:
+        count("step", step, low=0)
     hooks = optimizer._optimizer_load_state_dict_post_hooks.values()
     if any(isinstance(getattr(hook, "__self__", None), Controller) for hook in hooks):
         raise InvalidValueError("this optimiser already follows a plan; detach() its controller first.")
-    return Controller(optimizer, Given(plan, as_horizon(horizon), feedback), model, on_change, compensated)
+    return Controller(optimizer, Given(plan, as_horizon(horizon), feedback), model, on_change, compensated, step)
 
 
 def _plan_of(rule: FeedbackRule[Any], feedback: Any, optimizer: torch.optim.Optimizer) -> Plan:

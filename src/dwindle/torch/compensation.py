@@ -25,9 +25,9 @@ import torch
 
 from dwindle.errors import ResumeError
 
-__all__ = ["GRADIENT", "VELOCITY", "WEIGHT", "Residues"]
+__all__ = ["GRADIENT", "VELOCITY", "WEIGHT", "Residues", "writes"]
 
-WEIGHT, VELOCITY, GRADIENT = "dwindle_residue", "dwindle_velocity", "dwindle_gradient"
+_NAMES = WEIGHT, VELOCITY, GRADIENT = "dwindle_residue", "dwindle_velocity", "dwindle_gradient"
 
 _PIECE = 2**16  # numbers a thread: a CPU works through its passes in its cache
 _BATCH = 2**25  # elsewhere: 128 MiB for each of two temporary tensors
@@ -56,14 +56,14 @@ class Residues:
         kept = self._optimizer.state.get(param, {}).get(name)
         found = self._fresh.get((param, name)) if kept is None else kept["step"]
         if found is None:
-            found = self._fresh[param, name] = torch.zeros_like(param, dtype=torch.float32)
+            found = self._fresh[param, name] = torch.zeros_like(_real(param), dtype=torch.float32)
         elif found is not self._held.get((param, name)):  # loaded, or moved by someone: it may not be ours to write to
-            if found.shape != param.shape:
+            if found.shape != _real(param).shape:
                 raise ResumeError(
                     f"{name} of shape {tuple(found.shape)} was loaded for a parameter of shape {tuple(param.shape)}; "
                     "load the checkpoint of this model."
                 )
-            found = torch.zeros_like(param, dtype=torch.float32).copy_(found)
+            found = torch.zeros_like(_real(param), dtype=torch.float32).copy_(found)
             if kept is not None:
                 kept["step"] = found
         self._held[param, name] = found
@@ -90,17 +90,18 @@ class Residues:
         """Drop the residues of a step that failed before it was settled."""
         self._fresh.clear()
 
-    def drop(self) -> None:
-        """Take every residue out of the optimiser's state; a velocity goes back into the momentum it was split from."""
-        for param, state in list(self._optimizer.state.items()):
-            found = {name: state.pop(name)["step"] for name in (WEIGHT, VELOCITY, GRADIENT) if name in state}
+    def drop(self, params: Sequence[Any]) -> None:
+        """Take the residues of ``params`` out of the optimiser's state; a velocity goes back into its momentum."""
+        for param in params:
+            state = self._optimizer.state.get(param, {})
+            found = {name: state.pop(name)["step"] for name in _NAMES if name in state}
             if VELOCITY in found and state.get("momentum_buffer") is not None:
-                state["momentum_buffer"].add_(found[VELOCITY])
-            if not state:
+                _real(state["momentum_buffer"]).add_(found[VELOCITY])
+            if found and not state:
                 del self._optimizer.state[param]
-        self._fresh.clear()
-        self._held.clear()
-        self._written.clear()
+            for name in _NAMES:
+                self._held.pop((param, name), None)
+            self._written.pop(param, None)
 
     # Arithmetic
 
@@ -159,7 +160,7 @@ class Residues:
         for weights, residues in _batches(params, [self.of(p, WEIGHT) for p in params]):
             _fold(weights, residues)
         for p in params:
-            self._written[p] = _writes(p)
+            self._written[p] = writes(p)
 
     def couple(self, params: Sequence[Any], c: float, scale: float) -> list[Any]:
         """Return the gradients g + scale·(c·w + r), each rounded once; the rounding, r, goes into the next step's.
@@ -168,7 +169,7 @@ class Residues:
         rounds, in its moments and in its update, stays its own.
         """
         coupled = [torch.empty_like(p.grad) for p in params]
-        grads, carried = [p.grad for p in params], [self.of(p, GRADIENT) for p in params]
+        grads, carried = [p.grad.resolve_conj() for p in params], [self.of(p, GRADIENT) for p in params]
         for weights, old, new, rests in _batches(params, grads, coupled, carried):
             wanted = torch._foreach_mul(_wide(weights), c)
             torch._foreach_add_(wanted, rests)
@@ -187,13 +188,13 @@ class Residues:
         return [self._checked(p, self.of(p, WEIGHT)) for p in params]
 
     def _checked(self, param: Any, residue: Any) -> Any:
-        if (param, WEIGHT) not in self._fresh and self._written.get(param) != _writes(param):
+        if (param, WEIGHT) not in self._fresh and self._written.get(param) != writes(param):
             weight, rest = _local(param), _local(residue)
             rest.masked_fill_((weight + rest).to(weight.dtype) != weight, 0.0)
         return residue
 
 
-def _writes(param: Any) -> tuple[int, int]:
+def writes(param: Any) -> tuple[int, int]:
     """Return what changes when somebody writes to ``param`` in place or gives it other memory."""
     return 0 if param.is_inference() else param._version, _local(param).data_ptr()
 
@@ -265,4 +266,9 @@ def _limit(tensor: Any) -> int:
 
 def _local(tensor: Any) -> Any:
     """Return a DTensor's own shard, which shares its memory; every operation here is elementwise."""
-    return tensor.detach().to_local() if hasattr(tensor, "to_local") else tensor
+    return _real(tensor.detach().to_local() if hasattr(tensor, "to_local") else tensor)
+
+
+def _real(tensor: Any) -> Any:
+    """Return the real numbers that a complex tensor is made of, in the same memory."""
+    return torch.view_as_real(tensor.detach()) if tensor.is_complex() else tensor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -12,7 +12,9 @@ from dwindle.errors import InvalidValueError, UnknownNameError, suggestion
 from dwindle.mask import Decision, report
 from dwindle.plan import Plan, Rates
 from dwindle.replan import change, cooldown, extended
-from dwindle.torch.decays import refuse_optimizer
+from dwindle.torch.checks import refuse_optimizer, unplanned_progress, warn_of_habits
+from dwindle.torch.copies import carry, carry_no_more
+from dwindle.torch.groups import Group
 from dwindle.torch.hooks import StepHooks
 from dwindle.torch.live import LiveGroups
 from dwindle.torch.metric import agreed
@@ -34,22 +36,30 @@ class Controller:
         model: torch.nn.Module | None,
         on_change: str,
         compensated: bool | None = None,
+        step: int | None = None,
     ) -> None:
         self.on_change, self._optimizer, self._given = on_change, optimizer, given
         refuse_optimizer(optimizer, given.plan)
         found = next((group[_KEY] for group in optimizer.param_groups if _KEY in group), None)
-        now = given.begin() if found is None else resumed(found, given, on_change)
+        now = given.begin(step or 0) if found is None else resumed(found, given, on_change)
+        if step not in (None, now.step):
+            raise InvalidValueError(
+                f"the optimiser was loaded from a run at step {now.step}, and step={step} was given too."
+            )
         self._resolved_at(now)  # a schedule of the user's own may raise: before anything changes
         first = given.plan.resolve(given.horizon)
         self._groups = LiveGroups(optimizer, given.plan, first, model, given.horizon.steps, compensated)
         for group in optimizer.param_groups:
             group.pop(_KEY, None)
+        warn_of_habits(optimizer, first, given.horizon.steps)
         self._steps = StepHooks(optimizer, self._groups)
         self._loaded: Progress | None = None
         self._told: int | None = None  # the step of the last state that was loaded here
-        self._now, self._detached = now, False
+        self._now, self._detached, self._placed = now, False, step is not None
         self._follow(now)
+        self._doubt(found is None)
         self._handles = self._hook()
+        carry(optimizer, lambda: self._carrying(self._groups.as_saved(optimizer.param_groups)))
 
     @property
     def plan(self) -> Plan:
@@ -181,12 +191,14 @@ class Controller:
         told = resumed(state, self._given, self.on_change if on_change is None else on_change)
         self._follow(told)
         self._told = told.step
+        self._steps.unplaced = ""
 
     def detach(self) -> None:
         """Let the optimiser go: hooks removed, and its groups, lr and weight_decay as they were before `attach`.
 
         What compensated weights had kept of their decay, at most half a unit in the last place of each, is dropped.
         """
+        carry_no_more(self._optimizer)
         for handle in self._handles:
             handle.remove()
         self._steps.forget()
@@ -217,6 +229,17 @@ class Controller:
         self._groups.follow(resolved, peak, now.horizon.steps)
         self._groups.set_rates(self.step)
 
+    def _doubt(self, untold: bool) -> None:
+        """Note, for a warning at the next step, that the optimiser has gone further than the plan and nobody said where."""
+        doubtful = untold and not self._placed
+        self._steps.unplaced = unplanned_progress(self._optimizer, self.step) if doubtful else ""
+
+    def __reduce__(self) -> NoReturn:
+        raise InvalidValueError(
+            "a Controller belongs to its optimiser and is not copied or pickled; save state_dict(), or copy the optimiser "
+            "and attach to the copy."
+        )
+
     def _hook(self) -> list[Any]:
         return [
             *self._steps.register(),
@@ -227,8 +250,10 @@ class Controller:
         ]
 
     def _after_saving(self, optimizer: Any, state: dict[str, Any]) -> dict[str, Any]:
-        first, *others = self._groups.as_saved(state["param_groups"])
-        return {**state, "param_groups": [{**first, _KEY: self.state_dict()}, *others]}
+        return {**state, "param_groups": self._carrying(self._groups.as_saved(state["param_groups"]))}
+
+    def _carrying(self, groups: list[Group]) -> list[Group]:
+        return [{**groups[0], _KEY: self.state_dict()}, *groups[1:]]
 
     def _before_loading(self, optimizer: Any, state: dict[str, Any]) -> dict[str, Any]:
         self._groups.adopt()
@@ -239,6 +264,7 @@ class Controller:
 
     def _after_loading(self, optimizer: Any) -> None:
         loaded, self._loaded = self._loaded, None
+        self._doubt(loaded is None and self._told is None)
         if loaded is None or loaded.step == self._told == self.step:
             self._groups.set_rates(self.step)
         else:

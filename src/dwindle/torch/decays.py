@@ -8,23 +8,22 @@ l2 with SGD by ``filter``: SGD is linear, and so its answer to c·w is known apa
 
 from __future__ import annotations
 
-import inspect
 from typing import Any, NamedTuple
 
 import torch
 
 from dwindle.decay import L2, Decay, Decoupled
-from dwindle.errors import InvalidValueError, real
+from dwindle.errors import InvalidValueError
 from dwindle.plan import Plan, Rates
-from dwindle.torch.compensation import GRADIENT, VELOCITY, WEIGHT, Residues
+from dwindle.torch.compensation import GRADIENT, VELOCITY, WEIGHT, Residues, writes
 from dwindle.torch.compiled import is_fixed
 from dwindle.torch.groups import Group, Part
 
-__all__ = ["Dose", "Update", "refuse_optimizer", "refuse_own_decay", "residues_of", "set_rates", "way_of"]
+__all__ = ["DECOUPLED", "Dose", "Update", "refuse_sparse", "residues_of", "set_rates", "way_of"]
 
 _BOTH = (torch.optim.Adam, torch.optim.AdamW, torch.optim.NAdam, torch.optim.RAdam)
 _L2 = (*_BOTH, *(getattr(torch.optim, name) for name in ("SGD", "Adadelta", "Adagrad", "Adamax", "RMSprop")))
-_DECOUPLED = tuple(
+DECOUPLED = tuple(
     getattr(torch.optim, name) for name in ("AdamW", "Muon", "Adafactor") if hasattr(torch.optim, name)
 )  # Muon is younger than the oldest torch we take
 
@@ -56,14 +55,14 @@ def way_of(
     kind, switch = type(optimizer), "decoupled_weight_decay" in group
     beside = any(p.dtype in lossy for p in group["params"])
     if isinstance(decay, L2):
-        own = kind in _L2 and (switch or kind not in _DECOUPLED) and (not compiled or is_fixed(decay))
+        own = kind in _L2 and (switch or kind not in DECOUPLED) and (not compiled or is_fixed(decay))
         return ("filter" if kind is torch.optim.SGD else "gradient") if beside else "own" if own else "gradient"
     if decay.cautious:
         return "cautious"
     # torch multiplies by 1 - lr·weight_decay: any share is reached by a weight_decay, unless lr is 0 or a float32 tensor
     reaches = isinstance(decay, Decoupled) or (plan.peak * part.lr_scale > 0 and not torch.is_tensor(group["lr"]))
     reaches = reaches and (not compiled or is_fixed(decay))
-    return "own" if reaches and not beside and (kind in _DECOUPLED or (switch and kind in _BOTH)) else "weights"
+    return "own" if reaches and not beside and (kind in DECOUPLED or (switch and kind in _BOTH)) else "weights"
 
 
 def set_rates(group: Group, way: str, rates: Rates, decay: Decay | None, step: int) -> None:
@@ -92,7 +91,7 @@ class Update:
 
     def __init__(self, residues: Residues) -> None:
         self._residues = residues
-        self._grads: list[tuple[Any, Any, Any]] = []
+        self._grads: list[tuple[Any, Any, Any, Any]] = []  # parameter, its gradient, ours in its place, as we left ours
         self._weights: list[tuple[Any, Any, float]] = []
         self._doubtful: list[tuple[list[Any], list[Any], float, bool]] = []
         self._folded: list[Any] = []
@@ -123,7 +122,7 @@ class Update:
         if not params:
             return
         if way == "gradient":
-            _refuse_sparse(params)
+            refuse_sparse(params)
             coupled = self._residues.couple(params, c, scale)
             self._swap(params, coupled)
             return
@@ -137,14 +136,14 @@ class Update:
         self._folded += params
 
     def _couple(self, params: list[Any], c: float) -> None:
-        _refuse_sparse(params)
+        refuse_sparse(params)
         with torch.no_grad():
             coupled = torch._foreach_add([p.grad for p in params], params, alpha=c)
         self._swap(params, coupled)
 
     def _swap(self, params: list[Any], coupled: Any) -> None:
         for param, ours in zip(params, coupled, strict=True):
-            self._grads.append((param, param.grad, ours))
+            self._grads.append((param, param.grad, ours, writes(ours)))
             param.grad = ours
 
     def after(self) -> None:
@@ -158,13 +157,21 @@ class Update:
                 self._residues.decay_where(params, olds, share, maximize)
             self._residues.fold(self._folded)
         self._residues.settle()
-        self.forget()
+        for param, grad, ours, left in self._grads:
+            if param.grad is ours:
+                if writes(ours) != left and not ours.any():  # the step, or a hook of the user's, zeroed it
+                    grad.zero_()
+                param.grad = grad
+        self._clear()
 
     def forget(self) -> None:
-        """Drop the copies; a gradient that is still ours, after a step that failed, becomes the user's again."""
-        for param, grad, coupled in self._grads:
-            if param.grad is coupled:
+        """Drop the copies of a step that failed; a gradient that is still just as we left it becomes the user's again."""
+        for param, grad, ours, left in self._grads:
+            if param.grad is ours and writes(ours) == left:
                 param.grad = grad
+        self._clear()
+
+    def _clear(self) -> None:
         for held in (self._grads, self._weights, self._doubtful, self._folded):
             held.clear()
         self._residues.forget()
@@ -177,55 +184,9 @@ def residues_of(way: str, group: Group) -> tuple[str, ...]:
     return {"none": (), "own": (), "gradient": (GRADIENT,)}.get(way, (WEIGHT,))
 
 
-def _refuse_sparse(params: list[Any]) -> None:
+def refuse_sparse(params: list[Any]) -> None:
+    """Raise InvalidValueError for a sparse gradient, to which l2 cannot be added."""
     if any(p.grad.layout != torch.strided for p in params):
         raise InvalidValueError(
             "l2 decay makes a sparse gradient dense; use a decoupled decay, or a mask that leaves this parameter out."
         )
-
-
-def refuse_optimizer(optimizer: torch.optim.Optimizer, plan: Plan) -> None:
-    """Raise InvalidValueError for an optimiser on which a plan cannot be exact."""
-    kind, why = type(optimizer).__name__, ""
-    if isinstance(optimizer, torch.optim.ASGD):
-        why = "lowers the learning rate by a rule of its own; use SGD and average the weights"
-    elif isinstance(optimizer, torch.optim.Rprop):
-        why = "uses lr only for its first step size and then adapts it; a schedule would do nothing"
-    elif isinstance(optimizer, torch.optim.LBFGS) and plan.decay is not None:
-        why = (
-            "evaluates the loss many times in a step, so a decay beside it cannot be exact; add the penalty to the loss"
-        )
-    elif kind == "ZeroRedundancyOptimizer":
-        why = "keeps an optimiser of its own inside, whose groups a plan cannot reach; shard with fully_shard (FSDP2) instead"
-    elif any(group.get("lr_decay") for group in optimizer.param_groups):
-        why = "has a learning-rate decay of its own; set lr_decay=0 and put the decay in the schedule"
-    elif any(group.get("differentiable") for group in optimizer.param_groups):
-        why = "is differentiable=True and a plan is applied outside the graph; use differentiable=False"
-    elif plan.decay is not None and plan.decay.cautious and _has_complex(optimizer):
-        why = "has complex parameters, which have no sign to compare; use a decay that is not cautious"
-    if why:
-        raise InvalidValueError(f"{kind} {why}.")
-
-
-def _has_complex(optimizer: torch.optim.Optimizer) -> bool:
-    return any(p.is_complex() for group in optimizer.param_groups for p in group["params"])
-
-
-def refuse_own_decay(optimizer: torch.optim.Optimizer, group: Group, index: int, plan: Plan) -> None:
-    """Raise InvalidValueError if the user gave a group a decay that is not the plan's.
-
-    Zero, the class's default (AdamW has 0.01 without being told) and the plan's own number and convention are fine.
-    """
-    own = real("weight_decay", float(group.get("weight_decay") or 0.0))
-    default = inspect.signature(type(optimizer).__init__).parameters.get("weight_decay")
-    if own == 0.0 or (default is not None and own == default.default):
-        return
-    decoupled = group.get("decoupled_weight_decay", isinstance(optimizer, _DECOUPLED))
-    convention = "decoupled" if decoupled else "l2"
-    if plan.decay is not None and own == plan.decay.weight_decay and convention == plan.decay.convention:
-        return
-    raise InvalidValueError(
-        f"group {index} of {type(optimizer).__name__} has weight_decay={own:g} ({convention}), the plan has "
-        f"{plan.decay or 'no decay'}; the plan owns the decay. Remove it from the optimiser, or write "
-        f"{convention}({own:g}) in the plan."
-    )

@@ -16,17 +16,22 @@ from dwindle.torch.live import LiveGroups
 
 __all__ = ["StepHooks"]
 
+_TO_PLACE = (
+    "to go on from there load it first and say attach(..., step=...), or load the controller's state; for a new beginning "
+    "say attach(..., step=0)."
+)
 _outside: Callable[[Any], Any] = torch.compiler.disable  # not part of a compiled graph
 
 
 class StepHooks:
     """The hooks around the step of one optimiser, whose live groups are ``groups``.
 
-    ``step`` is the number of updates done, ``ends`` the step from which the run is over.
+    ``step`` is the number of updates done, ``ends`` the step from which the run is over, ``unplaced`` a reason to doubt
+    that this step is the optimiser's own.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, groups: LiveGroups) -> None:
-        self.step = self.ends = 0
+        self.step, self.ends, self.unplaced, self._own = 0, 0, "", -1
         self._optimizer, self._groups, self._update = optimizer, groups, Update(groups.residues)
         self._depth, self._running, self._idle, self._called = 0, False, False, False
         self._begin: Callable[[], None] = _outside(self._after_closure)
@@ -40,10 +45,9 @@ class StepHooks:
 
     def register(self) -> list[Any]:
         """Put the hooks into the optimiser; return their handles."""
-        return [
-            self._optimizer.register_step_pre_hook(noticing(self._before_step)),
-            self._optimizer.register_step_post_hook(_outside(self._after_step)),
-        ]
+        before = self._optimizer.register_step_pre_hook(noticing(self._before_step))
+        self._own = before.id
+        return [before, self._optimizer.register_step_post_hook(_outside(self._after_step))]
 
     def forget(self) -> None:
         """Drop what a step that failed has left."""
@@ -56,6 +60,7 @@ class StepHooks:
         self._depth, self._running = 0, True
         self._update.forget()
         self._groups.adopt()
+        self._groups.retype()
         # A fused optimiser under a GradScaler is called for skipped steps too, and skips inside.
         found_inf = getattr(optimizer, "found_inf", None)
         dry = self._groups.is_dry_run()
@@ -106,20 +111,39 @@ class StepHooks:
             self.step += 1
 
     def _warn(self) -> None:
-        if self.step >= self.ends and "horizon" not in self._warned:
-            self._warned.add("horizon")
-            warnings.warn(
+        if self.step >= self.ends:
+            self._warn_once(
+                "horizon",
                 f"step {self.step} is beyond the horizon of {self.ends} steps; the schedule goes on as it ends.",
-                stacklevel=2,
             )
-        changed = self._groups.foreign_lr()
-        if changed and "lr" not in self._warned:
-            self._warned.add("lr")
-            warnings.warn(
-                f"the learning rate was changed from {changed[0]:g} to {changed[1]:g} by something else, such as an LR "
-                "scheduler; the plan owns it and sets it back. Remove the scheduler, or detach().",
-                stacklevel=2,
+        if self.unplaced:
+            self._warn_once("place", f"{self.unplaced}, and the plan is at step {self.step}; {_TO_PLACE}")
+        changed = self._groups.overruled()
+        if changed is not None:
+            name, ours, found = changed
+            whose = "such as an LR scheduler" if name == "learning rate" else "by hand or by a callback"
+            self._warn_once(
+                name,
+                f"the {name} was changed from {ours:g} to {found:g} by something else, {whose}; the plan owns it and sets it "
+                "back. Remove what changes it, or detach().",
             )
+        if "gradient" in self._groups.ways and self._is_followed():
+            self._warn_once(
+                "hook",
+                "a step pre-hook was registered after attach: the gradients that it sees have their l2 part already. "
+                "Register it first, then attach.",
+            )
+
+    def _warn_once(self, what: str, message: str) -> None:
+        if what not in self._warned:
+            self._warned.add(what)
+            warnings.warn(message, stacklevel=3)
+
+    def _is_followed(self) -> bool:
+        """Whether a pre-hook that is not ours comes after ours."""
+        hooks = self._optimizer._optimizer_step_pre_hooks
+        last = next(reversed(hooks))
+        return last != self._own and not getattr(hooks[last], "__module__", "").startswith("dwindle.")
 
 
 def _steps_running(optimizer: Any) -> int:

@@ -44,6 +44,7 @@ class FollowPlan(Callback):  # type: ignore[misc]  # a class found at run time
     so that times such as ``5ep`` are understood. ``options`` are those of `attach`. With ``log`` the rates of the next
     update are logged as ``lr``, ``lr/NAME`` for each group of the plan, and ``decay``, the share lr·λ that it takes from
     each weight; for a second optimiser ``1/lr`` and so on. ``controllers`` is what `attach` returned, from fit's start on.
+    A further ``fit`` of the same Trainer goes on from the step it has, as Trainer's own count does, over the longer run.
 
     Raises InvalidValueError at fit's start if a scheduler was configured too, if the length of the run is not known, or if
     there are not as many plans as optimisers; ResumeError if the checkpoint is of another run.
@@ -74,8 +75,9 @@ class FollowPlan(Callback):  # type: ignore[misc]  # a class found at run time
                 f"configure_optimizers returned {type(trainer.lr_scheduler_configs[0].scheduler).__name__} too, and the "
                 "plan owns the learning rate; return the optimiser alone."
             )
-        for controller in self.controllers:
-            controller.detach()  # those of an earlier fit
+        earlier = self.controllers
+        for controller in earlier:
+            controller.detach()
         plans = self._plans(len(trainer.optimizers))
         horizon = _horizon(trainer) if self.horizon is None else self.horizon
         self.controllers = [
@@ -85,6 +87,9 @@ class FollowPlan(Callback):  # type: ignore[misc]  # a class found at run time
         if self._saved is not None:
             saved, self._saved = self._saved, None
             self._resume(saved)
+        elif earlier and trainer.global_step and len(earlier) == len(self.controllers):  # a further fit of the same Trainer goes on
+            for controller, before in zip(self.controllers, earlier, strict=True):
+                controller.load_state_dict(before.state_dict(), on_change="keep")
 
     def _plans(self, optimizers: int) -> Sequence[Plan]:
         plans = [self.plan] * optimizers if isinstance(self.plan, Plan) else list(self.plan)

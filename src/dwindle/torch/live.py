@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 import torch
 
+from dwindle.decay import L2
 from dwindle.errors import InvalidValueError
 from dwindle.plan import Assignment, Plan, Rates
+from dwindle.torch.checks import (
+    refuse_blind_mask,
+    refuse_own_decay,
+    refuse_own_mask,
+    refuse_own_rates,
+    warn_of_mask,
+)
 from dwindle.torch.compensation import Residues
 from dwindle.torch.compiled import is_traced, rate_tensor
-from dwindle.torch.decays import Dose, Update, refuse_own_decay, residues_of, set_rates, way_of
+from dwindle.torch.decays import Dose, Update, refuse_sparse, residues_of, set_rates, way_of
 from dwindle.torch.groups import Group, Part, Whole, merged, split, split_saved
 from dwindle.torch.names import described
 from dwindle.torch.rounding import lossy_types
@@ -50,7 +57,12 @@ class LiveGroups:
         self.residues = Residues(optimizer)
         self._compiled: list[bool] = []
         self._tensors: dict[int, Any] = {}  # the lr of a group while its step is compiled: the guards want the same one
-        self._lrs: list[Any] = []  # the very objects we wrote into the groups: any other is someone else's
+        self._lrs: list[
+            tuple[Any, float, int]
+        ] = []  # what we wrote into the groups: the object, its number and version
+        self._decays: list[Any] = []
+        self._types: list[list[torch.dtype]] = []  # of the weights that decay
+        self._looked = False  # for gradients that the optimiser's own l2 cannot take
         self.adopt()
 
     def adopt(self) -> None:
@@ -65,34 +77,32 @@ class LiveGroups:
             return
         for i, group in enumerate(fresh, len(self._wholes)):
             refuse_own_decay(self._optimizer, group, i, self._plan)
-        keys = self._assign()
+        keys = self._assign(fresh)
         done = [split(group, [keys[id(p)] for p in group["params"]]) for group in fresh]
-        live = list(chain.from_iterable(parts for _, parts in done))
+        live = list(chain.from_iterable(groups for _, groups in done))
         for group in live:  # a tensor lr may be shared by all groups; each part needs its own
             group["lr"] = group["lr"].clone() if torch.is_tensor(group["lr"]) else group["lr"]
-        known = len(self.ways)
-        lossy = [
-            self._lossy_types(group, part)
-            for group, part in zip(live, chain.from_iterable(whole.parts for whole, _ in done), strict=True)
-        ]
+        parts = [part for whole, _ in done for part in whole.parts]
+        lossy = [self._lossy_types(group, part) for group, part in zip(live, parts, strict=True)]
         self._lossy += lossy
         self._first += lossy
+        self._types += [_types(group) if part.decays else [] for group, part in zip(live, parts, strict=True)]
         self._wholes += [whole for whole, _ in done]
         self._keys = keys
         self.ways += [
             way_of(self._optimizer, group, self._plan, part, lossy=types)
-            for group, part, types in zip(live, self._parts[known:], lossy, strict=True)
+            for group, part, types in zip(live, parts, lossy, strict=True)
         ]
         self._compiled += [False] * len(live)
-        groups[known:] = live
+        groups[len(groups) - len(fresh) :] = live
 
     def _lossy_types(self, group: Group, part: Part) -> frozenset[torch.dtype]:
         """Return those of the types of ``group`` whose weights would lose the decay of ``part``."""
-        types = [p.dtype for p in group["params"]] if part.decays else []
+        types = _types(group) if part.decays else []
         return lossy_types(types, self._resolved, self._steps, part.lr_scale, self._compensated)
 
-    def _assign(self) -> dict[int, tuple[float, bool]]:
-        """Return (lr_scale, decays) of every tensor of the optimiser, by its identity."""
+    def _assign(self, fresh: Sequence[Group]) -> dict[int, tuple[float, bool]]:
+        """Return (lr_scale, decays) of every tensor of the optimiser, by its identity; ``fresh`` are the groups not seen yet."""
         infos, aliases = described(self._optimizer, self._model)
         decay = self._plan.decay
         placed = {info.key: a for info, a in zip(infos, self._plan.assign(infos), strict=True) if info.key is not None}
@@ -103,16 +113,27 @@ class LiveGroups:
                 f"the group added to the optimiser changes what {moved[0]} gets (layer_decay counts the layers anew); "
                 "detach(), attach anew, and load_state_dict to go on."
             )
-        if decay is not None and not any(decays for _, decays in keys.values()):
-            warnings.warn(
-                f"the plan has {decay} but its mask lets none of the optimiser's {len(keys)} parameters decay; "
-                "use Mask.everything() or decay=None.",
-                stacklevel=5,
-            )
+        self._refuse_own(fresh, keys, {info.key: info.name for info in infos})
+        if decay is not None:
+            refuse_blind_mask(self._plan.mask, infos, self._model)
+            warn_of_mask(list(placed.values()), self._plan, self._model)
         self._names = {info.key: info.name for info in infos if info.key is not None}
         owners = [(alias.name, placed[alias.key]) for alias in aliases if alias.key is not None]
         self.assignments = [*placed.values(), *(a._replace(name=name, tied_to=a.name) for name, a in owners)]
         return keys
+
+    def _refuse_own(
+        self, fresh: Sequence[Group], keys: Mapping[int, tuple[float, bool]], names: Mapping[int | None, str]
+    ) -> None:
+        """Refuse what ``fresh`` groups say of rate and decay that the plan would overrule in silence."""
+        factors = [frozenset(part.lr_scale for part in whole.parts) for whole in self._wholes]
+        factors += [frozenset(keys[id(p)][0] for p in group["params"]) for group in fresh]
+        groups = [*(whole.options for whole in self._wholes), *fresh]
+        rates = [float(group["lr"]) * float(group.get("lr_scale", 1.0)) for group in groups]
+        told = {float(self._optimizer.defaults["lr"]), *(lr for _, lr, _ in self._lrs)} if self._wholes else set()
+        refuse_own_rates(list(zip(rates, factors, strict=True)), len(self._wholes), told)
+        decaying = [next((names[id(p)] for p in g["params"] if keys[id(p)][1]), None) for g in fresh]
+        refuse_own_mask(groups, [None] * len(self._wholes) + decaying)
 
     def _refuse_altered(self, groups: Sequence[Group]) -> None:
         sizes = [len(part.at) for part in self._parts]
@@ -128,6 +149,18 @@ class LiveGroups:
         return [part for whole in self._wholes for part in whole.parts]
 
     # At a step
+
+    def retype(self) -> None:
+        """Decide anew what is compensated where weights have another type since, as after ``model.bfloat16()``."""
+        for i, group in enumerate(self._optimizer.param_groups):
+            was = self._types[i]
+            if not was or (now := _types(group)) == was:
+                continue
+            changed = [p for p, old, new in zip(group["params"], was, now, strict=True) if new is not old]
+            self.residues.drop(changed)  # the cast made the rounded weights the weights
+            self._types[i] = now
+            self._first[i] = self._lossy[i] = self._lossy[i] | self._lossy_types(group, self._parts[i])
+            self.ways[i] = self._way(i, group)
 
     def settle(self, compiled: bool) -> None:
         """Make every group ready for a step that is compiled, or for one that is not."""
@@ -170,18 +203,24 @@ class LiveGroups:
 
     def set_rates(self, step: int) -> None:
         """Write the learning rate and the optimiser's own decay of update ``step`` into every group."""
+        self._lrs, self._decays = [], []
         for group, part, way in zip(self._optimizer.param_groups, self._parts, self.ways, strict=True):
-            set_rates(group, way, self._rates(part, step), self._resolved.decay, step)
-        self._lrs = [group["lr"] for group in self._optimizer.param_groups]
+            rates = self._rates(part, step)
+            set_rates(group, way, rates, self._resolved.decay, step)
+            self._lrs.append((group["lr"], float(rates.lr), _version(group["lr"])))
+            self._decays.append(group.get("weight_decay"))
 
     def begin(self, update: Update, step: int) -> None:
         """Let ``update`` do what comes just before the weights change."""
         scale = getattr(self._optimizer, "grad_scale", None)
         rows = zip(self._optimizer.param_groups, self._parts, self.ways, self._lossy, strict=True)
         for group, part, way, lossy in rows:
+            if way == "own" and isinstance(self._plan.decay, L2) and not self._looked:
+                refuse_sparse([p for p in group["params"] if p.grad is not None])
             if way not in ("none", "own"):
                 lr, share, l2 = self._resolved.dose(step, lr_scale=part.lr_scale, decays=part.decays, peak=self._peak)
                 update.before(group, way, Dose(Rates(lr, 1.0 - share, l2), float(share), lossy), scale)
+        self._looked = True
 
     def prepare(self) -> None:
         """Make the residues that are not there yet, zero, for a checkpoint to be read into."""
@@ -191,7 +230,7 @@ class LiveGroups:
     def compensated(self) -> dict[str, int]:
         """Return the bytes that the residues of each compensated parameter take, by its name."""
         rows = [(p, names) for params, names in self._compensated_params() for p in params]
-        return {self._names[id(p)]: 4 * len(names) * p.numel() for p, names in rows}
+        return {self._names[id(p)]: 4 * len(names) * p.numel() * (1 + p.is_complex()) for p, names in rows}
 
     def _compensated_params(self) -> Iterator[tuple[list[Any], tuple[str, ...]]]:
         for group, way, lossy in zip(self._optimizer.param_groups, self.ways, self._lossy, strict=False):
@@ -200,17 +239,23 @@ class LiveGroups:
     def _rates(self, part: Part, step: int) -> Rates:
         return self._resolved.rates(step, lr_scale=part.lr_scale, decays=part.decays, peak=self._peak)
 
-    def foreign_lr(self) -> tuple[float, float] | None:
-        """Return (ours, found) of the first learning rate that someone else has changed."""
-        for group, lr in zip(self._optimizer.param_groups, self._lrs, strict=False):
-            if group["lr"] is not lr and float(group["lr"]) != float(lr):
-                return float(lr), float(group["lr"])
+    def overruled(self) -> tuple[str, float, float] | None:
+        """Return (name, ours, found) of the first learning rate or weight_decay that someone else has changed."""
+        groups = self._optimizer.param_groups
+        for group, (lr, number, version) in zip(groups, self._lrs, strict=False):
+            if group["lr"] is not lr or _version(lr) != version:
+                ours = float(torch.tensor(number, dtype=lr.dtype)) if torch.is_tensor(lr) else number
+                if float(group["lr"]) != ours:
+                    return "learning rate", ours, float(group["lr"])
+        for group, decay in zip(groups, self._decays, strict=False):
+            if group.get("weight_decay") is not decay and group["weight_decay"] != decay:
+                return "weight_decay", float(decay), float(group["weight_decay"])
         return None
 
     def is_dry_run(self) -> bool:
         """Whether this is torch's distributed checkpoint making optimiser state: lr put to 0, gradients all zero."""
         groups = self._optimizer.param_groups
-        if not all(g["lr"] is not lr and float(g["lr"]) == 0.0 for g, lr in zip(groups, self._lrs, strict=False)):
+        if not all(g["lr"] is not lr and float(g["lr"]) == 0.0 for g, (lr, *_) in zip(groups, self._lrs, strict=False)):
             return False
         return not any(bool(p.grad.any()) for g in groups for p in g["params"] if p.grad is not None)
 
@@ -218,7 +263,7 @@ class LiveGroups:
 
     def restore(self) -> None:
         """Put the user's groups back into the optimiser, lr and weight_decay as they were; the residues are dropped."""
-        self.residues.drop()
+        self.residues.drop(list(self._optimizer.state))
         self._optimizer.param_groups[:] = merged(self._optimizer.param_groups, self._wholes)
 
     def as_saved(self, groups: Sequence[Group]) -> list[Group]:
@@ -228,3 +273,12 @@ class LiveGroups:
     def as_live(self, groups: Sequence[Group]) -> list[Group]:
         """Return saved groups, the user's own or live ones, as live ones."""
         return split_saved(groups, self._wholes, self._optimizer.param_groups)
+
+
+def _version(lr: Any) -> int:
+    """Return what changes when somebody writes to a tensor in place."""
+    return lr._version if torch.is_tensor(lr) and not lr.is_inference() else 0
+
+
+def _types(group: Group) -> list[torch.dtype]:
+    return [p.dtype for p in group["params"]]

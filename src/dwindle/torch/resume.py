@@ -55,9 +55,9 @@ class Given:
         for value in (self.rule, self.rule.init()):
             _plain(value)
 
-    def begin(self) -> Progress:
-        """Return where the run stands before its first update."""
-        return Progress(0, self.plan, self.horizon, None if self.rule is None else self.rule.init())
+    def begin(self, step: int = 0) -> Progress:
+        """Return where the run stands before its first update, or before that of a later ``step`` it begins at."""
+        return Progress(step, self.plan, self.horizon, None if self.rule is None else self.rule.init())
 
     def peak(self, feedback: Any) -> float | None:
         """Return the peak in effect, or None if no rule moves it."""
@@ -93,7 +93,8 @@ def resumed(saved: Any, given: Given, on_change: str) -> Progress:
     """Return where a run goes on from ``saved``, whose plan may have been planned anew since it was given.
 
     A plan, horizon or rule other than the saved one raises ResumeError, unless ``on_change`` says what becomes of the
-    step: "keep" it, "rescale" it to the same share of the new horizon, or "restart" at 0. The new plan is then followed. A
+    step: "keep" it, "rescale" it to the same share of the new horizon, or "restart" at 0. The new plan is then followed.
+    The length that the run was extended to, beside the plan it began with, is no change: it goes on as extended. A
     rule of the same kind and peak keeps its state, any other begins.
 
     >>> before = record(Given(Plan(0.1), Horizon(steps=10)), Progress(5, Plan(0.1), Horizon(steps=10)))
@@ -107,9 +108,12 @@ def resumed(saved: Any, given: Given, on_change: str) -> Progress:
     follows = None if course else was.replanned
     if course and was.replanned and not _plan_changes(_said(*was.replanned), given):
         course = []  # the script was brought up to date: it gives the plan in effect
+    if course and on_change == "error" and was.replanned and _extends(was, was.replanned[1], given):
+        course, follows = [], was.replanned
     if (course or rule) and on_change == "error":
+        anew = "" if was.replanned is None else f" It was planned anew since, to end at step {was.replanned[1].steps}."
         raise ResumeError(
-            f"the saved run, at step {was.step}, had another plan: {'; '.join(course + rule)}. Give the saved one, "
+            f"the saved run, at step {was.step}, had another plan: {'; '.join(course + rule)}.{anew} Give the saved one, "
             'or say on_change="keep" (go on from this step), "rescale" (from the same share of the run) or "restart".'
         )
     if (course or rule) and on_change == "restart":
@@ -117,6 +121,11 @@ def resumed(saved: Any, given: Given, on_change: str) -> Progress:
     plan, horizon = (given.plan, given.horizon) if follows is None else _fitting(follows, given.plan)
     step = was.step if on_change != "rescale" or not course else _rescaled(was, horizon.steps)
     return Progress(step, plan, horizon, _feedback(was, given.rule))
+
+
+def _extends(was: _Saved, run: Horizon, given: Given) -> bool:
+    """Whether the script gives the plan it gave at first, and the run that this one was then extended to."""
+    return not _clauses(was.said["plan"], str(given.plan)) and not _facts(_times(run), _times(given.horizon))
 
 
 @dataclass(frozen=True, slots=True)

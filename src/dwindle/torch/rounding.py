@@ -15,6 +15,7 @@ from dwindle.plan import Plan
 __all__ = ["lossy_types", "lost_share"]
 
 _SHORT = frozenset({torch.bfloat16, torch.float16})
+_SINGLE = frozenset({torch.float32, torch.complex64})
 _HALF_ULP = 2.0**-24  # the most by which rounding moves a float32, as a share of it
 _SAMPLES = 2**16
 
@@ -25,17 +26,17 @@ def lossy_types(
     """Return those ``types`` of weight whose decay under the resolved ``plan`` is to be compensated.
 
     ``compensated`` True is every type with a residue finer than itself, False none. None is where rounding would lose
-    decay: bfloat16 and float16, and float32 if `lost_share` over the run is above 1 %, for l2 above 10 % (there the
+    decay: bfloat16 and float16, and float32 and complex64 if `lost_share` over the run is above 1 %, for l2 above 10 % (there the
     decay is rounded together with the gradient, whose own size keeps the rounding from repeating).
 
     >>> from dwindle.decay import Decoupled
     >>> lossy_types([torch.float32, torch.bfloat16], Plan(3e-4, decay=Decoupled(0.1)), 100, lr_scale=1.0)
     frozenset({torch.bfloat16})
     """
-    found = frozenset(types) & (_SHORT | {torch.float32})
+    found = frozenset(types) & (_SHORT | _SINGLE)
     if plan.decay is None or compensated is False:
         return frozenset()
-    if compensated or torch.float32 not in found or _loses(plan, steps, lr_scale):
+    if compensated or not found & _SINGLE or _loses(plan, steps, lr_scale):
         return found
     return found & _SHORT
 
