@@ -157,6 +157,21 @@ def test_another_kind_of_optimiser_is_never_written_in_silence(source: str, peer
         (BY_EPOCH, "torch", "betas=(0.9, 0.95) of AdamW"),
         (BY_EPOCH, "optax", "clip_grad_norm_(model.parameters(), 1.0)"),
         ("import torch\no = torch.optim.SGD(p, 0.1, 0.9)", "torch", "momentum=0.9 of SGD"),
+        ("import torch\no = torch.optim.NAdam(p, 1e-3, (0.8, 0.9))", "torch", "betas=(0.8, 0.9) of NAdam"),
+        ("import keras\no = keras.optimizers.AdamW(1e-3, 0.1, 0.8)", "keras", "beta_1=0.8 of AdamW"),
+        ("import keras\no = keras.optimizers.SGD(0.1, 0.9, True)", "keras", "momentum=0.9, nesterov=True of SGD"),
+        ("import optax\no = optax.lamb(1e-3, 0.8)", "optax", "b1=0.8 of lamb"),
+        ("from torch.optim import SGD as S\nimport torch\no = S(p, 0.1, 0.9)", "torch", "momentum=0.9 of SGD"),
+        (
+            "import keras\nclass Mine(keras.optimizers.SGD): pass\no = Mine(0.1, momentum=0.9)",
+            "keras",
+            "momentum=0.9 of SGD",
+        ),
+        (
+            "import optax\no = optax.chain(optax.scale_by_adam(0.8), optax.scale_by_learning_rate(1e-3))",
+            "torch",
+            "b1=0.8 of adam",
+        ),
         ("import optax\no = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))", "optax", "_norm(1.0);"),
         ("import optax\no = optax.inject_hyperparams(optax.adam)(1e-3, b1=0.8)", "optax", "b1=0.8 of adam"),
         (

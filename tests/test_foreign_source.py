@@ -144,6 +144,9 @@ READ = {
 }
 
 REFUSED = {
+    (
+        "# one\n\nimport transformers\nif big:\n  a=TrainingArguments('o', max_steps=9)"
+    ): "TrainingArguments is built only if big (line 4);",
     ("import torch\nopt=torch.optim.SGD(p, lr=0.1, **cfg)"): "'cfg' is no mapping that stands in this sour",
     ("import torch\nlr=0.1\nlr *= 4\no=torch.optim.SGD(p, lr=lr)"): "lr is changed after it is assigned (line 3),",
     ("import torch\nlr=0.1\nlr=0.4\no=torch.optim.SGD(p, lr=lr)"): "lr is assigned twice (line 3 again), so its ",

@@ -226,7 +226,7 @@ def test_a_group_added_later_with_a_rate_of_its_own_is_refused():
     optimizer.step()
     optimizer.add_param_group({"params": [("last", matrix())], "lr": 7.0})
     with pytest.raises(
-        InvalidValueError, match="group 3 of the optimiser has a learning rate of its own, 7 beside 0.01"
+        InvalidValueError, match=r"group 3 of the optimiser has a learning rate of its own, 7 beside 0.01"
     ):
         optimizer.step()
 

@@ -188,6 +188,24 @@ def test_plans_in_one_line(text: str, own: bool | None, peer: str) -> None:
 
 
 @pytest.mark.parametrize("peer", PEERS)
+@pytest.mark.parametrize(("every", "rate"), [(20, 0.9), (1, 0.99), (100, 0.96), (5, 0.97), (30, 0.5)])
+def test_a_decay_keeps_its_own_numbers_where_float32_follows_it(every: int, rate: float, peer: str) -> None:
+    plan = parsed(f"peak 1.0 | exponential by {rate} every {every}st")
+    word = "transition_steps" if peer == "optax" else "decay_steps"
+    for run in (None, 60, 4000, 10**6):
+        source = foreign.write(plan, peer, run)
+        assert f"{word}={every}, decay_rate={rate}" in " ".join(source.split())
+        assert foreign.read(source) == Plan(1.0, plan.schedule)
+    check(plan, peer, 4000)
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_a_decay_that_float32_would_lose_is_said_over_more_steps(peer: str) -> None:
+    source = check(parsed("peak 1.0 | exponential by 0.9998 every 1st"), peer, 10_000)
+    assert "steps=10000, decay_rate=0.135" in " ".join(source.split())
+
+
+@pytest.mark.parametrize("peer", PEERS)
 @pytest.mark.parametrize("text", ["warmup 32st, cosine to 10%", "step by 0.5 every 94st", "constant"])
 def test_the_optimiser_itself_moves_by_these_rates(text: str, peer: str) -> None:
     plan = parsed(f"peak 1e-3 | {text}")

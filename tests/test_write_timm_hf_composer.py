@@ -667,3 +667,17 @@ def test_what_cannot_be_said_is_said() -> None:
         cautious = foreign.write(Plan(0.1, decay=dw.decoupled(0.1, cautious=True)), peer)
         assert "has no cautious decay" in cautious
     assert "# Note: beyond the 100 steps" in foreign.write(dw.parse("peak 0.1 | cosine to 0%"), "hf", 100)
+
+
+@pytest.mark.parametrize("name", ["CosineLRScheduler", "PolyLRScheduler", "TanhLRScheduler"])
+@pytest.mark.parametrize("warmup", [{}, {"warmup_t": 2, "warmup_lr_init": 0.02}])
+def test_without_a_cycle_timm_has_its_lowest_rate(name: str, warmup: dict[str, Any]) -> None:
+    params = {"t_initial": 10, "lr_min": 0.01, "cycle_limit": 0, **warmup}
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    scheduler = getattr(importlib.import_module("timm.scheduler"), name)(optimizer, **params)
+    theirs = [optimizer.param_groups[0]["lr"]]
+    for t in range(1, 6):
+        scheduler.step(t)
+        theirs.append(optimizer.param_groups[0]["lr"])
+    ours = foreign.read("timm", name, params, base_lr=0.1).lrs(6)
+    assert close(ours, np.array(theirs)), theirs

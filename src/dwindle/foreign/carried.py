@@ -14,17 +14,18 @@ from dwindle.errors import NoExactMapError, UnknownNameError
 from dwindle.foreign.conventions import EPOCHS
 from dwindle.foreign.habits import steps_by_epochs
 from dwindle.foreign.length import own_steps
-from dwindle.foreign.optimiser import ON_TORCH, Optimiser, optimiser_in
+from dwindle.foreign.optimiser import Optimiser, optimiser_in
 from dwindle.foreign.optimizers import OPTIMIZERS
+from dwindle.foreign.source.pair import ON_TORCH
 from dwindle.foreign.write import noted, write
 from dwindle.plan import Plan
 from dwindle.schedule.feedback import FeedbackRule
 from dwindle.units import Horizon
 
-__all__ = ["ASSUMED", "OWN", "carry", "settings_lost"]
+__all__ = ["ASSUMED", "carry", "settings_lost"]
 
 ASSUMED = "assumed 10000 steps; give --steps."
-OWN = "the {} steps are those that the recipe itself tells; give --steps for a longer run."
+_OWN = "the {} steps are those that the recipe itself tells; give --steps for a longer run."
 _DEFAULT_NORM = "max_grad_norm=1.0 of the Trainer"  # so does any Trainer
 _ONE_NAME = {
     "b1": "beta1", "beta_1": "beta1", "b2": "beta2", "beta_2": "beta2", "epsilon": "eps", "nesterovs_momentum": "nesterov",
@@ -59,7 +60,7 @@ def carry(
         kept = peer == "hf" and _DEFAULT_NORM in ours.around
         notes += settings_lost(replace(ours, around=()) if kept else ours, optimiser_in(text, peer))
     if run is not None and recipe is not None and "this goes on otherwise than" in text:
-        notes += [OWN.format(run.steps)] if own_steps(recipe, source) == run.steps else []
+        notes += [_OWN.format(run.steps)] if own_steps(recipe, source) == run.steps else []
     if recipe is not None and source is not None and steps_by_epochs(recipe, source, run):
         notes.append(EPOCHS.format(source))
     if run is None and isinstance(plan, Plan):

@@ -18,6 +18,7 @@ from dwindle.foreign.optimiser import optimiser_in
 from dwindle.foreign.optimizers import OPTIMIZERS
 from dwindle.foreign.reading import read
 from dwindle.foreign.schedules.peers import PEERS, peer_named
+from dwindle.foreign.source.pair import ON_TORCH
 from dwindle.mask import Mask
 from dwindle.plan import Plan
 from dwindle.schedule import Schedule
@@ -96,7 +97,7 @@ def explain(
     lrs = whole.peak * whole.schedule(np.arange(min(steps, _MOST)))
     back = None if text is None else _back(text, horizon)
     difference = _difference(back, lrs, horizon or steps) if isinstance(back, Plan) else None
-    rates = [*_course(whole, lrs), *(_end(whole, lrs, steps) if horizon is not None else [])]
+    rates = [*_course(lrs), *(_end(whole, lrs, steps) if horizon is not None else [])]
     rates += _clocks(source, peer, recipe, text) if peer is not None or source is not None else []
     if peer is not None and text is not None:
         rates += [("written as", _written(text, peer)), ("read back", _said(back, difference, len(lrs)))]
@@ -120,7 +121,7 @@ def _said_of(recipe: str | None, source: str | None, run: Horizon | None, text: 
 # --- the learning rate
 
 
-def _course(plan: Plan, lrs: Any) -> list[tuple[str, str]]:
+def _course(lrs: Any) -> list[tuple[str, str]]:
     top = float(lrs.max())
     at = int(np.argmax(lrs >= top * _ROUNDED))
     facts = []
@@ -214,7 +215,7 @@ def _decay(plan: Plan, lrs: Any, source: str | None, peer: str | None, text: str
 
 def _owner(code: str, peer: str) -> str:
     """Return which part of written source decays the weights."""
-    names = [*OPTIMIZERS[peer], *(OPTIMIZERS["torch"] if peer in ("timm", "hf", "composer") else ())]
+    names = [*OPTIMIZERS[peer], *(OPTIMIZERS["torch"] if peer in ON_TORCH else ())]
     own = next((name for name in names if re.search(rf"\b{re.escape(name)}\(", code)), None)
     if "def decay(" in code:
         return "a function of its own, decay" + ("" if own is None else f", beside {own}")

@@ -79,10 +79,10 @@ def _arguments(text: str) -> Recipe | None:
         return optimizer["params"] if optimizer is not None and optimizer["name"] in CLASSES else None
     tree = ast.parse(text)
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and callee(node) in CLASSES]
-    call = Scope.of(tree).call(calls[0]) if len(calls) == 1 else None
+    scope = Scope.of(tree)
+    call = scope.call(calls[0]) if len(calls) == 1 else None
     if call is None:
         return None
-    scope = Scope.of(tree)
     return {key: scope.value(call.named[key]) for key in ("max_steps", "num_train_epochs") if key in call.named}
 
 

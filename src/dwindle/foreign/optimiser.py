@@ -9,21 +9,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from dwindle.errors import DwindleError, shown
-from dwindle.foreign.optimizers import OPTIMIZERS
 from dwindle.foreign.optimizers.classic import NAMES as CLASSIC
 from dwindle.foreign.optimizers.keras import NAMES as KERAS
 from dwindle.foreign.optimizers.optax import NAMES as OPTAX
 from dwindle.foreign.optimizers.torch_groups import NAMES as TORCH
 from dwindle.foreign.optimizers.training_arguments import CLASSES
-from dwindle.foreign.schedules.peers import PEERS
-from dwindle.foreign.source.factory import without_factory
+from dwindle.foreign.source.chains import name_of
 from dwindle.foreign.source.literal import Scope, callee
-from dwindle.foreign.source.pair import lr_name
+from dwindle.foreign.source.pair import lr_name, owner_of
+from dwindle.foreign.source.positions import POSITIONS
+from dwindle.foreign.source.program import plainly
 from dwindle.foreign.source.spec import is_spec, pair_of_spec
 
-__all__ = ["ON_TORCH", "Optimiser", "optimiser_in"]
+__all__ = ["Optimiser", "optimiser_in"]
 
-ON_TORCH = ("timm", "hf", "composer")  # their schedulers drive torch's optimisers
 _OWN = {**TORCH, "optax": OPTAX, "keras": KERAS, **CLASSIC}
 
 _DIRECTIONS = {
@@ -45,13 +44,6 @@ _NOT_ITS_OWN = (
 _OF_SKLEARN = {
     "sgd": ("momentum", "nesterovs_momentum"), "adam": ("beta_1", "beta_2", "epsilon"), "": ("average",),
 }  # fmt: skip
-_ORDER = {
-    "SGD": ("momentum", "dampening", "weight_decay", "nesterov"), "Adam": ("betas", "eps", "weight_decay", "amsgrad"),
-    "AdamW": ("betas", "eps", "weight_decay", "amsgrad"), "RMSprop": ("alpha", "eps", "weight_decay", "momentum"),
-    "sgd": ("momentum", "nesterov"), "adam": ("b1", "b2", "eps", "eps_root"), "adamw": ("b1", "b2", "eps", "eps_root"),
-    "lion": ("b1", "b2"), "trace": ("nesterov",),
-}  # fmt: skip
-"""What may stand behind the learning rate without its name."""
 _AROUND = (
     "clip_by_global_norm", "clip_by_block_rms", "adaptive_grad_clip", "zero_nans", "centralize", "add_noise",
     "scale_by_trust_ratio", "normalize_by_update_norm", "keep_params_nonnegative", "MultiSteps", "apply_if_finite",
@@ -101,7 +93,7 @@ def optimiser_in(text: str, peer: str) -> Optimiser | None:
     if text.lstrip().startswith("{"):
         return _of_trainer(json.loads(text))
     if not is_spec(text):
-        return _in_tree(ast.parse(text), peer)
+        return _in_tree(plainly(ast.parse(text), peer), peer)
     pair = pair_of_spec(text)
     if pair.optimizer is None:
         return None
@@ -132,10 +124,8 @@ def _of_trainer(given: Any) -> Optimiser | None:
 
 
 def _in_tree(tree: ast.Module, peer: str) -> Optimiser | None:
-    tree = without_factory(tree) if peer == "timm" else tree
     scope, calls = Scope.of(tree), [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    owners = ["torch", peer] if peer in ON_TORCH else [peer]
-    found = [(owner, node, _name(node)) for node in calls if (owner := _owner(_name(node), owners, peer)) is not None]
+    found = [(owner, node, name_of(node)) for node in calls if (owner := _owner(name_of(node), peer)) is not None]
     found = [one for one in found if one[2] not in CLASSES] or found
     whole = [one for one in found if one[2] not in _PARTS_OF_OPTAX] or found  # identity() beside adam(...) says nothing
     if not whole:
@@ -151,19 +141,11 @@ def _in_tree(tree: ast.Module, peer: str) -> Optimiser | None:
     return Optimiser(owner, name, given, around)
 
 
-def _name(node: ast.Call) -> str:
-    """Return what is called; of inject_hyperparams(optax.adamw)(...) it is adamw."""
-    if isinstance(node.func, ast.Call) and "inject" in callee(node.func) and node.func.args:
-        return ast.unparse(node.func.args[0]).rpartition(".")[2]
-    return callee(node)
-
-
-def _owner(name: str, owners: list[str], peer: str) -> str | None:
-    if peer == "hf" and name in CLASSES:
-        return "hf"
-    if peer == "optax" and name in _PARTS_OF_OPTAX:
-        return "optax"
-    return next((owner for owner in owners if name in OPTIMIZERS[owner] and name not in PEERS[peer]), None)
+def _owner(name: str, peer: str) -> str | None:
+    """Return the peer whose optimiser, or part of one, ``name`` is."""
+    if (peer == "hf" and name in CLASSES) or (peer == "optax" and name in _PARTS_OF_OPTAX):
+        return peer
+    return owner_of(name, peer)
 
 
 def _given(node: ast.Call, name: str, owner: str, scope: Scope) -> dict[str, Any]:
@@ -171,10 +153,8 @@ def _given(node: ast.Call, name: str, owner: str, scope: Scope) -> dict[str, Any
     call = scope.call(node)
     if call is None:
         return {}
-    first = (0 if name.startswith("scale_by") else 1) + (owner in ("torch", "timm", "composer"))
-    given = dict(zip(_ORDER.get(name, ()), call.args[first:], strict=False)) | dict(call.named)
-    if name == "trace" and call.args:
-        given["decay"] = call.args[0]
+    args = call.args[1:] if owner in ("torch", "timm", "composer") else call.args  # the first are the parameters
+    given = dict(zip(POSITIONS.get(owner, {}).get(name, ()), args, strict=False)) | dict(call.named)
     return {key: _value(value, scope) for key, value in _without_rate(given, owner, name).items()}
 
 

@@ -14,7 +14,7 @@ from dwindle.foreign.optimizers.training_arguments import CLASSES, READ, from_tr
 from dwindle.foreign.source.function import formula_of
 from dwindle.foreign.source.literal import Scope, callee
 from dwindle.foreign.source.own import with_comment
-from dwindle.foreign.source.program import peer_of, read_source
+from dwindle.foreign.source.program import parsed, peer_of, read_source, read_tree
 from dwindle.foreign.source.spec import is_spec, pair_of_spec, read_spec
 from dwindle.plan import Plan
 from dwindle.schedule.feedback import FeedbackRule
@@ -23,6 +23,7 @@ from dwindle.units import Horizon, as_horizon
 __all__ = ["peer_of_text", "read"]
 
 _MLP = ("MLPClassifier", "MLPRegressor")
+_NO_RECIPE = "this is no peer:recipe, no JSON and no Python source"
 
 
 def read(
@@ -71,7 +72,7 @@ def peer_of_text(text: str) -> str:
     """
     if text.lstrip().startswith("{"):
         return "hf"
-    return pair_of_spec(text).peer if is_spec(text) else peer_of(_tree(text))
+    return pair_of_spec(text).peer if is_spec(text) else peer_of(parsed(text, _NO_RECIPE))
 
 
 def _read_text(text: Any, run: Horizon | None) -> Plan | FeedbackRule[Any]:
@@ -88,44 +89,34 @@ def _read_text(text: Any, run: Horizon | None) -> Plan | FeedbackRule[Any]:
     return _read_program(text, run)
 
 
-def _tree(text: str) -> ast.Module:
-    try:
-        return ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        where = f" (line {error.lineno})" if isinstance(error, SyntaxError) and error.lineno else ""
-        raise ParseError(
-            f"this is no peer:recipe, no JSON and no Python source: {getattr(error, 'msg', error)}{where}."
-        ) from error
-
-
 def _read_program(text: str, run: Horizon | None) -> Plan | FeedbackRule[Any]:
     """Return the plan of Python source; what its own words leave open is filled in from the run."""
-    tree = _tree(text)
+    tree = parsed(text, _NO_RECIPE)
     if not any(isinstance(node, ast.Call | ast.FunctionDef) for node in ast.walk(tree)):
         raise ParseError(f"{shown(text)} is no recipe; write for instance 'torch:StepLR(30) lr=0.1', or give source.")
     scope, peer = Scope.of(tree), peer_of(tree)
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and callee(node) in (*_MLP, *CLASSES)]
     if len(calls) != 1:
-        found = read_source(text, peer, run)
+        found = read_source(text, peer, run)  # reading changes a tree, and the comment is compared with this one
         if peer == "textbook":
             return _with_textbook_decay(found, scope)
         return with_comment(found, text, tree) if isinstance(found, Plan) else found
     if callee(calls[0]) in CLASSES:
         _complete_arguments(calls[0], scope, run)
-        return read_source(ast.unparse(tree), "hf")
+        return read_tree(tree, text, "hf")
     examples = scope.values.get("n") if run is None or run.examples is None else ast.Constant(run.examples)
     if examples is not None and "n" not in {keyword.arg for keyword in calls[0].keywords}:
         calls[0].keywords.append(ast.keyword("n", examples))
     factor = scope.functions.get("factor")
     tree.body = [node for node in tree.body if node is not factor]
-    plan = read_source(ast.unparse(tree), peer)
+    plan = read_tree(tree, text, peer)
     return replace(plan, schedule=formula_of(factor, scope.values)) if factor and isinstance(plan, Plan) else plan
 
 
 def _complete_arguments(call: ast.Call, scope: Scope, run: Horizon | None) -> None:
     """Leave of a call of TrainingArguments what a plan reads, with the steps of the run."""
     given = {str(k.arg): scope.value(k.value) for k in call.keywords if k.arg in READ}
-    call.func, call.args = ast.Name("TrainingArguments"), []
+    call.func, call.args = ast.Name("TrainingArguments", ast.Load()), []
     settings = training_settings(given, run)
     call.keywords = [ast.keyword(key, ast.parse(repr(value), mode="eval").body) for key, value in settings.items()]
 

@@ -12,11 +12,12 @@ from dwindle.errors import DwindleError, InvalidValueError, NoExactMapError, sho
 from dwindle.foreign.schedules.peers import peer_named
 from dwindle.foreign.source.program import read_source
 from dwindle.foreign.writing.draft import Draft
+from dwindle.foreign.writing.plateau import keras_rule, optax_rule
 from dwindle.foreign.writing.rules import hf_rule, timm_rule, torch_rule
 from dwindle.foreign.writing.write_composer import composer_source
 from dwindle.foreign.writing.write_hf import hf_source
-from dwindle.foreign.writing.write_keras import keras_rule_source, keras_source
-from dwindle.foreign.writing.write_optax import optax_rule_source, optax_source
+from dwindle.foreign.writing.write_keras import keras_source
+from dwindle.foreign.writing.write_optax import optax_source
 from dwindle.foreign.writing.write_sklearn import sklearn_source
 from dwindle.foreign.writing.write_textbook import textbook_source
 from dwindle.foreign.writing.write_timm import timm_source
@@ -33,7 +34,7 @@ _WRITERS: dict[str, Callable[[Draft, str | None], str]] = {
 }  # fmt: skip
 _SLASHED = ("optax", "keras")  # their parameters' names are joined by /
 _RULES: dict[str, Callable[[Any, str | None], str]] = {
-    "torch": torch_rule, "timm": timm_rule, "hf": hf_rule, "optax": optax_rule_source, "keras": keras_rule_source,
+    "torch": torch_rule, "timm": timm_rule, "hf": hf_rule, "optax": optax_rule, "keras": keras_rule,
 }  # fmt: skip
 
 

@@ -87,7 +87,8 @@ class FollowPlan(Callback):  # type: ignore[misc]  # a class found at run time
         if self._saved is not None:
             saved, self._saved = self._saved, None
             self._resume(saved)
-        elif earlier and trainer.global_step and len(earlier) == len(self.controllers):  # a further fit of the same Trainer goes on
+        elif earlier and trainer.global_step and len(earlier) == len(self.controllers):
+            # a further fit of the same Trainer, which goes on counting
             for controller, before in zip(self.controllers, earlier, strict=True):
                 controller.load_state_dict(before.state_dict(), on_change="keep")
 

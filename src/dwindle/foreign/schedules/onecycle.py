@@ -27,7 +27,7 @@ def one_cycle(s: Settings) -> Schedule:
     points = [(0.0, low), (turn, peak), *([(2 * share * total - 2, low)] if three else []), (float(total - 1), end)]
     while (
         len(points) > 1 and points[1][0] < 0
-    ):  # a phase that ends before step 0 is never seen, but the next starts there
+    ):  # a phase that ends before step 0 is not seen, but the next starts there
         points.pop(0)
     if len(points) > 1 and points[0][0] == points[1][0] == 0.0:
         raise InvalidValueError(

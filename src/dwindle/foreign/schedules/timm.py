@@ -91,7 +91,10 @@ def _ramps(s: Settings, base_lr: float, shape: str, power: float) -> Schedule:
             )
         return Ramp(start=decay**i, end=low, steps=span, shape=shape, power=power, warp=warp)
 
-    return _warmed(s, base_lr, _cycles(s, cycle, alike=decay == 1.0 or low == 0.0))
+    curve = _cycles(s, cycle, low, alike=decay == 1.0 or low == 0.0)
+    if isinstance(curve, Constant) and not s["warmup_t"]:  # no cycle: only construction leaves the lr in effect
+        curve = in_turn((Constant(), 1), (curve, None))
+    return _warmed(s, base_lr, curve)
 
 
 def _tanh(s: Settings, base_lr: float) -> Schedule:
@@ -102,7 +105,7 @@ def _tanh(s: Settings, base_lr: float) -> Schedule:
     def cycle(i: int, span: Time | int) -> Schedule:
         return Tanh(end=low / decay**i, steps=span, lower=lower, upper=upper) * decay**i
 
-    curve = _cycles(s, cycle, after=Constant(low))
+    curve = _cycles(s, cycle, low, after=Constant(low))
     steps = s.count("warmup_t", low=0)
     if steps == 0:  # after construction the lr itself is in effect, which the curve starts a little below
         return in_turn((Constant(), 1), (begun(curve, 1), None))
@@ -116,13 +119,14 @@ def _decay(s: Settings) -> float:
 def _cycles(
     s: Settings,
     cycle: Callable[[int, Time | int], Schedule],
+    low: float,
     *,
     alike: bool = False,
     after: Schedule | None = None,
 ) -> Schedule:
     every, growth, limit = s.real("t_initial", above=0.0), s.real("cycle_mul", low=1.0), s.count("cycle_limit", low=0)
     if limit == 0:
-        return Constant(s.real("lr_min", low=0.0)) if after is None else after
+        return Constant(low)
 
     def index(step: int) -> int:
         if growth == 1.0:

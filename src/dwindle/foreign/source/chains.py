@@ -19,7 +19,7 @@ from dwindle.mask import Mask
 from dwindle.plan import Plan
 from dwindle.schedule import Constant, Formula, Schedule
 
-__all__ = ["chained", "is_part"]
+__all__ = ["chained", "is_part", "name_of"]
 
 Follow = Callable[[ast.expr], Mapping[str, Any] | Formula | None]
 """Gives the recipe of a schedule that is called or named, the formula of a function, or None."""
@@ -64,12 +64,12 @@ def chained(tree: ast.AST, scope: Scope, follow: Follow) -> Plan | None:
     outer = [node for node in calls if id(node) not in inner]
     if len(outer) > 1:
         raise InvalidValueError(
-            f"several are built here: {', '.join(_name(node) for node in outer)}; give the source of one run."
+            f"several are built here: {', '.join(name_of(node) for node in outer)}; give the source of one run."
         )
     return _plan(list(_flat(outer[0], scope)), scope, follow) if outer else None
 
 
-def _name(node: ast.Call) -> str:
+def name_of(node: ast.Call) -> str:
     """Return what is called; of inject_hyperparams(optax.adamw)(...) it is adamw."""
     if isinstance(node.func, ast.Call) and callee(node.func) in _INJECTING and node.func.args:
         inner = node.func.args[0]
@@ -79,7 +79,7 @@ def _name(node: ast.Call) -> str:
 
 def is_part(node: ast.Call) -> bool:
     """Return whether a call is an optimiser of optax or a transformation of a chain that is read."""
-    return _name(node) in _PARTS or _name(node) in OPTIMIZERS
+    return name_of(node) in _PARTS or name_of(node) in OPTIMIZERS
 
 
 def _within(node: ast.Call, scope: Scope) -> Iterator[ast.AST]:
@@ -103,7 +103,7 @@ def _flat(node: ast.expr, scope: Scope, mask: ast.expr | None = None, cautious: 
             yield from _flat(item, scope, mask, cautious)
     if not isinstance(node, ast.Call):
         return
-    call, name = scope.call(node), _name(node)
+    call, name = scope.call(node), name_of(node)
     if call is None:
         return
     if name in ("chain", "named_chain"):
@@ -205,21 +205,20 @@ def _decay(
     piece: Piece, kind: type[Decay], plan: Plan, rates: list[ast.expr], scope: Scope, follow: Follow
 ) -> tuple[Decay | None, Mask]:
     call = piece.call
-    is_part = call.name == "add_decayed_weights"
-    node = call.args[0] if is_part and call.args else call.named.get("weight_decay")
-    mask = (
-        call.args[1] if is_part and len(call.args) > 1 else call.named.get("mask", call.named.get("weight_decay_mask"))
-    )
+    added = call.name == "add_decayed_weights"
+    node = call.args[0] if added and call.args else call.named.get("weight_decay")
+    mask = call.args[1] if added and len(call.args) > 1 else call.named.get("mask", call.named.get("weight_decay_mask"))
     mask = piece.mask if mask is None else mask
     if node is not None:
         decay = _value(node, kind, plan, rates, scope, follow)
     else:
-        own = None if is_part else OPTIMIZERS[call.name].weight_decay
+        own = None if added else OPTIMIZERS[call.name].weight_decay
         decay = kind(own) if own else None
     if decay is not None and piece.cautious:
         decay = replace(decay, cautious=True)
-    whole = decay is None or mask is None or _is_none(mask)
-    return decay, Mask.everything() if whole or mask is None else mask_given(mask, scope)
+    if decay is None or mask is None or _is_none(mask):
+        return decay, Mask.everything()
+    return decay, mask_given(mask, scope)
 
 
 def _is_none(node: ast.expr) -> bool:

@@ -15,7 +15,6 @@ from dwindle.plan import Plan
 
 __all__ = ["with_keras_parts", "without_classes"]
 
-
 _REGULARIZERS = {
     "L2": ("l2",),
     "l2": ("l2",),

@@ -81,9 +81,9 @@ class Scope:
                 return number_of(node, self.value)
         why = self.reason(node)
         raise ParseError(
-            f"{why} here; give it as a number, once{_line(node)}."
+            f"{why} here; give it as a number, once{at_line(node)}."
             if why
-            else f"{shown(ast.unparse(node))} is not a number, a text, a list or a mapping that could be read{_line(node)}."
+            else f"{shown(ast.unparse(node))} is not a number, a text, a list or a mapping that could be read{at_line(node)}."
         )
 
     def items(self, node: ast.expr) -> dict[Any, ast.expr]:
@@ -108,7 +108,7 @@ class Scope:
                 return self.items(left) | self.items(right)
         why = self.reason(node)
         raise ParseError(
-            f"{shown(ast.unparse(node))} is no mapping that stands in this source{_line(node)}"
+            f"{shown(ast.unparse(node))} is no mapping that stands in this source{at_line(node)}"
             f"{f': {why}' if why else ''}; write its values out."
         )
 
@@ -121,14 +121,14 @@ class Scope:
         for word in node.keywords:
             options = self.items(word.value) if word.arg is None else {word.arg: word.value}
             for key in options.keys() & named.keys():
-                raise ParseError(f"{key} of {callee(node)} is given twice{_line(node)}.")
+                raise ParseError(f"{key} of {callee(node)} is given twice{at_line(node)}.")
             named |= {str(key): value for key, value in options.items()}
         args: list[ast.expr] = []
         for arg in node.args:
             unpacked = self.looked_up(arg.value) if isinstance(arg, ast.Starred) else None
             if unpacked is not None and not isinstance(unpacked, ast.List | ast.Tuple):
                 raise ParseError(
-                    f"{ast.unparse(arg)} cannot be told{_line(node)}; write the values of {callee(node)} out."
+                    f"{ast.unparse(arg)} cannot be told{at_line(node)}; write the values of {callee(node)} out."
                 )
             args += unpacked.elts if unpacked is not None else [arg]
         return Call(callee(node), tuple(args), named)
@@ -147,10 +147,6 @@ def callee(node: ast.Call) -> str:
     """Return the last name of what is called: CosineAnnealingLR of torch.optim.lr_scheduler.CosineAnnealingLR(...)."""
     func = node.func
     return func.attr if isinstance(func, ast.Attribute) else func.id if isinstance(func, ast.Name) else ""
-
-
-def _line(node: ast.AST) -> str:
-    return f" (line {node.lineno})" if hasattr(node, "lineno") else ""
 
 
 def _hashable(key: Any) -> Any:

@@ -12,7 +12,6 @@ from dwindle.foreign.optimizers import OPTIMIZERS
 from dwindle.foreign.source.literal import Scope, callee
 from dwindle.foreign.write import write
 from dwindle.plan import Plan
-from dwindle.schedule import Schedule
 from dwindle.text import parse
 
 __all__ = ["Comment", "check_applied", "with_comment"]
@@ -108,8 +107,8 @@ def _check_edited(comment: Comment, plan: Plan) -> None:
     lost = [f"groups {', '.join(map(str, ours.groups))}"] if ours.groups and not plan.groups else []
     lost += ["layer-decay"] if ours.layer_decay is not None and plan.layer_decay is None else []
     if ours.decay is not None:
-        gone = plan.decay is None or (isinstance(ours.decay.weight_decay, Schedule) and plan.decay is None)
-        lost += [str(ours.decay)] if gone or (ours.decay.cautious and plan.decay and not plan.decay.cautious) else []
+        gone = plan.decay is None or (ours.decay.cautious and not plan.decay.cautious)
+        lost += [str(ours.decay)] if gone else []
     if lost and comment.exact:
         raise NoExactMapError(
             f"the code below this comment is not what dwindle writes for its plan: it was edited, and whether it still applies "

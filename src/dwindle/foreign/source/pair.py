@@ -8,14 +8,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dwindle.errors import InvalidValueError, NoExactMapError
-from dwindle.foreign.optimizers import read_optimizer
-from dwindle.foreign.schedules.peers import multiplies_lr, read
+from dwindle.foreign.optimizers import OPTIMIZERS, read_optimizer
+from dwindle.foreign.schedules.peers import PEERS, multiplies_lr, read
 from dwindle.mask import Mask
 from dwindle.plan import Plan
 from dwindle.schedule import Constant, Formula
 from dwindle.schedule.feedback import FeedbackRule
 
-__all__ = ["Pair", "absolute", "check_constant", "lr_name", "plan_from_pair"]
+__all__ = ["ON_TORCH", "Pair", "absolute", "check_constant", "lr_name", "owner_of", "plan_from_pair"]
+
+ON_TORCH = ("timm", "hf", "composer")
+"""The peers whose schedulers drive torch's optimisers."""
 
 _LR_NAMES = {
     "optax": "learning_rate",
@@ -33,6 +36,18 @@ def lr_name(peer: str, optimizer: str) -> str:
     ('lr', 'learning_rate_init')
     """
     return "learning_rate_init" if optimizer.startswith("MLP") else _LR_NAMES.get(peer, "lr")
+
+
+def owner_of(name: str, peer: str) -> str | None:
+    """Return the peer whose optimiser ``name`` is in source for ``peer``, None where it is no optimiser.
+
+    >>> owner_of("AdamW", "timm"), owner_of("SGDW", "timm"), owner_of("StepLR", "torch")
+    ('torch', 'timm', None)
+    """
+    if name in PEERS[peer]:
+        return None
+    owners = ("torch", peer) if peer in ON_TORCH else (peer,)
+    return next((owner for owner in owners if name in OPTIMIZERS[owner]), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Sequence
 
 from dwindle.errors import InvalidValueError
+from dwindle.foreign.source.literal import at_line
 
 __all__ = ["POSITIONS", "by_name"]
 
@@ -42,6 +43,10 @@ POSITIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "rmsprop": ("learning_rate", "decay", "eps", "initial_scale", "eps_in_sqrt", "centered", "momentum", "nesterov"),
         "adagrad": ("learning_rate", "initial_accumulator_value", "eps"),
         "adadelta": ("learning_rate", "rho", "eps", "weight_decay", "weight_decay_mask"),
+        "trace": ("decay", "nesterov"), "scale_by_adam": _OPTAX_ADAM[1:], "scale_by_adamax": _OPTAX[1:],
+        "scale_by_lion": ("b1", "b2", "mu_dtype"), "scale_by_adan": ("b1", "b2", "b3", "eps", "eps_root"),
+        "scale_by_rms": ("decay", "eps", "initial_scale", "eps_in_sqrt"),
+        "scale_by_rss": ("initial_accumulator_value", "eps"), "scale_by_adadelta": ("rho", "eps"),
     },
     "keras": {
         "SGD": ("learning_rate", "momentum", "nesterov", "weight_decay"),
@@ -54,7 +59,7 @@ POSITIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "Lion": ("learning_rate", "beta_1", "beta_2", "weight_decay"),
     },
 }  # fmt: skip
-"""peer -> optimiser -> the names of its positional values, after the parameters; the beginning of each list."""
+"""peer -> optimiser, or part of one -> the names of its positional values after the parameters; the beginning of each list."""
 
 
 def by_name(peer: str, optimizer: str, args: Sequence[ast.expr], first: str) -> dict[str, ast.expr]:
@@ -68,9 +73,8 @@ def by_name(peer: str, optimizer: str, args: Sequence[ast.expr], first: str) -> 
     names = POSITIONS.get(peer, {}).get(optimizer, (first,))
     if len(args) > len(names):
         more = args[len(names)]
-        where = f" (line {more.lineno})" if hasattr(more, "lineno") else ""
         raise InvalidValueError(
-            f"{ast.unparse(more)} is value {len(names) + 1} of {optimizer}{where}, whose name is not known here; "
+            f"{ast.unparse(more)} is value {len(names) + 1} of {optimizer}{at_line(more)}, whose name is not known here; "
             "give it by its name, such as weight_decay=0.1."
         )
     return dict(zip(names, args, strict=False))

@@ -19,7 +19,7 @@ from dwindle.foreign.source.handed import check_trainer, handed, held_each_epoch
 from dwindle.foreign.source.keras_parts import with_keras_parts, without_classes
 from dwindle.foreign.source.literal import Scope, callee
 from dwindle.foreign.source.optax_rule import rule_in
-from dwindle.foreign.source.pair import Pair, lr_name, plan_from_pair
+from dwindle.foreign.source.pair import ON_TORCH, Pair, lr_name, owner_of, plan_from_pair
 from dwindle.foreign.source.param_groups import group_decays
 from dwindle.foreign.source.positions import by_name
 from dwindle.foreign.source.tidied import tidied
@@ -36,11 +36,11 @@ from dwindle.schedule import Formula
 from dwindle.schedule.feedback import FeedbackRule
 from dwindle.units import Horizon
 
-__all__ = ["peer_of", "read_source"]
+__all__ = ["parsed", "peer_of", "plainly", "read_source", "read_tree"]
 
 _LONGEST = 200_000
 _ARGUMENTS = "TrainingArguments"
-_BUILD = ("torch", "timm", "hf", "composer")  # whose schedulers take the optimiser, or stand beside it
+_BUILD = ("torch", *ON_TORCH)  # whose schedulers take the optimiser, or stand beside it
 _IMPORTS = {
     "timm": "timm", "composer": "composer", "transformers": "hf", "optax": "optax", "keras": "keras", "tensorflow": "keras",
     "sklearn": "sklearn", "torch": "torch",
@@ -77,38 +77,52 @@ def read_source(text: str, peer: str | None = None, run: Horizon | None = None) 
     ... '''))
     peak 1e-3 | formula "min(1, step / 100)" | decoupled 0.1 | mask name "*" decays
     """
+    tree = parsed(text, "this is not Python source")
+    return read_tree(tree, text, peer_of(tree) if peer is None else peer, run)
+
+
+def parsed(text: str, otherwise: str) -> ast.Module:
+    """Return the tree of Python source; raise ParseError, which begins as ``otherwise`` says, for any other text."""
     if not isinstance(text, str) or len(text) > _LONGEST:
         raise ParseError(f"source is text of at most {_LONGEST} characters; got {shown(text)}.")
     try:
-        tree = ast.parse(text)
+        return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise ParseError(f"this is not Python source: {getattr(error, 'msg', error)}.") from error
+        where = f" (line {error.lineno})" if isinstance(error, SyntaxError) and error.lineno else ""
+        raise ParseError(f"{otherwise}: {getattr(error, 'msg', error)}{where}.") from error
+
+
+def read_tree(tree: ast.Module, text: str, peer: str, run: Horizon | None = None) -> Plan | FeedbackRule[Any]:
+    """Return what `read_source` does, of the ``tree`` of ``text``, which is changed in place."""
     try:
-        return _read(tidied(tree), peer_of(tree) if peer is None else peer, run, text)
+        return _read(plainly(tree, peer), peer, run, text)
     except RecursionError as error:
         raise ParseError("this source names a value by itself, or is nested too deep to be read.") from error
 
 
+def plainly(tree: ast.Module, peer: str) -> ast.Module:
+    """Return ``tree`` (changed in place) with optimisers called by the peer's own names: no alias, class or factory between."""
+    tree = tidied(tree)
+    if peer == "keras":
+        return without_classes(tree)
+    return without_factory(tree) if peer == "timm" else tree
+
+
 def _read(tree: ast.Module, peer: str, run: Horizon | None, text: str) -> Plan | FeedbackRule[Any]:
+    scope = Scope.of(tree)
     if peer == "optax":
-        scope = Scope.of(tree)
         follow = partial(_schedule_of, scope=scope, peer="optax")
         plan = chained(tree, scope, follow)
         found: Plan | FeedbackRule[Any] | None = rule_in(tree, text, scope, plan, follow) or plan
         if found is not None:
             check_branches(tree, [node for node in ast.walk(tree) if isinstance(node, ast.Call) and is_part(node)])
             return found
-    if peer == "keras":
-        tree = without_classes(tree)
-    if peer == "timm":
-        tree = without_factory(tree)
-    pair = _pair_in(tree, peer)
+    pair = _pair_in(tree, scope, peer)
     found = plan_from_pair(pair)
     if peer == "timm" and isinstance(found, Plan):
         return held_each_epoch(found, pair.schedule, run)
     if peer != "keras" or not isinstance(found, Plan):
         return found
-    scope = Scope.of(tree)
     return with_keras_parts(with_callback(found, tree, scope, run), tree, scope)
 
 
@@ -138,14 +152,12 @@ def _is_own(node: ast.Call, peer: str) -> bool:
     return callee(node) in OPTIMIZERS[peer] or (_is_schedule(node, peer) and callee(node) != "LambdaLR")
 
 
-def _pair_in(tree: ast.AST, peer: str) -> Pair:
-    scope, calls = Scope.of(tree), [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+def _pair_in(tree: ast.AST, scope: Scope, peer: str) -> Pair:
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     schedules = [node for node in calls if _is_schedule(node, peer)]
     inner = {id(node) for outer in schedules for node in _inside(outer, scope)}
     outermost = [node for node in schedules if id(node) not in inner]
-    owners = ["torch", peer] if peer in ("timm", "hf", "composer") else [peer]  # timm's AdamW is torch's
-    owned = [(next((o for o in owners if callee(node) in OPTIMIZERS[o]), None), node) for node in calls]
-    optimizers = [(owner, node) for owner, node in owned if owner is not None and callee(node) not in PEERS[peer]]
+    optimizers = [(owner, node) for node in calls if (owner := owner_of(callee(node), peer)) is not None]
     if len(optimizers) > 1:  # a Trainer that is given an optimiser does not ask its arguments for one
         optimizers = [(owner, node) for owner, node in optimizers if callee(node) != _ARGUMENTS]
     if len(outermost) > 1 or len(optimizers) > 1:
@@ -216,7 +228,6 @@ def _schedule_of(node: ast.expr, scope: Scope, peer: str) -> Mapping[str, Any] |
         name = scope.value(args.pop(0) if args else named.pop("name"))
         if args:
             args.pop(0)
-            args = [*args]
         for key, arg in zip(("num_warmup_steps", "num_training_steps"), args, strict=False):
             named[key] = arg
         args = []

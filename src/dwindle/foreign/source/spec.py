@@ -15,7 +15,7 @@ from dwindle.foreign.optimizers import OPTIMIZERS
 from dwindle.foreign.schedules.peers import ABSOLUTE, PEERS, multiplies_lr, peer_named, signature
 from dwindle.foreign.source.function import formula_of
 from dwindle.foreign.source.literal import Scope, callee
-from dwindle.foreign.source.pair import Pair, lr_name, plan_from_pair
+from dwindle.foreign.source.pair import ON_TORCH, Pair, lr_name, plan_from_pair
 from dwindle.plan import Plan
 from dwindle.schedule import Formula
 from dwindle.schedule.feedback import FeedbackRule
@@ -27,7 +27,6 @@ _LONGEST = 20_000
 _PREFIX = re.compile(r"\s*([A-Za-z][\w-]*)\s*:(?!=)")
 _PYTHON = ("else", "try", "finally", "lambda")
 _SET_THEIR_OWN_LR = ("OneCycleLR", "CyclicLR")
-_ON_TORCH = ("timm", "hf", "composer")  # their schedulers drive torch's optimisers
 
 
 def is_spec(text: str) -> bool:
@@ -115,8 +114,8 @@ class _Spec:
             if depth == 0 and token.string in (",", ";", "|"):
                 ended = True
                 continue
-            value = token.type in (tokenize.NAME, tokenize.NUMBER, tokenize.STRING)
-            if not spans or (depth == 0 and (ended or (value and self._is_value(spans[-1][2])))):
+            beside = bool(spans) and self._is_value(token.type) and self._is_value(spans[-1][2])
+            if not spans or (depth == 0 and (ended or beside)):
                 spans.append([begin, end, token.type])
             ended = False
             depth += (token.string in "([{") - (token.string in ")]}") if token.type == tokenize.OP else 0
@@ -190,11 +189,11 @@ class _Spec:
             self.fail(str(error).removesuffix("."), item.start, InvalidValueError)
 
     def _owners(self) -> list[str]:
-        return [self.peer, "torch"] if self.peer in _ON_TORCH else [self.peer]
+        return [self.peer, "torch"] if self.peer in ON_TORCH else [self.peer]
 
     def _schedule(self, name: str, call: ast.Call, item: _Item) -> Mapping[str, Any] | Formula:
         args, named = self._arguments(call, item)
-        if self.peer in ("torch", *_ON_TORCH):
+        if self.peer in ("torch", *ON_TORCH):
             named.pop("optimizer", None)
             args = args[1:] if args and _is_reference(args[0]) else args
         if name == "LambdaLR":

@@ -128,7 +128,6 @@ def _stable(join: Join, peak: float) -> Iterator[Recipe]:
     match join.pieces:
         case (Constant(factor=1.0), Ramp(start=1.0) as falls):
             yield from _wsd(falls, whole(join.spans[0]), peak, {})
-    match join.pieces:
         case (Ramp(start=1.0) as falls,):
             yield from _wsd(falls, 0, peak, {})
 

@@ -6,12 +6,11 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from dwindle.foreign.writing.draft import call, number
 from dwindle.foreign.writing.expression import expression
-from dwindle.mask import Mask
+from dwindle.foreign.writing.source_text import call, number, spread
 from dwindle.schedule import Schedule
 
-__all__ = ["everything", "formula_and_end", "indented", "laid_out"]
+__all__ = ["formula_and_end", "laid_out"]
 
 _WIDTH = 100
 _LAST = 2**31 - 1
@@ -41,13 +40,7 @@ def laid_out(function: str, params: Mapping[str, Any]) -> str:
     line = call(function, [], params)
     if len(line) <= _WIDTH:
         return line
-    given = "".join(f"    {key}={indented(_wrapped(value))},\n" for key, value in params.items())
-    return f"{function}(\n{given})"
-
-
-def indented(text: str) -> str:
-    """Return text with every line but the first moved in."""
-    return text.replace("\n", "\n    ")
+    return spread(function, [f"{key}={_wrapped(value)}" for key, value in params.items()])
 
 
 def _wrapped(value: Any) -> str:
@@ -59,9 +52,3 @@ def _wrapped(value: Any) -> str:
         return "[\n" + "".join(f"    {number(item)},\n" for item in value) + "]"
     rows = textwrap.wrap(line[1:-1], _WIDTH, break_long_words=False, break_on_hyphens=False)
     return line[0] + "\n" + "".join(f"    {row}\n" for row in rows) + line[-1]
-
-
-def everything(mask: Mask) -> bool:
-    """Return whether the mask lets every parameter decay."""
-    first = mask.rules[0] if mask.rules else None
-    return first is not None and first.decays and first.subject in ("name", "kind") and first.pattern == "*"

@@ -8,13 +8,14 @@ from typing import Any
 from dwindle.decay import L2, Decoupled
 from dwindle.errors import NoExactMapError, known
 from dwindle.foreign.optimizers.torch_groups import NAMES as OPTIMIZERS
-from dwindle.foreign.writing.draft import Draft, call, number, returned
+from dwindle.foreign.writing.draft import Draft
 from dwindle.foreign.writing.param_groups import Optimizer, optimizer_lines
+from dwindle.foreign.writing.source_text import call, indented, number, returned, spread
 from dwindle.plan import Plan
 
-__all__ = ["configure_source", "factor_source", "laid_out", "notes_of", "torch_optimizer"]
+__all__ = ["configure_source", "factor_source", "notes_of", "scheduler_line", "torch_optimizer"]
 
-_WIDEST = 112
+_WIDEST = 108  # of a line of configure, without its indent
 
 _SWITCH = ("Adam", "NAdam", "RAdam")  # decoupled_weight_decay=True makes their decay a decoupled one
 
@@ -48,25 +49,23 @@ def configure_source(plan: Plan, optimizer: Optimizer, says: str, rest: Sequence
     return "\n".join(["def configure(model):", f'    """{says}"""', *(f"    {line}" if line else "" for line in lines)])
 
 
-def laid_out(text: str, function: str, args: Iterable[str], params: Mapping[str, Any], indent: str = "    ") -> str:
-    """Return ``text`` and a call, one argument a line where one line is too short.
+def scheduler_line(function: str, args: Sequence[str], params: Mapping[str, Any]) -> str:
+    """Return the line of ``configure`` that builds the scheduler, one argument a line where it is too long.
 
-    >>> print(laid_out("x = ", "f", ["a"], {"b": 1, "c": {"d": 2}}))
-    x = f(a, b=1, c={"d": 2})
+    >>> print(scheduler_line("f", ["a"], {"b": 1, "c": {"d": 2}}))
+    scheduler = f(a, b=1, c={"d": 2})
     """
-    line = f"{text}{call(function, args, params)}"
-    if len(indent + line) <= _WIDEST:
+    line = f"scheduler = {call(function, args, params)}"
+    if len(line) <= _WIDEST:
         return line
-    inside = f"{indent}    "
-    given = [*args, *(f"{key}={_value(value, inside, len(key))}" for key, value in params.items())]
-    return f"{text}{function}(\n" + "".join(f"{inside}{item},\n" for item in given) + f"{indent})"
+    return indented(f"scheduler = {spread(function, [*args, *(_argument(*one) for one in params.items())])}")
 
 
-def _value(value: Any, indent: str, taken: int) -> str:
+def _argument(key: str, value: Any) -> str:
     line = number(value)
-    if not isinstance(value, Mapping) or len(indent) + taken + len(line) <= _WIDEST:
-        return line
-    return "{\n" + "".join(f"{indent}    {number(k)}: {number(v)},\n" for k, v in value.items()) + f"{indent}}}"
+    if not isinstance(value, Mapping) or len(key) + len(line) <= _WIDEST - 4:
+        return f"{key}={line}"
+    return f"{key}={{\n" + "".join(f"    {number(k)}: {number(v)},\n" for k, v in value.items()) + "}"
 
 
 def notes_of(draft: Draft, optimizer: Optimizer) -> Iterable[str]:

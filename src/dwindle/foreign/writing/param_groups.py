@@ -8,8 +8,9 @@ from typing import Any
 
 from dwindle.decay import L2, Corrected, Decay, Decoupled, Independent
 from dwindle.errors import NoExactMapError
-from dwindle.foreign.writing.draft import Source, call, number, value_of
+from dwindle.foreign.writing.expression import expression
 from dwindle.foreign.writing.guess_parts import neat
+from dwindle.foreign.writing.source_text import Source, call, number
 from dwindle.mask import Mask
 from dwindle.plan import Plan
 from dwindle.schedule import Schedule
@@ -111,8 +112,13 @@ def _scaled_number(plan: Plan, optimizer: Optimizer) -> str:
     assert plan.decay is not None
     i, _ = _powers(plan.decay, optimizer) or (0, 0)
     lr = f"{number(plan.peak)} * scale"
-    lam = value_of(plan.decay.weight_decay)
+    lam = _value_of(plan.decay.weight_decay)
     return f"{lam} * {lr}" if i > 0 else f"{lam} / ({lr})" if i < 0 else lam
+
+
+def _value_of(weight_decay: Any) -> str:
+    """Return λ as source; of a schedule it is an expression of ``step``, in parentheses."""
+    return f"({expression(weight_decay)})" if isinstance(weight_decay, Schedule) else number(weight_decay)
 
 
 def _check_zero(plan: Plan) -> None:
@@ -128,7 +134,7 @@ def changes(plan: Plan, optimizer: Optimizer) -> list[str]:
     decay = plan.decay
     if decay is None or is_own(plan, optimizer):
         return []
-    lam, powers = value_of(decay.weight_decay), _powers(decay, optimizer)
+    lam, powers = _value_of(decay.weight_decay), _powers(decay, optimizer)
     if powers is not None:
         i, j = powers
         initial = {1: ' * group["initial_lr"]', 0: "", -1: ' / group["initial_lr"]'}[i]

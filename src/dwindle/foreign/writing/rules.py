@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable
 from typing import Any
 
 from dwindle.errors import NoExactMapError, known
 from dwindle.foreign.optimizers.torch_groups import NAMES as OPTIMIZERS
-from dwindle.foreign.writing.draft import Source, call, module, number
-from dwindle.foreign.writing.like_torch import laid_out
+from dwindle.foreign.writing.like_torch import scheduler_line
+from dwindle.foreign.writing.source_text import Source, call, header, module, number
 from dwindle.schedule.feedback import FeedbackRule
 from dwindle.schedule.greedy import Greedy
 from dwindle.schedule.plateau import Plateau
@@ -23,7 +22,7 @@ _TIMM_EPS = 1e-8
 def torch_rule(rule: FeedbackRule[Any], optimizer: str | None = None) -> str:
     """Return the source of a Plateau as torch's ReduceLROnPlateau; ``optimizer`` is torch's, by default SGD."""
     plateau = _plateau(rule, "torch")
-    built = laid_out("scheduler = ", "torch.optim.lr_scheduler.ReduceLROnPlateau", ["optimizer"], _of_torch(plateau))
+    built = scheduler_line("torch.optim.lr_scheduler.ReduceLROnPlateau", ["optimizer"], _of_torch(plateau))
     step = "call scheduler.step(metric) after every evaluation"
     return _source("torch", rule, optimizer, built, step, ["torch"], _nan(plateau))
 
@@ -35,7 +34,7 @@ def hf_rule(rule: FeedbackRule[Any], optimizer: str | None = None) -> str:
     else:
         name, params = "reduce_lr_on_plateau", _of_torch(_plateau(rule, "hf"))
     more = {"scheduler_specific_kwargs": params}
-    built = laid_out("scheduler = ", "get_scheduler", [f'"{name}"', "optimizer"], more)
+    built = scheduler_line("get_scheduler", [f'"{name}"', "optimizer"], more)
     step = "a Trainer with optimizers=configure(model) gives it every evaluation's metric"
     imports = ["torch", "from transformers import get_scheduler"]
     return _source("hf", rule, optimizer, built, step, imports, [*_nan(rule), *_never(rule)])
@@ -56,7 +55,7 @@ def timm_rule(rule: FeedbackRule[Any], optimizer: str | None = None) -> str:
     }
     if plateau.warmup_steps:
         params |= {"warmup_t": plateau.warmup_steps, "warmup_lr_init": _rate(rule, plateau.warmup_lr)}
-    built = laid_out("scheduler = ", "PlateauLRScheduler", ["optimizer"], params)
+    built = scheduler_line("PlateauLRScheduler", ["optimizer"], params)
     step = "after epoch n = 1, 2, ... call scheduler.step(n, metric)"
     imports = ["torch", "from timm.scheduler import PlateauLRScheduler"]
     return _source("timm", rule, optimizer, built, step, imports, [*_nan(plateau), *_eps(plateau)])
@@ -135,9 +134,7 @@ def _source(
         f"    {built}",
         "    return optimizer, scheduler",
     ]
-    said = [f"Written by dwindle for {peer}:", f"  {rule!r}", *(f"Note: {note}" for note in notes)]
-    header = "\n".join(f"# {part}" for line in said for part in textwrap.wrap(line, 116, subsequent_indent="  "))
-    return module(header, imports, ["\n".join(lines)])
+    return module(header(peer, [f"  {rule}"], notes), imports, ["\n".join(lines)])
 
 
 def _nan(rule: Any) -> list[str]:

@@ -7,7 +7,7 @@ import json
 from dwindle.mask import Mask, Rule
 from dwindle.plan import Plan
 
-__all__ = ["decays_source", "imports_of_mask", "imports_of_split", "split_source"]
+__all__ = ["asks_kind", "decays_source", "everything", "imports_of_mask", "imports_of_split", "split_source"]
 
 
 def split_source(plan: Plan) -> list[str]:
@@ -37,8 +37,19 @@ def imports_of_split(plan: Plan) -> list[str]:
     return sorted({*found, *(["fnmatch"] if plan.groups else []), *(["re"] if plan.layer_decay is not None else [])})
 
 
-def decays_source(mask: Mask) -> str:
-    """Return the source of ``decays(name, ndim, kind)``, which answers as ``mask`` does.
+def everything(mask: Mask) -> bool:
+    """Return whether the mask lets every parameter decay."""
+    first = mask.rules[0] if mask.rules else None
+    return first is not None and first.decays and first.subject in ("name", "kind") and first.pattern == "*"
+
+
+def asks_kind(mask: Mask) -> bool:
+    """Return whether the mask asks for the kind of a module."""
+    return any(rule.subject == "kind" for rule in mask.rules)
+
+
+def decays_source(mask: Mask, *, kind: bool = True) -> str:
+    """Return the source of ``decays(name, ndim, kind)``, which answers as ``mask`` does; ``kind`` False leaves it out.
 
     >>> print(decays_source(Mask()))
     def decays(name, ndim, kind=""):
@@ -48,7 +59,7 @@ def decays_source(mask: Mask) -> str:
             return False
         return ndim >= 2
     """
-    lines = ['def decays(name, ndim, kind=""):']
+    lines = ['def decays(name, ndim, kind=""):' if kind else "def decays(name, ndim):"]
     rules = list(mask.rules)
     last = rules.pop() if rules and rules[-1].decays else None
     for rule in rules:

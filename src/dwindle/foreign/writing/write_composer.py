@@ -5,10 +5,11 @@ from __future__ import annotations
 from dwindle.decay import L2, Decoupled, Independent
 from dwindle.errors import NoExactMapError, known
 from dwindle.foreign.optimizers.torch_groups import NAMES as OPTIMIZERS
-from dwindle.foreign.writing.draft import Draft, Recipe, module, native, returned
+from dwindle.foreign.writing.draft import Draft, Recipe, native
 from dwindle.foreign.writing.guess_composer import schedulers
-from dwindle.foreign.writing.like_torch import configure_source, laid_out, notes_of, torch_optimizer
+from dwindle.foreign.writing.like_torch import configure_source, notes_of, scheduler_line, torch_optimizer
 from dwindle.foreign.writing.param_groups import Optimizer, changes, hook, is_own
+from dwindle.foreign.writing.source_text import module, returned
 from dwindle.foreign.writing.split import imports_of_split, split_source
 from dwindle.plan import Plan
 from dwindle.schedule import Schedule
@@ -28,7 +29,7 @@ def composer_source(draft: Draft, optimizer: str | None = None) -> str:
     recipe = _recipe(draft)
     callback = _callback(plan, chosen)
     hooked = [] if callback else hook(plan, chosen)
-    scheduler = "scheduler = factor" if recipe is None else laid_out("scheduler = ", recipe[0], (), recipe[1])
+    scheduler = "scheduler = factor" if recipe is None else scheduler_line(recipe[0], (), recipe[1])
     says = "Return (optimizer, scheduler) for Trainer(optimizers=optimizer, schedulers=scheduler)."
     if callback:
         says = "Return (optimizer, scheduler, decay) for Trainer(optimizers=, schedulers=, callbacks=decay)."

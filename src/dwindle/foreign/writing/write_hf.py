@@ -7,10 +7,17 @@ from typing import Any
 from dwindle.decay import L2, Decay, Decoupled
 from dwindle.errors import NoExactMapError, known
 from dwindle.foreign.optimizers.torch_groups import NAMES as OPTIMIZERS
-from dwindle.foreign.writing.draft import Draft, Recipe, Source, call, module, native
+from dwindle.foreign.writing.draft import Draft, Recipe, native
 from dwindle.foreign.writing.guess_hf import schedulers
-from dwindle.foreign.writing.like_torch import configure_source, factor_source, laid_out, notes_of, torch_optimizer
+from dwindle.foreign.writing.like_torch import (
+    configure_source,
+    factor_source,
+    notes_of,
+    scheduler_line,
+    torch_optimizer,
+)
 from dwindle.foreign.writing.param_groups import hook
+from dwindle.foreign.writing.source_text import Source, call, module
 from dwindle.foreign.writing.split import imports_of_split, split_source
 from dwindle.mask import Mask
 from dwindle.schedule import Schedule
@@ -48,7 +55,7 @@ def _get_scheduler(recipe: Recipe) -> str:
     counts = {key: params[key] for key in _COUNTS if key in params}
     specific = {key: value for key, value in params.items() if key not in _COUNTS}
     more = {"scheduler_specific_kwargs": specific} if specific else {}
-    return laid_out("scheduler = ", "get_scheduler", [f'"{name}"', "optimizer"], counts | more)
+    return scheduler_line("get_scheduler", [f'"{name}"', "optimizer"], counts | more)
 
 
 _COUNTS = ("num_warmup_steps", "num_training_steps")

@@ -9,18 +9,16 @@ from dwindle.decay import L2, Corrected, Decay, Decoupled, Independent
 from dwindle.errors import NoExactMapError, known
 from dwindle.foreign.optimizers.keras import NAMES as OPTIMIZERS
 from dwindle.foreign.writing.arrays import KERAS, body_of
-from dwindle.foreign.writing.draft import Draft, call, module, native, number
+from dwindle.foreign.writing.draft import Draft, native
 from dwindle.foreign.writing.guess_keras import schedules
 from dwindle.foreign.writing.guess_parts import neat
-from dwindle.foreign.writing.layout import everything, formula_and_end, laid_out
-from dwindle.foreign.writing.plateau import lowest, plateau_of, rule_header
-from dwindle.foreign.writing.split import decays_source, split_source
-from dwindle.mask import Mask
+from dwindle.foreign.writing.layout import formula_and_end, laid_out
+from dwindle.foreign.writing.source_text import call, module, number
+from dwindle.foreign.writing.split import asks_kind, decays_source, everything, split_source
 from dwindle.plan import Plan
 from dwindle.schedule import Constant, Schedule
-from dwindle.schedule.feedback import FeedbackRule
 
-__all__ = ["keras_rule_source", "keras_source"]
+__all__ = ["keras_source", "no_decay"]
 
 _REWRITES = ("Ftrl", "Muon")
 _FLOAT = 'dtype = "float64" if keras.config.floatx() == "float64" else "float32"'
@@ -135,20 +133,12 @@ def _split(plan: Plan) -> list[str]:
     scaled = bool(plan.groups) or plan.layer_decay is not None
     found = []
     if plan.decay is not None and not everything(plan.mask):
-        found += [decays_source(plan.mask) if _asks_kind(plan.mask) else _without_kind(decays_source(plan.mask))]
-        found += [_KINDS] if _asks_kind(plan.mask) else []
+        kind = asks_kind(plan.mask)
+        found += [decays_source(plan.mask, kind=kind), *([_KINDS] if kind else [])]
     if scaled:
         _, scale, *depths, _ = split_source(plan)
         found += [scale, *depths]
     return found
-
-
-def _asks_kind(mask: Mask) -> bool:
-    return any(rule.subject == "kind" for rule in mask.rules)
-
-
-def _without_kind(source: str) -> str:
-    return source.replace(', kind=""', "")
 
 
 _KINDS = '''def kinds(model):
@@ -163,7 +153,7 @@ def _decays(plan: Plan) -> str:
         return "False"
     if everything(plan.mask):
         return "True"
-    return "decays(v.path, len(v.shape), kind[v.path])" if _asks_kind(plan.mask) else "decays(v.path, len(v.shape))"
+    return "decays(v.path, len(v.shape), kind[v.path])" if asks_kind(plan.mask) else "decays(v.path, len(v.shape))"
 
 
 # --- the optimiser
@@ -173,17 +163,18 @@ def _built(plan: Plan, name: str, rate: str, own: float | None) -> str:
     """Return ``optimizer = ...``, or ``configure(model)`` where the variables of the model must be seen."""
     decay, where = plan.decay, f"keras.optimizers.{name}"
     if own is None:
-        return _configure(plan, call("Optimizer", [rate], _no_decay(name)))
+        return _configure(plan, call("Optimizer", [rate], no_decay(name)))
     if decay is None:
-        return f"optimizer = {call(where, [rate], _no_decay(name))}"
+        return f"optimizer = {call(where, [rate], no_decay(name))}"
     if isinstance(decay, L2):
-        lines = ["for v in model.trainable_variables:"]
-        keeps = _decays(plan)
-        inner = [f"v.regularizer = keras.regularizers.L2({number(own)})"]
-        lines += (
-            [f"    if {keeps}:", *(f"        {line}" for line in inner)] if keeps != "True" else [f"    {inner[0]}"]
-        )
-        made = [*_kind_line(plan), *lines, f"return {call(where, [rate], _no_decay(name))}"]
+        keeps, given = _decays(plan), f"v.regularizer = keras.regularizers.L2({number(own)})"
+        each = [f"    {given}"] if keeps == "True" else [f"    if {keeps}:", f"        {given}"]
+        made = [
+            *_kind_line(plan),
+            "for v in model.trainable_variables:",
+            *each,
+            f"return {call(where, [rate], no_decay(name))}",
+        ]
         return _function_of_model(made, "Give the weights of a built model their penalty, and return the optimiser.")
     built = call(where, [rate], {"weight_decay": own})
     if everything(plan.mask):
@@ -198,7 +189,8 @@ def _built(plan: Plan, name: str, rate: str, own: float | None) -> str:
     return _function_of_model(made, "Return the optimiser for a built model.")
 
 
-def _no_decay(name: str) -> dict[str, Any]:
+def no_decay(name: str) -> dict[str, Any]:
+    """Return what an optimiser of Keras is to be given so that it does not decay."""
     return {"weight_decay": 0.0} if OPTIMIZERS[name].own["weight_decay"] is not None else {}
 
 
@@ -267,36 +259,3 @@ def _steps(plan: Plan, decay: Decay) -> tuple[list[str], list[str]]:
         "    agrees = ops.sign(before) * ops.sign(before - variable) >= 0",
         "    variable.assign(variable - ops.where(agrees, x * before, ops.zeros_like(before)))",
     ]
-
-
-# --- rules that answer a metric
-
-
-def keras_rule_source(rule: FeedbackRule[Any], optimizer: str | None = None) -> str:
-    """Return the source of a Plateau for Keras: an optimiser, and the callback for ``model.fit``.
-
-    Keras cuts at the ``patience``-th metric that is not better and counts the last of the cooldown: both are one more.
-    Raises NoExactMapError for a rule that Keras cannot follow.
-    """
-    plateau = plateau_of(rule, "keras")
-    if plateau.threshold_mode == "rel" and plateau.threshold:
-        raise NoExactMapError('ReduceLROnPlateau of Keras compares by an absolute min_delta; the rule is "rel".')
-    low = lowest(plateau)
-    if plateau.peak == 1.0 and low:
-        raise NoExactMapError("min_lr of Keras is a learning rate; give the rule its peak: replace(rule, peak=...).")
-    params = {
-        "monitor": "val_loss",
-        "factor": plateau.factor,
-        "patience": plateau.patience + 1,
-        "mode": plateau.mode,
-        "min_delta": plateau.threshold,
-        "cooldown": plateau.cooldown + 1 if plateau.cooldown else 0,
-        "min_lr": low,
-    }
-    name = _optimizer_of(Plan(plateau.peak), optimizer)
-    lines = [
-        f"optimizer = {call(f'keras.optimizers.{name}', [number(float(plateau.peak))], _no_decay(name))}",
-        f"plateau = {laid_out('keras.callbacks.ReduceLROnPlateau', params)}",
-        "# model.compile(optimizer, ...); model.fit(..., callbacks=[plateau])",
-    ]
-    return module(rule_header(plateau, "keras"), ["keras"], ["\n".join(lines)])

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from dwindle.decay import L2, Corrected, Decay, Decoupled, Independent
 from dwindle.errors import NoExactMapError, known
 from dwindle.foreign.optimizers.optax import NAMES as OPTIMIZERS
 from dwindle.foreign.writing.arrays import JAX, body_of
-from dwindle.foreign.writing.draft import Draft, Recipe, Source, call, module, native, number
+from dwindle.foreign.writing.draft import Draft, Recipe, native
 from dwindle.foreign.writing.guess_optax import schedules
 from dwindle.foreign.writing.guess_parts import neat
-from dwindle.foreign.writing.layout import everything, formula_and_end, indented, laid_out
-from dwindle.foreign.writing.plateau import lowest, plateau_of, rule_header
-from dwindle.foreign.writing.split import decays_source, split_source
+from dwindle.foreign.writing.layout import formula_and_end, laid_out
+from dwindle.foreign.writing.source_text import Source, call, indented, module, number
+from dwindle.foreign.writing.split import asks_kind, decays_source, everything, split_source
 from dwindle.mask import Mask, Rule
 from dwindle.plan import Plan
 from dwindle.schedule import Schedule
-from dwindle.schedule.feedback import FeedbackRule
 
-__all__ = ["optax_rule_source", "optax_source"]
+__all__ = ["optax_source"]
 
 _DIRECTIONS = {
     "sgd": "optax.identity()",
@@ -56,7 +54,7 @@ def optax_source(draft: Draft, optimizer: str | None = None) -> str:
     imports = ["import jax.numpy as jnp", "import optax"]
     used = [line for line in imports if line.split()[-1] + "." in text]
     plain = [name for name in ("fnmatch", "re", "jax") if f"{name}." in text.replace("import jax.numpy", "")]
-    return module(draft.header("optax", _notes(plan, name)), [*plain, *used], [*wholes, built])
+    return module(draft.header("optax", _notes(plan)), [*plain, *used], [*wholes, built])
 
 
 def _optimizer_of(plan: Plan, wanted: str | None) -> str:
@@ -73,7 +71,7 @@ def _optimizer_of(plan: Plan, wanted: str | None) -> str:
     return name
 
 
-def _notes(plan: Plan, name: str) -> Iterable[str]:
+def _notes(plan: Plan) -> Iterable[str]:
     kinds = [str(rule) for rule in _own_kinds(plan.mask)] if plan.decay is not None else []
     if kinds:
         yield f"not exact: a tree of parameters knows no kinds of layers, so mask rule {kinds[0]} is left out."
@@ -156,11 +154,8 @@ def _lambda(draft: Draft, decay: Decay, rate: str) -> tuple[str, list[str]]:
 def _mask(plan: Plan) -> list[str]:
     if plan.decay is None or everything(plan.mask):
         return []
-    rules = [rule for rule in plan.mask.rules if rule.subject != "kind" or rule.pattern == "*"]
-    decays = decays_source(Mask(tuple(rules)))
-    if "kind" not in decays.replace(', kind=""', ""):
-        decays = decays.replace(', kind=""', "")
-    return [decays, _MASK]
+    mask = Mask(tuple(rule for rule in plan.mask.rules if rule.subject != "kind" or rule.pattern == "*"))
+    return [decays_source(mask, kind=asks_kind(mask)), _MASK]
 
 
 _MASK = '''def mask(params):
@@ -234,41 +229,3 @@ def _parts(plan: Plan, name: str, rate: str, decay: list[str]) -> Iterator[str]:
         yield added
         yield from [] if first else scaled
         yield call("optax.scale_by_learning_rate", [rate])
-
-
-def optax_rule_source(rule: FeedbackRule[Any], optimizer: str | None = None) -> str:
-    """Return the source of a Plateau for optax: ``plateau``, a transformation that is told every metric.
-
-    optax cuts at the ``patience``-th metric that is not better: its patience is one more. Raises NoExactMapError for a rule
-    that optax cannot follow.
-    """
-    plateau = plateau_of(rule, "optax")
-    relative = plateau.threshold_mode == "rel"
-    if plateau.threshold == 0.0:
-        raise NoExactMapError("reduce_on_plateau of optax needs a threshold above 0; give the rule one.")
-    if plateau.mode == "max" and relative:
-        raise NoExactMapError(
-            "of a metric that grows, optax compares -metric, for which a relative threshold is another."
-        )
-    params = {
-        "factor": plateau.factor,
-        "patience": plateau.patience + 1,
-        "rtol": plateau.threshold if relative else 0.0,
-        "atol": 0.0 if relative else plateau.threshold,
-        "cooldown": plateau.cooldown,
-        "min_scale": neat(lowest(plateau) / plateau.peak),
-    }
-    name = _optimizer_of(Plan(plateau.peak), optimizer or "sgd")
-    own = {"weight_decay": 0.0} if OPTIMIZERS[name].weight_decay is not None else {}
-    value = "metric" if plateau.mode == "min" else "-metric"
-    lines = [
-        f"optimizer = {call(f'optax.{name}', [number(plateau.peak)], own)}",
-        f"plateau = {laid_out('optax.contrib.reduce_on_plateau', params)}",
-    ]
-    use = [
-        "# After every metric:",
-        f"#     _, plateau_state = plateau.update(updates, plateau_state, value={value})",
-        "# In every update, after updates, state = optimizer.update(grads, state, params):",
-        "#     updates = optax.tree.scale(plateau_state.scale, updates)",
-    ]
-    return module(rule_header(plateau, "optax"), ["optax"], ["\n".join([*lines, "", *use])])

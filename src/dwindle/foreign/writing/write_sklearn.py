@@ -8,9 +8,10 @@ from typing import Any
 from dwindle.decay import L2
 from dwindle.errors import NoExactMapError, UnresolvedTimeError, known
 from dwindle.foreign.optimizers.classic import NAMES as OPTIMIZERS
-from dwindle.foreign.writing.draft import Draft, Recipe, Source, call, module, native, number, returned
+from dwindle.foreign.writing.draft import Draft, Recipe, native
 from dwindle.foreign.writing.expression import expression
 from dwindle.foreign.writing.plain_sgd import intercept_notes, refuse_groups, sgd_decay
+from dwindle.foreign.writing.source_text import Source, call, indented, module, number, returned, spread
 from dwindle.schedule import Constant, PowerLaw, Schedule
 from dwindle.units import number_of_steps
 
@@ -62,8 +63,6 @@ def _sgd_source(draft: Draft, name: str) -> tuple[list[str], list[str]]:
         recipe = native(
             "sklearn", draft.plan.schedule, draft.plan.peak, draft.steps, lambda *at: _rates(*at, alpha=alpha)
         )
-        if recipe is not None and recipe[0] == "optimal" and alpha is None:
-            recipe = None  # its rate is that of its decay
     penalty: dict[str, Any] = {"penalty": None} if lam is None else {"alpha": 0.0 if alpha is None else alpha}
     if recipe is not None:
         rate = {key: value for key, value in recipe[1].items() if key != "alpha"}
@@ -214,7 +213,7 @@ def _built(name: str, params: dict[str, Any]) -> str:
     line = call(name, [], params)
     if len(line) <= 108:
         return line
-    return "\n        ".join([f"{name}(", *(f"{key}={number(value)}," for key, value in params.items())]) + "\n    )"
+    return indented(spread(name, [f"{key}={number(value)}" for key, value in params.items()]))
 
 
 def _positive(peak: float) -> float:

@@ -7,9 +7,10 @@ import math
 
 from dwindle.errors import NoExactMapError, known
 from dwindle.foreign.optimizers.classic import NAMES as OPTIMIZERS
-from dwindle.foreign.writing.draft import Draft, module, number, returned
+from dwindle.foreign.writing.draft import Draft
 from dwindle.foreign.writing.expression import expression
 from dwindle.foreign.writing.plain_sgd import intercept_notes, refuse_groups, sgd_decay
+from dwindle.foreign.writing.source_text import module, number, returned
 from dwindle.schedule import Exponential, Schedule
 from dwindle.units import Time
 

@@ -5,10 +5,17 @@ from __future__ import annotations
 from dwindle.decay import Corrected, Decoupled
 from dwindle.errors import NoExactMapError, known
 from dwindle.foreign.optimizers.torch_groups import NAMES as OPTIMIZERS
-from dwindle.foreign.writing.draft import Draft, Recipe, module, native
+from dwindle.foreign.writing.draft import Draft, Recipe, native
 from dwindle.foreign.writing.guess_timm import schedulers
-from dwindle.foreign.writing.like_torch import configure_source, factor_source, laid_out, notes_of, torch_optimizer
+from dwindle.foreign.writing.like_torch import (
+    configure_source,
+    factor_source,
+    notes_of,
+    scheduler_line,
+    torch_optimizer,
+)
 from dwindle.foreign.writing.param_groups import Optimizer, hook, is_own
+from dwindle.foreign.writing.source_text import module
 from dwindle.foreign.writing.split import imports_of_split, split_source
 from dwindle.plan import Plan
 from dwindle.schedule import Schedule
@@ -29,7 +36,7 @@ def timm_source(draft: Draft, optimizer: str | None = None) -> str:
     recipe = None if _needs_step(plan) else _recipe(draft)
     name, params = recipe or ("PlanScheduler", {})
     says = "Return (optimizer, scheduler); after update n = 1, 2, ... call scheduler.step_update(num_updates=n)."
-    rest = [laid_out("scheduler = ", name, ["optimizer"], params), *hook(plan, chosen, "scheduler.updates")]
+    rest = [scheduler_line(name, ["optimizer"], params), *hook(plan, chosen, "scheduler.updates")]
     functions = [*([_scheduler_source(draft)] if recipe is None else []), *split_source(plan)]
     configure = configure_source(plan, chosen, says, rest)
     is_torch = chosen.source.startswith("torch.") or not is_own(plan, chosen)

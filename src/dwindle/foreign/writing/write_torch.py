@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dwindle.foreign.writing.draft import Draft, Recipe, Source, call, module, native, number
+from dwindle.foreign.writing.draft import Draft, Recipe, native
 from dwindle.foreign.writing.guess_torch import schedulers
 from dwindle.foreign.writing.like_torch import configure_source, factor_source, notes_of, torch_optimizer
 from dwindle.foreign.writing.param_groups import hook
+from dwindle.foreign.writing.source_text import Source, call, module, number
 from dwindle.foreign.writing.split import imports_of_split, split_source
 
 __all__ = ["torch_source"]
@@ -42,7 +43,7 @@ def _recipe(draft: Draft, hooked: list[str]) -> Recipe | None:
     return None if recipe is None or any(name in number(recipe) for name in unsuited) else recipe
 
 
-def _built(recipe: Recipe | None, inside: bool = False) -> str:
+def _built(recipe: Recipe | None) -> str:
     if recipe is None:
         return "torch.optim.lr_scheduler.LambdaLR(optimizer, factor)"
     name, params = recipe
@@ -50,7 +51,6 @@ def _built(recipe: Recipe | None, inside: bool = False) -> str:
     if children is not None:
         built = [Source(_built((child["name"], child["params"]))) for child in children]
         params = {**params, "schedulers": Source("[\n        " + ",\n        ".join(built) + ",\n    ]")}
-    first = [] if name == "ChainedScheduler" else ["optimizer"]
     if name == "ChainedScheduler":
-        first, params = [params["schedulers"]], {}
-    return call(f"torch.optim.lr_scheduler.{name}", first, params)
+        return call("torch.optim.lr_scheduler.ChainedScheduler", [params["schedulers"]])
+    return call(f"torch.optim.lr_scheduler.{name}", ["optimizer"], params)
