@@ -107,9 +107,15 @@ def close(got: np.ndarray, want: np.ndarray) -> bool:
     return bool(np.allclose(got, want, rtol=1e-12, atol=1e-15 * float(want.max(initial=0.0)) + 1e-300))
 
 
-def narrowly(got: np.ndarray, want: np.ndarray, own: bool) -> bool:
-    """float32 to 1e-5 and 1e-9; the peer's ``own`` schedule to a rounding of its highest rate, which it adds from."""
-    return bool(np.allclose(got, want, rtol=1e-5, atol=max(1e-9, 2e-7 * float(want.max()) if own else 0.0)))
+def narrowly(got: np.ndarray, want: np.ndarray, own: bool, rough: bool = False) -> bool:
+    """float32 to 1e-5 and 1e-9; the peer's ``own`` schedule to a rounding of its highest rate, which it adds from.
+
+    ``rough`` is for steep curves over fractions of a step, where a rounding of the step itself shows; float64 is held to.
+    """
+    top = float(want.max())
+    if rough:
+        return bool(np.allclose(got, want, rtol=1e-3, atol=1e-6 * top + 1e-37))
+    return bool(np.allclose(got, want, rtol=1e-5, atol=max(1e-9, 2e-7 * top if own else 0.0)))
 
 
 def is_own(source: str) -> bool:
@@ -121,12 +127,12 @@ def check(plan: Plan, peer: str, steps: int = STEPS, run: Any = None) -> str:
     source, want = foreign.write(plan, peer, run), plan.lrs(run)
     keras.config.set_floatx("float32")
     assert max(len(line) for line in source.splitlines()) <= 120
-    assert narrowly(followed(source, peer, steps), want, is_own(source)), source
+    assert narrowly(followed(source, peer, steps), want, is_own(source), isinstance(run, dw.Horizon)), source
     with jax.enable_x64(True):
         keras.config.set_floatx("float64")
         got = followed(source, peer, steps)
     if peer == "keras" and any(name in source for name in FLOAT32_INSIDE):
-        assert narrowly(got, want, True), source
+        assert narrowly(got, want, True, isinstance(run, dw.Horizon)), source
     else:
         assert close(got, want), source
     assert close(foreign.read_source(source).lrs(run), want), source

@@ -156,7 +156,10 @@ def _ramp(ramp: Ramp, clock: Clock) -> str:
     fallen = _fallen(ramp, step, steps, rising=ramp.end > ramp.start)
     if ramp.power != 1.0:
         fallen = f"({fallen}) ** {_n(ramp.power)}"
-    return f"({_between(low, high, fallen)})"
+    text = f"({_between(low, high, fallen)})"
+    if ramp.warp == 1.0 and ramp.shape != "exponential":
+        return text
+    return _chosen([text, _n(ramp.end)], [steps], clock)  # these do not come to their end exactly
 
 
 def _between(low: float, high: float, share: str) -> str:
