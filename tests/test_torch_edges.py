@@ -198,7 +198,7 @@ def test_a_norm_in_the_shape_of_a_matrix_is_named_where_the_model_is_not_given()
     with pytest.warns(UserWarning, match=r"norm.weight has a norm's name and a matrix's shape"):
         attach(torch.optim.AdamW(model.named_parameters()), PLAN, 10)
     controller = attach(torch.optim.AdamW(model.named_parameters()), PLAN, 10, model=model)
-    assert [a.name for a in controller._groups.assignments if a.decays] == ["fc.weight"]
+    assert [a.name for a in controller.groups.assignments if a.decays] == ["fc.weight"]
 
 
 # Groups of the user's own

@@ -17,8 +17,9 @@ except ImportError as error:
 
 from dwindle.torch.attach import Controller, attach
 from dwindle.torch.names import params
+from dwindle.torch.optimizers import SGD, AdamW
 
-__all__ = ["Controller", "attach", "params"]
+__all__ = ["SGD", "AdamW", "Controller", "attach", "params"]
 
 _ADAPTERS = ("lightning", "trainer")
 

@@ -25,9 +25,10 @@ import torch
 
 from dwindle.errors import ResumeError
 
-__all__ = ["GRADIENT", "VELOCITY", "WEIGHT", "Residues", "writes"]
+__all__ = ["AVERAGE", "GRADIENT", "VELOCITY", "WEIGHT", "Residues", "writes"]
 
 _NAMES = WEIGHT, VELOCITY, GRADIENT = "dwindle_residue", "dwindle_velocity", "dwindle_gradient"
+AVERAGE = "dwindle_average"  # saved in the same way
 
 _PIECE = 2**16  # numbers a thread: a CPU works through its passes in its cache
 _BATCH = 2**25  # elsewhere: 128 MiB for each of two temporary tensors

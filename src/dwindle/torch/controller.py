@@ -27,7 +27,7 @@ _KEY = "dwindle"  # where a saved optimiser carries our state, in its first grou
 
 
 class Controller:
-    """A plan at work on an optimiser; made by `attach`."""
+    """A plan at work on an optimiser; made by `attach`. (``steps`` and ``groups`` are for dwindle's own optimisers.)"""
 
     def __init__(
         self,
@@ -48,18 +48,18 @@ class Controller:
             )
         self._resolved_at(now)  # a schedule of the user's own may raise: before anything changes
         first = given.plan.resolve(given.horizon)
-        self._groups = LiveGroups(optimizer, given.plan, first, model, given.horizon.steps, compensated)
+        self.groups = LiveGroups(optimizer, given.plan, first, model, given.horizon.steps, compensated)
         for group in optimizer.param_groups:
             group.pop(_KEY, None)
         warn_of_habits(optimizer, first, given.horizon.steps)
-        self._steps = StepHooks(optimizer, self._groups)
+        self.steps = StepHooks(optimizer, self.groups)
         self._loaded: Progress | None = None
         self._told: int | None = None  # the step of the last state that was loaded here
         self._now, self._detached, self._placed = now, False, step is not None
         self._follow(now)
         self._doubt(found is None)
         self._handles = self._hook()
-        carry(optimizer, lambda: self._carrying(self._groups.as_saved(optimizer.param_groups)))
+        carry(optimizer, lambda: self._carrying(self.groups.as_saved(optimizer.param_groups)))
 
     @property
     def plan(self) -> Plan:
@@ -74,7 +74,7 @@ class Controller:
     @property
     def step(self) -> int:
         """The number of updates done, which is the 0-based index of the next one."""
-        return self._steps.step
+        return self.steps.step
 
     @property
     def lr(self) -> float:
@@ -85,7 +85,7 @@ class Controller:
         """Return (lr, shrink, l2) of the next update for the parameter ``name``; by default for one that decays."""
         if name is None:
             return self._resolved.rates(self.step, peak=self._peak)
-        placed = {a.name: a for a in self._groups.assignments}
+        placed = {a.name: a for a in self.groups.assignments}
         if name not in placed:
             raise UnknownNameError(f"parameter {name!r} is not known; {suggestion(name, placed)}")
         at = placed[name]
@@ -94,12 +94,12 @@ class Controller:
     @property
     def compensated(self) -> dict[str, int]:
         """The parameters whose decay is kept beside them where rounding would lose it, and the bytes that takes."""
-        return self._groups.compensated()
+        return self.groups.compensated()
 
     def report(self) -> str:
         """Return the decay, then one line per parameter: its name, whether it decays, which rule said so, what it costs."""
         rows, bytes_of = [], self.compensated
-        for a in self._groups.assignments:
+        for a in self.groups.assignments:
             why = a.rule if a.lr_scale == 1.0 else f"{a.rule}; lr × {a.lr_scale:g}"
             why += f"; compensated, {bytes_of[a.name]} bytes" if a.name in bytes_of else ""
             rows.append(Decision(a.name, a.decays, why, a.tied_to))
@@ -191,7 +191,7 @@ class Controller:
         told = resumed(state, self._given, self.on_change if on_change is None else on_change)
         self._follow(told)
         self._told = told.step
-        self._steps.unplaced = ""
+        self.steps.unplaced = ""
 
     def detach(self) -> None:
         """Let the optimiser go: hooks removed, and its groups, lr and weight_decay as they were before `attach`.
@@ -201,9 +201,9 @@ class Controller:
         carry_no_more(self._optimizer)
         for handle in self._handles:
             handle.remove()
-        self._steps.forget()
+        self.steps.forget()
         if self._handles:
-            self._groups.restore()
+            self.groups.restore()
         self._handles, self._detached = [], True
 
     def __repr__(self) -> str:
@@ -223,16 +223,16 @@ class Controller:
         if self._detached:
             raise InvalidValueError("this controller has let its optimiser go; attach anew.")
         resolved, peak = self._resolved_at(now)
-        self._groups.adopt()
+        self.groups.adopt()
         self._now, self._resolved, self._peak = now, resolved, peak
-        self._steps.go_on(now.step, now.horizon.steps)
-        self._groups.follow(resolved, peak, now.horizon.steps)
-        self._groups.set_rates(self.step)
+        self.steps.go_on(now.step, now.horizon.steps)
+        self.groups.follow(resolved, peak, now.horizon.steps)
+        self.groups.set_rates(self.step)
 
     def _doubt(self, untold: bool) -> None:
         """Note, for a warning at the next step, that the optimiser has gone further than the plan and nobody said where."""
         doubtful = untold and not self._placed
-        self._steps.unplaced = unplanned_progress(self._optimizer, self.step) if doubtful else ""
+        self.steps.unplaced = unplanned_progress(self._optimizer, self.step) if doubtful else ""
 
     def __reduce__(self) -> NoReturn:
         raise InvalidValueError(
@@ -242,31 +242,31 @@ class Controller:
 
     def _hook(self) -> list[Any]:
         return [
-            *self._steps.register(),
-            self._optimizer.register_state_dict_pre_hook(lambda _: self._groups.adopt()),
+            *self.steps.register(),
+            self._optimizer.register_state_dict_pre_hook(lambda _: self.groups.adopt()),
             self._optimizer.register_state_dict_post_hook(self._after_saving),
             self._optimizer.register_load_state_dict_pre_hook(self._before_loading),
             self._optimizer.register_load_state_dict_post_hook(self._after_loading),
         ]
 
     def _after_saving(self, optimizer: Any, state: dict[str, Any]) -> dict[str, Any]:
-        return {**state, "param_groups": self._carrying(self._groups.as_saved(state["param_groups"]))}
+        return {**state, "param_groups": self._carrying(self.groups.as_saved(state["param_groups"]))}
 
     def _carrying(self, groups: list[Group]) -> list[Group]:
         return [{**groups[0], _KEY: self.state_dict()}, *groups[1:]]
 
     def _before_loading(self, optimizer: Any, state: dict[str, Any]) -> dict[str, Any]:
-        self._groups.adopt()
+        self.groups.adopt()
         saved = [dict(group) for group in state["param_groups"]]
         found = [group.pop(_KEY) for group in saved if _KEY in group]
         self._loaded = resumed(found[0], self._given, self.on_change) if found else None
-        return {**state, "param_groups": self._groups.as_live(saved)}
+        return {**state, "param_groups": self.groups.as_live(saved)}
 
     def _after_loading(self, optimizer: Any) -> None:
         loaded, self._loaded = self._loaded, None
         self._doubt(loaded is None and self._told is None)
         if loaded is None or loaded.step == self._told == self.step:
-            self._groups.set_rates(self.step)
+            self.groups.set_rates(self.step)
         else:
             self._follow(loaded)
             self._told = None

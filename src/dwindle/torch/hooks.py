@@ -31,7 +31,8 @@ class StepHooks:
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, groups: LiveGroups) -> None:
-        self.step, self.ends, self.unplaced, self._own = 0, 0, "", -1
+        self.step, self.ends, self.unplaced = 0, 0, ""
+        self._own: set[int] = set()
         self._optimizer, self._groups, self._update = optimizer, groups, Update(groups.residues)
         self._depth, self._running, self._idle, self._called = 0, False, False, False
         self._begin: Callable[[], None] = _outside(self._after_closure)
@@ -45,13 +46,38 @@ class StepHooks:
 
     def register(self) -> list[Any]:
         """Put the hooks into the optimiser; return their handles."""
-        before = self._optimizer.register_step_pre_hook(noticing(self._before_step))
-        self._own = before.id
-        return [before, self._optimizer.register_step_post_hook(_outside(self._after_step))]
+        handles = [
+            self._optimizer.register_step_pre_hook(noticing(self._before_step)),
+            self._optimizer.register_step_post_hook(_outside(self._after_step)),
+        ]
+        self._own = {handle.id for handle in handles}
+        return handles
 
     def forget(self) -> None:
         """Drop what a step that failed has left."""
         self._update.forget()
+
+    def enter(self) -> bool:
+        """Make ready for an update that the optimiser does by itself; return whether it is one, and counts."""
+        self._update.forget()
+        self._groups.adopt()
+        self._groups.retype()
+        if self._groups.is_dry_run():
+            return False
+        self._warn()
+        return True
+
+    def before(self, optimizer: Any) -> None:
+        """Do what the hook before torch's own step does."""
+        self._before_step(optimizer, (optimizer,), {}, compiled=False)
+
+    def after(self, optimizer: Any) -> None:
+        """Do what the hook after torch's own step does."""
+        self._after_step(optimizer, (optimizer,), {})
+
+    def is_own(self, hook: int) -> bool:
+        """Whether the hook of this id is one of ours."""
+        return hook in self._own
 
     def _before_step(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], compiled: bool) -> Any:
         if self._running and _steps_running(optimizer) > 1:
@@ -143,7 +169,7 @@ class StepHooks:
         """Whether a pre-hook that is not ours comes after ours."""
         hooks = self._optimizer._optimizer_step_pre_hooks
         last = next(reversed(hooks))
-        return last != self._own and not getattr(hooks[last], "__module__", "").startswith("dwindle.")
+        return last not in self._own and not getattr(hooks[last], "__module__", "").startswith("dwindle.")
 
 
 def _steps_running(optimizer: Any) -> int:

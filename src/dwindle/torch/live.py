@@ -48,12 +48,14 @@ class LiveGroups:
         self.ways: list[str] = []
         self._optimizer, self._plan, self._resolved, self._model = optimizer, plan, resolved, model
         self._peak: float | None = None  # the one in effect, where a feedback rule has moved it
+        self._sizes: list[int] = []  # how many parameters each of them has
         self._keys: dict[int, tuple[float, bool]] = {}
         self._wholes: list[Whole] = []
+        self._parts: list[Part] = []  # theirs, side by side: one for each live group
         self._steps, self._compensated = steps, compensated
         self._lossy: list[frozenset[torch.dtype]] = []
         self._first: list[frozenset[torch.dtype]] = []
-        self._names: dict[int, str] = {}
+        self.names: dict[int, str] = {}
         self.residues = Residues(optimizer)
         self._compiled: list[bool] = []
         self._tensors: dict[int, Any] = {}  # the lr of a group while its step is compiled: the guards want the same one
@@ -88,6 +90,8 @@ class LiveGroups:
         self._first += lossy
         self._types += [_types(group) if part.decays else [] for group, part in zip(live, parts, strict=True)]
         self._wholes += [whole for whole, _ in done]
+        self._parts += parts
+        self._sizes += [len(part.at) for part in parts]
         self._keys = keys
         self.ways += [
             way_of(self._optimizer, group, self._plan, part, lossy=types)
@@ -117,7 +121,7 @@ class LiveGroups:
         if decay is not None:
             refuse_blind_mask(self._plan.mask, infos, self._model)
             warn_of_mask(list(placed.values()), self._plan, self._model)
-        self._names = {info.key: info.name for info in infos if info.key is not None}
+        self.names = {info.key: info.name for info in infos if info.key is not None}
         owners = [(alias.name, placed[alias.key]) for alias in aliases if alias.key is not None]
         self.assignments = [*placed.values(), *(a._replace(name=name, tied_to=a.name) for name, a in owners)]
         return keys
@@ -136,17 +140,13 @@ class LiveGroups:
         refuse_own_mask(groups, [None] * len(self._wholes) + decaying)
 
     def _refuse_altered(self, groups: Sequence[Group]) -> None:
-        sizes = [len(part.at) for part in self._parts]
+        sizes = self._sizes
         now = [len(group["params"]) for group in groups[: len(sizes)]]
         if now != sizes:
             raise InvalidValueError(
                 f"the optimiser's groups held {sizes} parameters and now hold {now}; use add_param_group for new ones, "
                 "and to remove some detach() first."
             )
-
-    @property
-    def _parts(self) -> list[Part]:
-        return [part for whole in self._wholes for part in whole.parts]
 
     # At a step
 
@@ -210,6 +210,30 @@ class LiveGroups:
             self._lrs.append((group["lr"], float(rates.lr), _version(group["lr"])))
             self._decays.append(group.get("weight_decay"))
 
+    def doses(self, step: int) -> list[tuple[float, float, float]]:
+        """Write the learning rates of update ``step``; return (lr, share, l2) of every group, for who decays by itself."""
+        scaled: dict[float, tuple[float, float, float]] = {}  # one look at the schedule for all of one lr_scale
+        doses, written = [], []
+        for group, part in zip(self._optimizer.param_groups, self._parts, strict=True):
+            scale = part.lr_scale
+            if scale not in scaled:
+                lr, share, l2 = self._resolved.dose(step, lr_scale=scale, peak=self._peak)
+                scaled[scale] = float(lr), float(share), float(l2)
+            dose = scaled[scale]
+            if isinstance(group["lr"], torch.Tensor):
+                group["lr"].fill_(dose[0])
+            else:
+                group["lr"] = dose[0]
+            written.append((group["lr"], dose[0], _version(group["lr"])))
+            doses.append(dose if part.decays else (dose[0], 0.0, 0.0))
+        self._lrs = written
+        return doses
+
+    @property
+    def lossy(self) -> list[frozenset[torch.dtype]]:
+        """For each live group the types of weight whose decay is kept beside them."""
+        return self._lossy
+
     def begin(self, update: Update, step: int) -> None:
         """Let ``update`` do what comes just before the weights change."""
         scale = getattr(self._optimizer, "grad_scale", None)
@@ -230,7 +254,7 @@ class LiveGroups:
     def compensated(self) -> dict[str, int]:
         """Return the bytes that the residues of each compensated parameter take, by its name."""
         rows = [(p, names) for params, names in self._compensated_params() for p in params]
-        return {self._names[id(p)]: 4 * len(names) * p.numel() * (1 + p.is_complex()) for p, names in rows}
+        return {self.names[id(p)]: 4 * len(names) * p.numel() * (1 + p.is_complex()) for p, names in rows}
 
     def _compensated_params(self) -> Iterator[tuple[list[Any], tuple[str, ...]]]:
         for group, way, lossy in zip(self._optimizer.param_groups, self.ways, self._lossy, strict=False):
@@ -277,7 +301,7 @@ class LiveGroups:
 
 def _version(lr: Any) -> int:
     """Return what changes when somebody writes to a tensor in place."""
-    return lr._version if torch.is_tensor(lr) and not lr.is_inference() else 0
+    return lr._version if isinstance(lr, torch.Tensor) and not lr.is_inference() else 0
 
 
 def _types(group: Group) -> list[torch.dtype]:

@@ -1,0 +1,243 @@
+"""One pass over memory: the update of a chunk of weights with all that goes with it, compiled for the processor at hand.
+
+A tensor is a row of addresses, a chunk a stretch of one tensor; chunks are worked on side by side. Sums are taken chunk by
+chunk in one order, so a step gives the same bits on any number of threads. Nothing is reassociated but the sums of squares,
+and no flag of the whole process is touched. bfloat16 is held as its 16 bits and worked on in float32.
+"""
+
+from __future__ import annotations
+
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import carray, njit, prange, types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
+
+__all__ = ["CHUNK", "square_norm", "square_norm_in_parallel", "update", "update_in_parallel"]
+
+CHUNK = 4096  # numbers: what a chunk touches stays in the cache from its update to its sum
+
+# The columns of a row of addresses: where a tensor's numbers lie (0: it has none), its group, and what begins at this step.
+WEIGHT, GRADIENT, FIRST, SECOND, AVERAGE, RESIDUE, REST, STEP, GROUP, NEW_MOMENTUM, NEW_AVERAGE = COLUMNS = range(11)
+# The columns of a group's numbers.
+LR, SHARE, L2, SIGN, BETA1, BETA2, EPS, MOMENTUM, DAMPENING = NUMBERS = range(9)
+
+_EXACT = {"contract", "nsz"}
+_SUM = {"contract", "nsz", "reassoc"}
+
+
+@intrinsic
+def _at(_: Any, address: Any) -> Any:
+    """The pointer to an address."""
+    return types.voidptr(types.int64), lambda _, b, __, args: b.inttoptr(args[0], cgutils.voidptr_t)
+
+
+@intrinsic
+def _from_bits(_: Any, bits: Any) -> Any:
+    """The float32 of 32 bits."""
+    return types.float32(types.uint32), lambda _, b, __, args: b.bitcast(args[0], ir.FloatType())
+
+
+@intrinsic
+def _bits(_: Any, number: Any) -> Any:
+    """The 32 bits of a float32."""
+    return types.uint32(types.float32), lambda _, b, __, args: b.bitcast(args[0], ir.IntType(32))
+
+
+def _load(number):
+    """Return a stored number as it is calculated with."""
+
+
+def _store(number, like):
+    """Return a number as arrays like ``like`` hold it: bfloat16 rounded to nearest, to even between two; NaN stays NaN."""
+
+
+@overload(_load, jit_options={"forceinline": True})
+def _loads(number):
+    if number == types.uint16:
+        return lambda number: _from_bits(np.uint32(number) << np.uint32(16))
+    return lambda number: number
+
+
+@overload(_store, jit_options={"forceinline": True})
+def _stores(number, like):
+    if like.dtype != types.uint16:
+        return lambda number, like: number
+
+    def rounded(number, like):
+        bits = _bits(number)
+        short = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+        return np.uint16(short if number == number else np.uint32(0x7FC0))
+
+    return rounded
+
+
+@njit(fastmath=_SUM, error_model="numpy")
+def _sum_of_squares(address, n, stored, real):
+    numbers, total = carray(_at(address), n, stored.dtype), real.dtype.type(0)
+    for i in range(n):
+        x = _load(numbers[i])
+        total += x * x
+    return np.float64(total)
+
+
+@njit(error_model="numpy")
+def _clear(address, n, stored):
+    numbers = carray(_at(address), n, stored.dtype)
+    for i in range(n):
+        numbers[i] = stored.dtype.type(0)
+
+
+@njit(error_model="numpy")
+def _adam_numbers(row, group, c):
+    step = carray(_at(row[STEP]), 1, np.float32)
+    step[0] += np.float32(1)
+    t = np.float64(step[0])
+    c[0], c[1], c[2], c[5] = group[SIGN], group[L2], group[SHARE], group[EPS]
+    c[3] = group[LR] / (1.0 - group[BETA1] ** t)
+    c[4] = 1.0 / np.sqrt(1.0 - group[BETA2] ** t)
+    c[6], c[7], c[8] = 1.0 - group[BETA1], group[BETA2], 1.0 - group[BETA2]
+
+
+@njit(error_model="numpy")
+def _sgd_numbers(row, group, c):
+    c[0], c[1], c[2], c[3] = group[SIGN], group[L2], group[SHARE], group[LR]
+    c[4] = group[MOMENTUM]
+    c[5] = 1.0 if row[NEW_MOMENTUM] else 1.0 - group[DAMPENING]
+
+
+@njit(fastmath=_EXACT, error_model="numpy", forceinline=True)
+def _settled(w, e, x, move, stored, real, residue, cautious):
+    """(w as it is stored, e) after ``move`` and a decay by the share x."""
+    zero = real.dtype.type(0)
+    if cautious is not None:
+        x = x if (move >= zero and w >= zero) or (move <= zero and w <= zero) else zero
+    if residue is None:
+        return _store(w - (x * w + move), stored), e
+    e -= x * w + (x * e + move)
+    after = _store(w + e, stored)
+    left = (w - _load(after)) + e
+    return after, left if abs(left) < real.dtype.type(1e30) else zero  # what overflowed spoils no later weight
+
+
+@njit(fastmath=_EXACT, error_model="numpy")
+def _adam(row, at, n, c, stored, real, average, residue, cautious):
+    size, wide = stored.itemsize, real.itemsize
+    ws = carray(_at(row[WEIGHT] + at * size), n, stored.dtype)
+    gs = carray(_at(row[GRADIENT] + at * size), n, stored.dtype)
+    ms = carray(_at(row[FIRST] + at * size), n, stored.dtype)
+    vs = carray(_at(row[SECOND] + at * size), n, stored.dtype)
+    averages = carray(_at(row[AVERAGE] + at * wide), n, real.dtype)
+    residues = carray(_at(row[RESIDUE] + at * wide), n, real.dtype)
+    of = real.dtype.type
+    scale, l2, share, step, root, eps = of(c[0]), of(c[1]), of(c[2]), of(c[3]), of(c[4]), of(c[5])
+    new1, keep2, new2, fresh = of(c[6]), of(c[7]), of(c[8]), of(c[9])
+    for i in range(n):
+        w, e = _load(ws[i]), of(0)
+        if residue is not None:  # one that was left by another weight is dropped
+            e = residues[i] if _load(_store(w + residues[i], stored)) == w else of(0)
+        g = _load(gs[i]) * scale + l2 * w
+        m = _load(ms[i])
+        m += (g - m) * new1
+        v = _load(vs[i]) * keep2 + g * g * new2
+        ms[i], vs[i] = _store(m, stored), _store(v, stored)
+        after, e = _settled(w, e, share, step * (m / (np.sqrt(v) * root + eps)), stored, real, residue, cautious)
+        ws[i] = after
+        if residue is not None:
+            residues[i] = e
+        if average is not None:
+            averages[i] += (_load(after) - averages[i]) * fresh
+
+
+@njit(fastmath=_EXACT, error_model="numpy")
+def _sgd(row, at, n, c, stored, real, momentum, nesterov, average, residue, rest, cautious):
+    size, wide = stored.itemsize, real.itemsize
+    ws = carray(_at(row[WEIGHT] + at * size), n, stored.dtype)
+    gs = carray(_at(row[GRADIENT] + at * size), n, stored.dtype)
+    ms = carray(_at(row[FIRST] + at * size), n, stored.dtype)
+    averages = carray(_at(row[AVERAGE] + at * wide), n, real.dtype)
+    residues = carray(_at(row[RESIDUE] + at * wide), n, real.dtype)
+    rests = carray(_at(row[REST] + at * wide), n, real.dtype)
+    of = real.dtype.type
+    scale, l2, share, lr, kept, new, fresh = of(c[0]), of(c[1]), of(c[2]), of(c[3]), of(c[4]), of(c[5]), of(c[9])
+    for i in range(n):
+        w, e = _load(ws[i]), of(0)
+        if residue is not None:
+            e = residues[i] if _load(_store(w + residues[i], stored)) == w else of(0)
+        g = _load(gs[i]) * scale + l2 * (w + e)
+        if momentum is not None:
+            m = _load(ms[i])
+            if rest is not None:
+                m += rests[i]
+            m = m * kept + g * new
+            short = _store(m, stored)
+            ms[i] = short
+            if rest is not None:
+                rests[i] = m - _load(short)
+            g = m if nesterov is None else g + kept * m
+        after, e = _settled(w, e, share, lr * g, stored, real, residue, cautious)
+        ws[i] = after
+        if residue is not None:
+            residues[i] = e
+        if average is not None:
+            averages[i] += (_load(after) - averages[i]) * fresh
+
+
+def _square_norm(table, chunks, sums, stored, real):
+    """Σg² of all chunks; a chunk's part is left in ``sums``. ``stored`` and ``real`` are empty arrays that tell the types."""
+    for k in prange(chunks.shape[0]):
+        address = table[chunks[k, 0], GRADIENT] + chunks[k, 1] * stored.itemsize
+        sums[k] = _sum_of_squares(address, chunks[k, 2], stored, real)
+    total = 0.0
+    for k in range(chunks.shape[0]):
+        total += sums[k]
+    return total
+
+
+def _update(
+    table, chunks, groups, constants, sums, scale, keep, zero, norms,
+    stored, real, adam, momentum, nesterov, average, residue, rest, cautious,
+):  # fmt: skip
+    """One step of every chunk: g ← scale·g (+ l2·w), the rule moves w, of which the share x is taken, the average follows.
+
+    With ``zero`` the gradient is zero then; with ``norms`` Σw² is returned, else 0. ``constants`` is room for the numbers
+    of each row. From ``stored`` on the arguments are for the compiler: empty arrays that tell the types, and for each
+    thing that is or is not done True or None.
+    """
+    for r in range(table.shape[0]):
+        if adam is None:
+            _sgd_numbers(table[r], groups[table[r, GROUP]], constants[r])
+        else:
+            _adam_numbers(table[r], groups[table[r, GROUP]], constants[r])
+        constants[r, 0] *= scale
+        constants[r, 9] = 1.0 if table[r, NEW_AVERAGE] else 1.0 - keep
+    for k in prange(chunks.shape[0]):
+        r, at, n = chunks[k, 0], chunks[k, 1], chunks[k, 2]
+        if adam is None:
+            _sgd(table[r], at, n, constants[r], stored, real, momentum, nesterov, average, residue, rest, cautious)
+        else:
+            _adam(table[r], at, n, constants[r], stored, real, average, residue, cautious)
+        sums[k] = _sum_of_squares(table[r, WEIGHT] + at * stored.itemsize, n, stored, real) if norms else 0.0
+        if zero:
+            _clear(table[r, GRADIENT] + at * stored.itemsize, n, stored)
+    total = 0.0
+    for k in range(chunks.shape[0]):
+        total += sums[k]
+    return total
+
+
+def _compiled(function: Any, name: str, parallel: bool) -> Any:
+    """Compile ``function`` under a ``name`` of its own, by which the cache on disk tells the two ways of compiling apart."""
+    twin = FunctionType(function.__code__, function.__globals__, name)
+    twin.__qualname__ = name
+    return njit(error_model="numpy", cache=True, nogil=True, parallel=parallel)(twin)
+
+
+# In parallel costs some microseconds more, and under load the wait for a thread that does not come.
+square_norm, square_norm_in_parallel = (
+    _compiled(_square_norm, f"square_norm_{parallel}", parallel) for parallel in (False, True)
+)
+update, update_in_parallel = (_compiled(_update, f"update_{parallel}", parallel) for parallel in (False, True))

@@ -1,0 +1,297 @@
+"""SGD and AdamW that take a Plan: clipping, decay, update, averaging, norms and zeroing in one or two passes over memory."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.optim import optimizer as machinery
+
+from dwindle.errors import InvalidValueError, flag, real
+from dwindle.plan import Plan
+from dwindle.schedule import FeedbackRule
+from dwindle.torch.attach import attach
+from dwindle.torch.compensation import AVERAGE
+from dwindle.torch.controller import Controller
+from dwindle.torch.copies import carry_no_more
+from dwindle.units import Horizon
+
+__all__ = ["SGD", "AdamW"]
+
+
+class _Planned(torch.optim.Optimizer):
+    """What both optimisers do beside their rule; ``_rule`` is torch's own class, whose states and arithmetic they have."""
+
+    _rule: type[torch.optim.Optimizer]
+    control: Controller
+
+    def _begin(self, given: dict[str, Any], plan: Any, horizon: Any, options: dict[str, Any]) -> None:
+        clip, ema = given["clip"], given["ema"]
+        self._clip = None if clip is None else real("clip", clip, above=0.0)
+        self._keep = None if ema is None else real("ema", ema, low=0.0, high=1.0)
+        self._zero, self._norms = flag("zero", given["zero"]), flag("norms", given["norms"])
+        self._grad_norm: Any = None
+        self._weight_norm: Any = None
+        self.control = attach(self, plan, horizon, **options)
+        carry_no_more(self)  # a copy of this class has a plan of its own
+        self._made = {**given, **options, "plan": plan, "horizon": horizon}
+        self._tensors = _one_pass(self)
+        self.register_load_state_dict_post_hook(lambda _: self._forget())
+
+    def _forget(self) -> None:
+        if self._tensors is not None:
+            self._tensors.forget()
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """Copies and pickles are built anew, with the same plan, and go on from the same state."""
+        saved = self.state_dict()
+        groups = self.control.groups.as_saved(self.param_groups)
+        plain = [{k: v for k, v in group.items() if k not in ("param_names", "dwindle")} for group in groups]
+        for group, bare in zip(groups, plain, strict=True):
+            if "param_names" in group:
+                bare["params"] = list(zip(group["param_names"], group["params"], strict=True))
+        return _rebuilt, (type(self), plain, self._made, saved)
+
+    @property
+    def grad_norm(self) -> float | None:
+        """√Σg² over all gradients of the last step, before clipping; None without ``clip`` and without ``norms``."""
+        return None if self._grad_norm is None else float(self._grad_norm)
+
+    @property
+    def weight_norm(self) -> float | None:
+        """√Σw² over all weights that the last step changed, after it; None without ``norms``."""
+        return None if self._weight_norm is None else float(self._weight_norm)
+
+    def averages(self) -> dict[str, torch.Tensor]:
+        """Return the exponential average of every parameter that has been updated, by its name; raise without ``ema``."""
+        if self._keep is None:
+            raise InvalidValueError(
+                f"this {type(self).__name__} averages nothing; make it with ema=0.999, for instance."
+            )
+        return {name: self.state[p][AVERAGE]["step"] for name, p in self._named() if AVERAGE in self.state.get(p, {})}
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within ``with optimizer.averaged():`` the model has its averaged weights; afterwards its own again."""
+        means = self.averages()
+        kept = [(p, p.detach().clone(), means[name]) for name, p in self._named() if name in means]
+        with torch.no_grad():
+            for p, _, mean in kept:
+                p.copy_(mean)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for p, own, _ in kept:
+                    p.copy_(own)
+
+    def _named(self) -> Iterator[tuple[str, Any]]:
+        names = self.control.groups.names
+        return ((names[id(p)], p) for group in self.param_groups for p in group["params"])
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take one step; ``closure``, if given, computes the loss and the gradients first, and the loss is returned."""
+        if torch.compiler.is_compiling():
+            return _outside(self, closure)
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        if torch.autograd.profiler._is_profiler_enabled:
+            with torch.autograd.profiler.record_function(f"Optimizer.step#{type(self).__name__}.step"):
+                self._step()
+        else:
+            self._step()
+        return loss
+
+    step.hooked = True  # type: ignore[attr-defined]  # torch would run every hook around it, ours too
+
+    def _step(self) -> None:
+        steps = self.control.steps
+        self._run(self._optimizer_step_pre_hooks, machinery._global_optimizer_pre_hooks)
+        counts = steps.enter()
+        tensors = self._tensors
+        if tensors is not None and tensors.ready(self.control.groups.lossy, self.control.plan.decay):
+            if counts:
+                self._in_one_pass(tensors)
+        else:
+            self._in_torch(counts)
+        self._run(self._optimizer_step_post_hooks, machinery._global_optimizer_post_hooks)
+
+    def _run(self, hooks: Mapping[int, Any], of_all: Mapping[int, Any]) -> None:
+        """Call the hooks that are not the controller's own, as torch does around a step."""
+        if len(hooks) == 1 and not of_all:
+            return
+        for number, hook in [*of_all.items(), *hooks.items()]:
+            if not self.control.steps.is_own(number):
+                hook(self, (self,), {})
+
+    def _in_one_pass(self, tensors: Any) -> None:
+        steps, scale = self.control.steps, 1.0
+        doses = self.control.groups.doses(steps.step)
+        if self._clip is not None or self._norms:
+            self._grad_norm = norm = tensors.square_norm() ** 0.5
+            if self._clip is not None and not norm + 1e-6 <= self._clip:
+                scale = self._clip / (norm + 1e-6)
+        square = tensors.update(doses, scale, 1.0 if self._keep is None else self._keep, self._zero, self._norms)
+        self._weight_norm = square**0.5 if self._norms else None
+        steps.step += 1
+
+    def _in_torch(self, counts: bool) -> None:
+        """Do the same by torch's own operations, on any device."""
+        self._forget()
+        params = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        if counts and (self._clip is not None or self._norms):
+            self._grad_norm = torch.nn.utils.get_total_norm([p.grad for p in params])
+            if self._clip is not None:
+                torch.nn.utils.clip_grads_with_norm_(params, self._clip, self._grad_norm)
+        self.control.steps.before(self)
+        _bare(self._rule)(self)
+        self.control.steps.after(self)
+        if counts:
+            self._finish(params)
+
+    @torch.no_grad()
+    def _finish(self, params: list[Any]) -> None:
+        if self._keep is not None:
+            for p in params:
+                wide = p.float() if p.dtype in (torch.bfloat16, torch.float16) else p
+                if AVERAGE not in self.state[p]:
+                    self.state[p][AVERAGE] = {"step": wide.detach().clone()}
+                else:
+                    self.state[p][AVERAGE]["step"].lerp_(wide, 1.0 - self._keep)
+        if self._norms:
+            self._weight_norm = torch.nn.utils.get_total_norm([p.detach() for p in params])
+        if self._zero:
+            for p in params:
+                p.grad.zero_()
+
+
+_disable: Callable[[Any], Any] = torch.compiler.disable
+_outside = _disable(lambda optimizer, closure: optimizer.step(closure))
+
+
+def _bare(rule: type[torch.optim.Optimizer]) -> Any:
+    """Return torch's own step, without the hooks that torch puts around it once the class is used."""
+    step: Any = rule.step
+    while getattr(step, "hooked", False):
+        step = step.__wrapped__
+    return step
+
+
+def _one_pass(optimizer: Any) -> Any:
+    try:
+        from dwindle.torch.onepass import OnePass
+    except ImportError:
+        warnings.warn(
+            "numba is not installed, so the steps are torch's own passes; pip install 'dwindle[torch]'.", stacklevel=5
+        )
+        return None
+    return OnePass(optimizer, adam=optimizer._rule is torch.optim.AdamW, average=optimizer._keep is not None)
+
+
+def _rebuilt(kind: Any, groups: Any, made: dict[str, Any], saved: dict[str, Any]) -> Any:
+    twin = kind(groups, **made)
+    twin.load_state_dict(saved)
+    return twin
+
+
+def _peak(plan: Any) -> float:
+    return plan.peak if isinstance(plan, Plan) else 1e-3
+
+
+class SGD(_Planned, torch.optim.SGD):
+    """SGD under a plan, v ← μ·v + (1 - τ)·g, w ← w - lr·v, in one pass: a ``torch.optim.SGD`` with everything beside it.
+
+    ``params``, ``momentum`` μ, ``dampening`` τ, ``nesterov`` and ``maximize`` are torch's, and so are the states: a state_dict
+    goes to ``torch.optim.SGD`` and comes back. ``plan``, ``horizon`` and the options from ``model`` on are `attach`'s;
+    ``control`` is the Controller. Beside the step, in the same passes:
+    ``clip``: all gradients times min(1, clip/(√Σg² + 1e-6)), as ``clip_grad_norm_`` does before.
+    ``ema``: averages a ← ema·a + (1 - ema)·w, beginning at the weights after the first step; see `averaged`, `averages`.
+    ``norms``: `grad_norm` and `weight_norm` are measured.
+    ``zero``: the gradients are zero after the step; ``zero_grad`` need not be called then.
+
+    On a CPU the passes are compiled (numba), some seconds at first and from a cache later; elsewhere, and for half precision
+    other than bfloat16, sparse or sharded tensors, they are torch's own operations with the same result. Where the plan's
+    decay would be lost to rounding (see `attach`) the weights are w + e and lose none of the update either.
+
+    Raises InvalidValueError as `attach` does, and for a ``clip`` or ``ema`` out of range.
+
+    >>> from dwindle.decay import L2
+    >>> model = torch.nn.Linear(3, 2)
+    >>> opt = SGD(model.named_parameters(), Plan(0.1, decay=L2(0.01)), 100, momentum=0.9, clip=1.0)
+    >>> model(torch.ones(1, 3)).sum().backward(); opt.step(); opt.zero_grad()
+    >>> opt.control.step, round(opt.grad_norm, 4)
+    (1, 2.8284)
+    """
+
+    _rule = torch.optim.SGD
+
+    def __init__(
+        self,
+        params: Any,
+        plan: Plan | FeedbackRule[Any],
+        horizon: Horizon | int,
+        *,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        nesterov: bool = False,
+        maximize: bool = False,
+        clip: float | None = None,
+        ema: float | None = None,
+        norms: bool = False,
+        zero: bool = False,
+        **options: Any,
+    ) -> None:
+        torch.optim.SGD.__init__(
+            self, params, lr=_peak(plan), momentum=momentum, dampening=dampening, nesterov=nesterov, maximize=maximize
+        )
+        given = {
+            "momentum": momentum, "dampening": dampening, "nesterov": nesterov, "maximize": maximize,
+            "clip": clip, "ema": ema, "norms": norms, "zero": zero,
+        }  # fmt: skip
+        self._begin(given, plan, horizon, options)
+
+
+class AdamW(_Planned, torch.optim.AdamW):
+    """AdamW under a plan in one pass: a ``torch.optim.AdamW`` with everything beside it, and with any decay.
+
+    m ← β₁m + (1 - β₁)g, v ← β₂v + (1 - β₂)g², w ← w - x·w - lr/(1 - β₁ᵗ)·m/(√(v/(1 - β₂ᵗ)) + ε), where x is the share
+    that the plan's decay takes; under l2, which is Adam's, g has c·w added instead. (Loshchilov & Hutter 2019, Algorithm 2.)
+    ``params``, ``betas``, ``eps`` and ``maximize`` are torch's; everything else is as in `SGD`.
+
+    >>> from dwindle.decay import Decoupled
+    >>> model = torch.nn.Linear(3, 2)
+    >>> opt = AdamW(model.named_parameters(), Plan(0.1, decay=Decoupled(0.01)), 100, clip=1.0, ema=0.999)
+    >>> model(torch.ones(1, 3)).sum().backward(); opt.step(); opt.zero_grad()
+    >>> with opt.averaged():
+    ...     _ = model(torch.ones(1, 3))
+    """
+
+    _rule = torch.optim.AdamW
+
+    def __init__(
+        self,
+        params: Any,
+        plan: Plan | FeedbackRule[Any],
+        horizon: Horizon | int,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        maximize: bool = False,
+        clip: float | None = None,
+        ema: float | None = None,
+        norms: bool = False,
+        zero: bool = False,
+        **options: Any,
+    ) -> None:
+        torch.optim.AdamW.__init__(
+            self, params, lr=_peak(plan), betas=betas, eps=eps, weight_decay=0.0, maximize=maximize
+        )
+        given = {
+            "betas": betas, "eps": eps, "maximize": maximize, "clip": clip, "ema": ema, "norms": norms, "zero": zero,
+        }  # fmt: skip
+        self._begin(given, plan, horizon, options)

@@ -1,0 +1,611 @@
+"""dwindle.torch.SGD and AdamW: the same as torch's class, attach, clip_grad_norm_ and AveragedModel, in one pass."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import pickle
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+import dwindle as dw
+from dwindle import reference
+from dwindle.errors import DwindleError, InvalidValueError
+from dwindle.torch import SGD, AdamW, attach
+
+STEPS = 12
+SCHEDULE = dw.warmup(3).then(dw.cosine(end=0.1))
+DECAYS = [
+    None,
+    dw.l2(0.3),
+    dw.decoupled(0.7),
+    dw.independent(0.02),
+    dw.corrected(0.7),
+    dw.decoupled(0.7, cautious=True),
+]
+RULES = [(AdamW, {}), (SGD, {}), (SGD, {"momentum": 0.9}), (SGD, {"momentum": 0.9, "nesterov": True})]
+RULES += [(SGD, {"momentum": 0.8, "dampening": 0.3})]
+
+
+class Net(nn.Module):
+    """Matrices, vectors, a filter in channels-last order, a scalar, an empty tensor, one that is frozen and one unused."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        rng = np.random.default_rng(0)
+        shapes: dict[str, tuple[int, ...]] = {
+            "kernel": (70, 90), "bias": (90,), "filter": (4, 3, 5, 5), "scalar": (), "empty": (0, 3), "frozen": (2, 2),
+            "unused": (2, 2),
+        }  # fmt: skip
+        for name, shape in shapes.items():
+            value = torch.tensor(rng.normal(size=shape), dtype=dtype)
+            value = value.to(memory_format=torch.channels_last) if name == "filter" else value
+            self.register_parameter(name, nn.Parameter(value, requires_grad=name != "frozen"))
+
+    def fill(self, step: int, scale: float = 3.0) -> None:
+        rng = np.random.default_rng(step)
+        for name, p in self.named_parameters():
+            if name not in ("frozen", "unused"):
+                p.grad = torch.empty_like(p).copy_(torch.tensor(scale * rng.normal(size=tuple(p.shape)))).detach()
+
+
+def ours(kind: Any, net: Net, decay: Any, **options: Any) -> Any:
+    return kind(net.named_parameters(), dw.Plan(0.05, SCHEDULE, decay), STEPS, **options)
+
+
+def theirs(kind: Any, net: Net, decay: Any, **options: Any) -> torch.optim.Optimizer:
+    base: Any = torch.optim.AdamW if kind is AdamW else torch.optim.SGD
+    optimizer: torch.optim.Optimizer = base(net.named_parameters(), lr=0.05, weight_decay=0.0, **options)
+    attach(optimizer, dw.Plan(0.05, SCHEDULE, decay), STEPS)
+    return optimizer
+
+
+def in_torch(optimizer: Any) -> Any:
+    """The same optimiser by torch's own operations, as on a device."""
+    optimizer._tensors = None
+    return optimizer
+
+
+def assert_same(net: Net, other: Net, tolerance: float = 1e-12) -> None:
+    for (name, p), q in zip(net.named_parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=tolerance, atol=tolerance, msg=lambda m, name=name: f"{name}: {m}")
+
+
+def label(value: Any) -> str:
+    return value.__name__ if isinstance(value, type) else str(value)
+
+
+# The same weights
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+@pytest.mark.parametrize("decay", DECAYS, ids=str)
+@pytest.mark.parametrize(("kind", "options"), RULES, ids=label)
+def test_weights_norms_and_averages_are_those_of_torchs_own_operations(kind, options, decay, clip):
+    one, two, three = Net(torch.float64), Net(torch.float64), Net(torch.float64)
+    fast = ours(kind, one, decay, clip=clip, ema=0.9, norms=True, **options)
+    slow = in_torch(ours(kind, two, decay, clip=clip, ema=0.9, norms=True, **options))
+    peer = theirs(kind, three, decay, **options)
+    mean = AveragedModel(three, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+    for step in range(STEPS):
+        for net in (one, two, three):
+            net.fill(step)
+        norm = torch.nn.utils.clip_grad_norm_(three.parameters(), float("inf") if clip is None else clip)
+        for optimizer in (fast, slow, peer):
+            optimizer.step()
+        mean.update_parameters(three)
+        assert fast._tensors._batches, "no pass was laid out"
+        assert fast.grad_norm == pytest.approx(float(norm), rel=1e-12)
+        assert fast.weight_norm == pytest.approx(slow.weight_norm, rel=1e-12)
+    assert_same(one, three)
+    assert_same(two, three)
+    averages = fast.averages()
+    assert averages.keys() == slow.averages().keys() == {"kernel", "bias", "filter", "scalar", "empty"}
+    for name, p in mean.module.named_parameters():
+        if name in averages:
+            torch.testing.assert_close(averages[name], p.detach(), rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(slow.averages()[name], p.detach(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("decay", DECAYS, ids=str)
+@pytest.mark.parametrize(("kind", "options"), RULES, ids=label)
+def test_the_weights_are_those_of_the_reference(kind, options, decay):
+    if options.get("dampening"):
+        pytest.skip("the reference has no dampening")
+    net = Net(torch.float64)
+    plan = dw.Plan(0.05, SCHEDULE, decay).resolve(STEPS)
+    grads = []
+    for step in range(STEPS):
+        net.fill(step)
+        grads.append({n: p.grad.numpy().copy() for n, p in net.named_parameters() if p.grad is not None})
+    start = {n: p.detach().numpy().copy() for n, p in net.named_parameters() if n in grads[0]}
+    rule = reference.Adam() if kind is AdamW else reference.SGD(**options)
+    path = reference.run(
+        rule, start, lambda _, step: grads[step],
+        lambda step, name: plan.rates(step, decays=name in ("kernel", "filter", "empty")), STEPS,
+        cautious=decay is not None and decay.cautious,
+    )  # fmt: skip
+    optimizer = ours(kind, net, decay, **options)
+    for step in range(STEPS):
+        net.fill(step)
+        optimizer.step()
+    for name in start:
+        np.testing.assert_allclose(net.get_parameter(name).detach().numpy(), path[name][-1], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("decay", DECAYS[1:], ids=str)
+@pytest.mark.parametrize(("kind", "options"), RULES, ids=label)
+def test_without_gradient_float32_weights_are_multiplied_by_the_product_of_the_shrinks(kind, options, decay):
+    if decay.convention == "l2" and (kind is AdamW or options):
+        pytest.skip("only plain SGD turns l2 into a factor")
+    net = Net(torch.float32)
+    start = net.kernel.detach().clone()
+    optimizer = ours(kind, net, decay, **options)
+    for _ in range(STEPS):
+        net.fill(0, scale=0.0)
+        optimizer.step()
+    left = dw.Plan(0.05, SCHEDULE, decay).shares_left(STEPS)[-1]
+    torch.testing.assert_close(net.kernel.detach(), start * left, rtol=2e-6, atol=0)
+    assert torch.equal(net.bias, Net(torch.float32).bias)
+
+
+@pytest.mark.parametrize("maximize", [False, True])
+@pytest.mark.parametrize(("kind", "options"), RULES[:3], ids=label)
+@pytest.mark.parametrize("decay", [dw.l2(0.3), dw.decoupled(0.7)], ids=str)
+def test_maximize_and_float32_agree_with_torch(kind, options, decay, maximize):
+    one, two = Net(torch.float32), Net(torch.float32)
+    fast, peer = (
+        ours(kind, one, decay, maximize=maximize, **options),
+        theirs(kind, two, decay, maximize=maximize, **options),
+    )
+    for step in range(STEPS):
+        for net, optimizer in ((one, fast), (two, peer)):
+            net.fill(step)
+            optimizer.step()
+    assert_same(one, two, 3e-6)
+
+
+def test_float32_errors_are_no_larger_than_torchs_own():
+    """Against float64, over 100 steps with clipping; the largest relative to the weights' size, of 20,000 weights."""
+    errors = {}
+    rng = np.random.default_rng(1)
+    start, grads = rng.normal(size=20_000), rng.normal(size=(100, 20_000))
+    for kind, options in RULES[:3]:
+        paths = {}
+        for name, dtype in (("exact", torch.float64), ("ours", torch.float32), ("torch", torch.float32)):
+            weight = nn.Parameter(torch.tensor(start, dtype=dtype))
+            plan = dw.Plan(0.01, dw.cosine(), dw.decoupled(0.1), mask=dw.Mask.everything())
+            if name == "ours":
+                optimizer = kind([weight], plan, 100, **options)
+            else:
+                base = torch.optim.AdamW if kind is AdamW else torch.optim.SGD
+                optimizer = base([weight], lr=0.01, weight_decay=0.0, fused=True, **options)
+                attach(optimizer, plan, 100, compensated=False)
+            for grad in grads:
+                weight.grad = torch.tensor(grad, dtype=dtype)
+                optimizer.step()
+            paths[name] = weight.detach().double().numpy()
+        for name in ("ours", "torch"):
+            errors[kind, str(options), name] = np.sqrt(np.mean((paths[name] - paths["exact"]) ** 2))
+    for kind, options in RULES[:3]:
+        assert errors[kind, str(options), "ours"] <= 1.02 * errors[kind, str(options), "torch"]
+
+
+def test_complex_weights_agree_with_torch():
+    for (kind, options), decay in itertools.product(RULES, [dw.l2(0.3), dw.decoupled(0.7)]):
+        weights = []
+        for make in (ours, theirs):
+            weight = nn.Parameter(torch.full((3, 3), 1 + 2j, dtype=torch.complex128))
+            holder = nn.ParameterDict({"w": weight})
+            optimizer = make(kind, holder, decay, **options)
+            for step in range(STEPS):
+                weight.grad = torch.full_like(weight, 0.1 * step - 0.3j)
+                optimizer.step()
+            weights.append(weight.detach())
+        torch.testing.assert_close(*weights, rtol=1e-12, atol=0)
+
+
+# Low precision
+
+
+@pytest.mark.parametrize(("kind", "options"), RULES[:3], ids=label)
+@pytest.mark.parametrize("decay", [dw.l2(0.1), dw.decoupled(0.1)], ids=str)
+def test_bfloat16_weights_are_float64s_rounded_once(kind, options, decay):
+    """With zero gradients, where only the decay moves them, and lr·λ is below half a unit in the last place."""
+    paths = []
+    for dtype in (torch.bfloat16, torch.float64):
+        weight = nn.Parameter(torch.linspace(0.5, 2.0, 300).bfloat16().to(dtype).reshape(3, 100))
+        optimizer = kind([("w", weight)], dw.Plan(1e-2, decay=decay), 200, **options)
+        for _ in range(200):
+            weight.grad = torch.zeros_like(weight)
+            optimizer.step()
+        paths.append(weight.detach().double())
+    if kind is AdamW and decay.convention == "l2":
+        return  # Adam makes a step of its own of any gradient; its rounding is attach's
+    torch.testing.assert_close(paths[0], paths[1], rtol=2**-8, atol=0)
+    assert (paths[0].bfloat16() == paths[1].bfloat16()).double().mean() > 0.97
+
+
+def test_bfloat16_keeps_the_update_too():
+    """Steps of a tenth of a unit in the last place add up; torch's bfloat16 stays where it is."""
+    weights = {}
+    for name in ("ours", "torch"):
+        weight = nn.Parameter(torch.ones(2, 2, dtype=torch.bfloat16))
+        plan = dw.Plan(1e-4, decay=dw.decoupled(1e-3))
+        optimizer = SGD([weight], plan, 1000) if name == "ours" else torch.optim.SGD([weight], lr=1e-4)
+        for _ in range(1000):
+            weight.grad = torch.full_like(weight, -1.0)
+            optimizer.step()
+        weights[name] = float(weight.detach()[0, 0])
+    assert weights == {"ours": pytest.approx(1.1, rel=2**-8), "torch": 1.0}
+
+
+def test_float32_tails_are_kept_where_the_plan_would_lose_them():
+    weight = nn.Parameter(torch.ones(3, 3))
+    optimizer = AdamW([weight], dw.Plan(1e-4, decay=dw.decoupled(1e-4)), 100_000)
+    assert optimizer.control.compensated == {"group0.0": 36}
+    for _ in range(5000):
+        weight.grad = torch.zeros_like(weight)
+        optimizer.step()
+    assert float(weight.detach()[0, 0]) == pytest.approx((1 - 1e-8) ** 5000, rel=1e-7)
+
+
+def test_a_residue_is_not_used_for_a_weight_that_somebody_put_in_its_place():
+    weight = nn.Parameter(torch.ones(2, 2, dtype=torch.bfloat16))
+    optimizer = SGD([weight], dw.Plan(1e-2, decay=dw.decoupled(0.1)), 100)
+    for _ in range(2):
+        weight.grad = torch.zeros_like(weight)
+        optimizer.step()
+    weight.data.zero_()
+    weight.grad = torch.zeros_like(weight)
+    optimizer.step()
+    assert not weight.any()
+    weight.data.fill_(float("inf"))
+    weight.grad = torch.zeros_like(weight)
+    optimizer.step()
+    weight.data.fill_(1.0)
+    optimizer.step()
+    assert torch.isfinite(weight).all()
+
+
+def test_half_precision_falls_back_to_torchs_operations_and_decays_as_attach_does():
+    weights = []
+    for make in (
+        lambda w, plan: SGD([w], plan, 50),
+        lambda w, plan: attach(torch.optim.SGD([w], lr=0.1), plan, 50)._optimizer,
+    ):
+        weight = nn.Parameter(torch.ones(2, 2, dtype=torch.float16))
+        optimizer = make(weight, dw.Plan(1e-2, decay=dw.decoupled(0.01)))
+        for _ in range(50):
+            weight.grad = torch.zeros_like(weight)
+            optimizer.step()
+        weights.append(weight.detach())
+    assert torch.equal(*weights)
+
+
+# Gradients as users leave them
+
+
+def test_changing_sets_of_gradients_layouts_and_types_are_followed():
+    one, two = Net(torch.float64), Net(torch.float64)
+    fast, peer = ours(AdamW, one, dw.decoupled(0.7)), theirs(AdamW, two, dw.decoupled(0.7))
+    for step in range(STEPS):
+        for net, optimizer in ((one, fast), (two, peer)):
+            net.fill(step)
+            if step % 3 == 1:
+                net.kernel.grad = None
+            if step % 4 == 2:
+                net.filter.grad = net.filter.grad.contiguous()  # not as the parameter lies
+            if step == 5:
+                net.unused.grad = torch.ones_like(net.unused)
+            if step == 6:
+                with torch.no_grad():
+                    net.filter.data = net.filter.data.clone(memory_format=torch.contiguous_format)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=step % 2 == 0)
+    assert_same(one, two)
+    assert int(fast.state[one.kernel]["step"]) == STEPS - 4
+
+
+def test_a_model_cast_during_the_run_is_followed():
+    net = Net(torch.float32)
+    optimizer = ours(AdamW, net, dw.decoupled(0.7), ema=0.9)
+    for cast in (torch.float32, torch.bfloat16, torch.float64):
+        net.to(cast)
+        for step in range(2):
+            net.fill(step)
+            optimizer.step()
+        assert net.kernel.dtype is cast
+        assert torch.isfinite(net.kernel).all()
+    assert optimizer.control.step == 6
+
+
+def test_sparse_gradients_decay_densely_as_under_attach():
+    tables = []
+    for make in (ours, theirs):
+        torch.manual_seed(0)
+        table = nn.Embedding(6, 3, sparse=True, dtype=torch.float64)
+        optimizer = make(SGD, table, dw.decoupled(0.7))
+        for step in range(4):
+            optimizer.zero_grad()
+            table(torch.tensor([step, 1])).sum().backward()
+            optimizer.step()
+        tables.append(table.weight.detach())
+    torch.testing.assert_close(*tables, rtol=1e-12, atol=0)
+
+
+def test_zero_leaves_no_gradient_and_backward_accumulates_from_there():
+    for fast in (True, False):
+        weight = nn.Parameter(torch.ones(3, 3))
+        optimizer = SGD([weight], dw.Plan(0.1), 5, zero=True)
+        if not fast:
+            in_torch(optimizer)
+        for _ in range(2):
+            (2 * weight).sum().backward()
+            grad = weight.grad
+            optimizer.step()
+            assert weight.grad is grad
+            assert not grad.any()
+        torch.testing.assert_close(weight.detach(), torch.full((3, 3), 0.6))
+
+
+def test_autograd_sees_that_the_weights_were_written_to():
+    weight = nn.Parameter(torch.ones(3))
+    optimizer = SGD([weight], dw.Plan(0.1), 5)
+    loss = (weight**2).sum()
+    loss.backward(retain_graph=True)
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_a_gradient_that_is_not_finite_spreads_as_in_torch():
+    for clip in (None, 1.0):
+        weight = nn.Parameter(torch.ones(3))
+        optimizer = SGD([weight], dw.Plan(0.1), 5, clip=clip)
+        weight.grad = torch.tensor([1.0, float("nan"), 1.0])
+        optimizer.step()
+        assert torch.isnan(weight).tolist() == ([False, True, False] if clip is None else [True] * 3)
+
+
+def test_grad_scaler_skips_steps_that_overflow():
+    weight = nn.Parameter(torch.ones(3))
+    optimizer = AdamW([weight], dw.Plan(0.1), 5)
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    for bad in (False, True, False):
+        scaler.scale((weight * (float("inf") if bad else 1.0)).sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+    assert optimizer.control.step == 2
+
+
+def test_a_closure_gives_the_gradients_and_the_loss():
+    weight = nn.Parameter(torch.ones(3))
+    optimizer = SGD([weight], dw.Plan(0.1, decay=dw.l2(0.5), mask=dw.Mask.everything()), 5)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (weight * 2).sum()
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure).item() == 6.0
+    torch.testing.assert_close(weight.detach(), torch.full((3,), 1 - 0.1 * 2.5))
+
+
+# Hooks, states, copies, plans
+
+
+def test_hooks_run_once_around_every_step_also_after_torchs_own_class_was_used():
+    torch.optim.SGD(
+        [nn.Parameter(torch.ones(1))], lr=0.1
+    ).step()  # from here on torch's class has hooks around its step
+    for fast in (True, False):
+        seen = []
+        weight = nn.Parameter(torch.ones(1))
+        optimizer = SGD([weight], dw.Plan(0.1, decay=dw.decoupled(1.0), mask=dw.Mask.everything()), 5)
+        if not fast:
+            in_torch(optimizer)
+        optimizer.register_step_pre_hook(lambda *_, seen=seen: seen.append("before"))
+        optimizer.register_step_post_hook(lambda *_, seen=seen: seen.append("after"))
+        weight.grad = torch.zeros(1)
+        optimizer.step()
+        assert seen == ["before", "after"]
+        assert optimizer.control.step == 1
+        torch.testing.assert_close(weight.detach(), torch.tensor([0.9]))
+
+
+@pytest.mark.parametrize(("kind", "options"), [RULES[0], RULES[2]], ids=label)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_run_resumed_at_any_step_is_the_uninterrupted_one_bit_for_bit(kind, options, dtype):
+    whole = Net(dtype)
+    optimizer = ours(kind, whole, dw.decoupled(0.01), ema=0.9, **options)
+    saves = []
+    for step in range(STEPS):
+        saves.append(copy.deepcopy((whole.state_dict(), optimizer.state_dict())))
+        whole.fill(step)
+        optimizer.step()
+    for at in (0, 1, 7):
+        net = Net(dtype)
+        again = ours(kind, net, dw.decoupled(0.01), ema=0.9, **options)
+        net.load_state_dict(saves[at][0])
+        again.load_state_dict(saves[at][1])
+        assert again.control.step == at
+        for step in range(at, STEPS):
+            net.fill(step)
+            again.step()
+        assert all(torch.equal(p, q) for p, q in zip(net.parameters(), whole.parameters(), strict=True))
+        assert all(torch.equal(a, optimizer.averages()[n]) for n, a in again.averages().items())
+
+
+@pytest.mark.parametrize(("kind", "options"), [RULES[0], RULES[2], RULES[4]], ids=label)
+def test_states_go_to_torchs_own_class_and_come_back(kind, options):
+    one, two = Net(torch.float64), Net(torch.float64)
+    fast, peer = ours(kind, one, dw.decoupled(0.7), **options), theirs(kind, two, dw.decoupled(0.7), **options)
+    for step in range(STEPS):
+        for net, optimizer in ((one, fast), (two, peer)):
+            net.fill(step)
+            optimizer.step()
+        if step in (3, 8):  # they change places
+            states = copy.deepcopy((fast.state_dict(), peer.state_dict()))
+            fast.load_state_dict(states[1])
+            peer.load_state_dict(states[0])
+    assert_same(one, two)
+    base = torch.optim.AdamW if kind is AdamW else torch.optim.SGD
+    alone = base(one.named_parameters(), lr=0.3)
+    alone.load_state_dict(fast.state_dict())
+    one.fill(0)
+    alone.step()
+
+
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
+def test_a_copy_goes_on_with_its_plan(how):
+    net = Net(torch.float32)
+    optimizer = ours(AdamW, net, dw.decoupled(0.7), ema=0.9, clip=1.0)
+    for step in range(3):
+        net.fill(step)
+        optimizer.step()
+    twin, other = how((net, optimizer))
+    assert other.control.step == 3
+    for step in range(3, STEPS):
+        for model, opt in ((net, optimizer), (twin, other)):
+            model.fill(step)
+            opt.step()
+    assert all(torch.equal(p, q) for p, q in zip(net.parameters(), twin.parameters(), strict=True))
+    assert other.averages().keys() == optimizer.averages().keys()
+
+
+def test_averaged_lends_the_averages_and_gives_the_weights_back():
+    weight = nn.Parameter(torch.zeros(2, dtype=torch.bfloat16))
+    optimizer = SGD([("w", weight)], dw.Plan(1.0), 5, ema=0.5)
+    for _ in range(2):
+        weight.grad = -torch.ones_like(weight)
+        optimizer.step()
+    try:
+        with optimizer.averaged():
+            assert weight.tolist() == [1.5, 1.5]  # 1, then half of it and half of 2
+            raise KeyError
+    except KeyError:
+        pass
+    assert weight.tolist() == [2.0, 2.0]
+    with pytest.raises(InvalidValueError, match=r"averages nothing; make it with ema=0.999"):
+        SGD([weight], dw.Plan(1.0), 5).averages()
+
+
+def test_the_controllers_own_doings_take_effect():
+    weight = nn.Parameter(torch.ones(2, 2))
+    optimizer = SGD([weight], dw.Plan(0.5, dw.linear()), 10, feedback=dw.plateau(0.5, patience=0))
+    weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    optimizer.control.extend(20)
+    optimizer.control.observe(1.0)
+    optimizer.control.observe(1.0)
+    before, lr = weight.detach()[0, 0].item(), optimizer.control.lr
+    optimizer.step()
+    assert weight.detach()[0, 0].item() == pytest.approx(before - lr)
+    assert optimizer.param_groups[0]["lr"] == lr
+    optimizer.param_groups[0]["lr"] = 9.0
+    with pytest.warns(UserWarning, match="learning rate was changed"):
+        optimizer.step()
+
+
+def test_groups_of_the_plan_and_of_the_user_have_their_rates():
+    plan = dw.Plan(0.1, groups=(dw.Group("head", "filter", 3.0),), decay=dw.decoupled(0.5))
+    one, two = Net(torch.float64), Net(torch.float64)
+    groups = lambda net: [  # noqa: E731
+        {"params": [("kernel", net.kernel)], "betas": (0.5, 0.9)},
+        {"params": [(n, p) for n, p in net.named_parameters() if n != "kernel"]},
+    ]
+    fast = AdamW(groups(one), plan, STEPS)
+    peer = torch.optim.AdamW(groups(two), weight_decay=0.0)
+    attach(peer, plan, STEPS)
+    for step in range(3):
+        for net, optimizer in ((one, fast), (two, peer)):
+            net.fill(step)
+            optimizer.step()
+    assert_same(one, two)
+    fast.add_param_group({"params": [("late", nn.Parameter(torch.ones(2, 2, dtype=torch.float64)))]})
+    one.fill(3)
+    fast.step()
+    assert "late" in fast.control.report()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"clip": 0.0}, "clip"), ({"clip": float("nan")}, "clip"), ({"ema": 1.5}, "ema"), ({"zero": 1}, "zero"),
+        ({"norms": "yes"}, "norms"), ({"horizon": 0}, "horizon"), ({"plan": 0.1}, "plan must be a Plan"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_refused_in_words(options, message):
+    weight = nn.Parameter(torch.ones(2, 2))
+    given = {"plan": dw.Plan(0.1), "horizon": 5, **options}
+    with pytest.raises(DwindleError, match=message):
+        AdamW([weight], **given)
+
+
+def test_without_numba_the_steps_are_torchs(monkeypatch):
+    import builtins
+
+    found = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name == "dwindle.torch.onepass":
+            raise ImportError(name)
+        return found(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    one, two = Net(torch.float32), Net(torch.float32)
+    with pytest.warns(UserWarning, match="numba is not installed"):
+        slow = ours(AdamW, one, dw.decoupled(0.7))
+    monkeypatch.undo()
+    fast = ours(AdamW, two, dw.decoupled(0.7))
+    for step in range(STEPS):
+        for net, optimizer in ((one, slow), (two, fast)):
+            net.fill(step)
+            optimizer.step()
+    assert_same(one, two, 3e-6)
+
+
+def test_any_number_of_threads_gives_the_same_bits():
+    threads, weights = torch.get_num_threads(), []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            torch.manual_seed(0)
+            weight = nn.Parameter(torch.randn(300_000))
+            optimizer = AdamW([weight], dw.Plan(0.1), 5, clip=1.0, norms=True)
+            for _ in range(3):
+                weight.grad = torch.sin(weight.detach())
+                optimizer.step()
+            weights.append((weight.detach().clone(), optimizer.grad_norm, optimizer.weight_norm))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(weights[0][0], weights[1][0])
+    assert weights[0][1:] == weights[1][1:]
+
+
+@pytest.mark.slow
+def test_a_compiled_training_step_calls_it_between_its_graphs():
+    weight = nn.Parameter(torch.ones(3))
+    optimizer = SGD([weight], dw.Plan(0.1, dw.linear()), 5)
+
+    @torch.compile(backend="eager")
+    def train():
+        (weight * 2).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _ in range(3):
+            train()
+    assert optimizer.control.step == 3
+    torch.testing.assert_close(weight.detach(), torch.full((3,), 1 - 2 * (0.1 + 0.08 + 0.06)))
