@@ -12,12 +12,14 @@ import dwindle.torch.kernels as kernels
 from dwindle.decay import L2, Decay
 from dwindle.torch.compensation import AVERAGE, VELOCITY, WEIGHT
 from dwindle.torch.kernels import CHUNK, COLUMNS, NUMBERS
+from dwindle.torch.rows import DecayedOnUse, Rows
+from dwindle.torch.threads import Threads
 
 __all__ = ["OnePass"]
 
 _KINDS = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16", torch.complex64: "float32",
           torch.complex128: "float64"}  # fmt: skip
-_PARALLEL = 2**15  # numbers: below, a second thread costs more than it brings
+_PLAIN = (torch.nn.Parameter, torch.Tensor, DecayedOnUse)
 
 
 class _Variant(NamedTuple):
@@ -50,19 +52,9 @@ class _Batch:
     """The parameters that one compiled update serves."""
 
     __slots__ = (
-        "begins",
-        "chunks",
-        "constants",
-        "flags",
-        "held",
-        "norm",
-        "params",
-        "rows",
-        "sums",
-        "table",
-        "types",
-        "update",
-    )
+        "begins", "chunks", "constants", "flags", "held", "norm_threads", "params", "rows", "sums", "table", "types",
+        "update_threads",
+    )  # fmt: skip
 
     def __init__(self, variant: _Variant, rows: list[_Row], table: Any, held: list[Any]) -> None:
         sizes = [row.numel * (1 + row.param.is_complex()) for row in rows]
@@ -72,10 +64,8 @@ class _Batch:
         self.begins = bool(table[:, [kernels.NEW_MOMENTUM, kernels.NEW_AVERAGE]].any())
         self.chunks = np.array(chunks, dtype=np.int64).reshape(-1, 3)
         self.sums, self.constants = np.zeros(len(chunks)), np.zeros((len(rows), 10))
-        parallel = sum(sizes) >= _PARALLEL and torch.get_num_threads() > 1
         self.types, self.flags = _types(variant.kind), variant.for_the_compiler()
-        self.norm = kernels.square_norm_in_parallel if parallel else kernels.square_norm
-        self.update = kernels.update_in_parallel if parallel else kernels.update
+        self.norm_threads, self.update_threads = Threads(sum(sizes)), Threads(sum(sizes))
 
     def find(self) -> bool:
         """Note where weights and gradients lie now; return False if one of them is not as it was laid out."""
@@ -94,6 +84,20 @@ class _Batch:
         self.table[:, kernels.GRADIENT] = gradients
         return True
 
+    def square_norm(self) -> float:
+        """Return Σg²."""
+        run = self.norm_threads.run
+        return run(
+            kernels.square_norm, kernels.square_norm_in_parallel, self.table, self.chunks, self.sums, *self.types
+        )
+
+    def step(self, numbers: Any, scale: float, keep: float, zero: bool, norms: bool) -> float:
+        """Update every weight; return Σw² with ``norms``."""
+        return self.update_threads.run(
+            kernels.update, kernels.update_in_parallel, self.table, self.chunks, numbers, self.constants, self.sums,
+            scale, keep, zero, norms, *self.flags,
+        )  # fmt: skip
+
 
 class OnePass:
     """One optimiser's tensors, laid out anew whenever they or their states have changed."""
@@ -102,6 +106,9 @@ class OnePass:
         self._optimizer, self._adam, self._average = optimizer, adam, average
         self._batches: list[_Batch] = []
         self._without: list[Any] = []  # parameters that had no gradient
+        self._tables: list[tuple[int, Any, Rows]] = []  # group, parameter: those whose gradient is sparse
+        self._rows: dict[Any, Rows] = {}
+        self._gathered: dict[Any, tuple[Any, Any]] = {}
         self._laid: Any = None
         self._numbers = np.zeros((0, len(NUMBERS)))
         self._rules: list[Any] = []  # what a group's numbers were last filled from
@@ -115,27 +122,62 @@ class OnePass:
 
         ``lossy`` are the types of weight to compensate, for each group.
         """
-        same = self._laid == (lossy, decay) and all(p.grad is None for p in self._without)
+        same = self._laid == lossy and all(p.grad is None for p in self._without)
+        same = same and all(_is_sparse(p) and rows.stands for _, p, rows in self._tables)
         if same and all(batch.find() for batch in self._batches):
             return True
-        self._laid = (list(lossy), decay) if self._lay_out(lossy, decay) else None
-        return self._laid is not None and all(batch.find() for batch in self._batches)
+        self._laid = list(lossy) if self._lay_out(lossy, decay) else None
+        if self._laid is not None and all(batch.find() for batch in self._batches):
+            return True
+        self.release()
+        return False
+
+    def release(self) -> None:
+        """Bring all tables up to date and leave them: someone else updates them now."""
+        for rows in self._rows.values():
+            rows.release()
+        self._rows.clear()
+        self._laid = None
 
     def square_norm(self) -> float:
         """Return the sum of the squares of all gradients."""
-        return float(sum(b.norm(b.table, b.chunks, b.sums, *b.types) for b in self._batches))
+        total = float(sum(b.square_norm() for b in self._batches))
+        for _, param, rows in self._tables:
+            self._gathered[param] = _, values = rows.gathered(param.grad)
+            total += float(np.sum(np.square(values, dtype=np.float64)))
+        return total
 
-    def update(self, doses: Sequence[Any], scale: float, keep: float, zero: bool, norms: bool) -> float:
+    def update(
+        self, doses: Sequence[Any], scale: float, keep: float, zero: bool, norms: bool, cautious: bool = False
+    ) -> float:
         """Update every weight by the rates of its group; return the sum of their squares, or 0 without ``norms``."""
         self._fill(doses)
         total = 0.0
         for b in self._batches:
-            total += b.update(b.table, b.chunks, self._numbers, b.constants, b.sums, scale, keep, zero, norms, *b.flags)
+            total += b.step(self._numbers, scale, keep, zero, norms)
             torch.autograd.graph.increment_version(b.params)
             if b.begins:
                 b.table[:, kernels.NEW_MOMENTUM] = b.table[:, kernels.NEW_AVERAGE] = 0
                 b.begins = False
+        for g, param, rows in self._tables:
+            self._update_rows(g, param, rows, doses[g], scale, cautious)
+            total += (
+                float(param.detach().double().square().sum()) if norms else 0.0
+            )  # reading brings all rows up to date
+            if zero:
+                param.grad.zero_()
+        self._gathered.clear()
         return total
+
+    def _update_rows(self, g: int, param: Any, rows: Rows, dose: Any, scale: float, cautious: bool) -> None:
+        group, grad = self._optimizer.param_groups[g], param.grad
+        scale = -scale if group["maximize"] else scale
+        if self._adam:
+            state = self._optimizer.state[param]
+            state["step"] += 1.0
+            rows.adam(*(self._gathered.get(param) or rows.gathered(grad)), scale, dose, group, state, cautious)
+        else:
+            rows.sgd(*(self._gathered.get(param) or rows.parts(grad)), scale, dose)
 
     def _fill(self, doses: Sequence[Any]) -> None:
         self._numbers[:, : kernels.SIGN] = doses
@@ -157,12 +199,17 @@ class OnePass:
 
     def _lay_out(self, lossy: Sequence[frozenset[torch.dtype]], decay: Decay | None) -> bool:
         found: dict[_Variant, list[tuple[int, Any]]] = {}
-        self._without = []
+        self._without, self._tables = [], []
         for g, group in enumerate(self._optimizer.param_groups):
             for param in group["params"]:
                 if param.grad is None:
                     self._without.append(param)
                     continue
+                if self._is_table(group, param, lossy[g], decay):
+                    self._tables.append((g, param, self._table(param)))
+                    continue
+                if param in self._rows:  # its gradient is dense now
+                    self._rows.pop(param).release()
                 variant = self._variant(group, param, lossy[g], decay)
                 if variant is None:
                     return False
@@ -175,7 +222,7 @@ class OnePass:
     def _variant(self, group: Any, param: Any, lossy: frozenset[torch.dtype], decay: Decay | None) -> _Variant | None:
         """Return what updates ``param``; None if nothing here does."""
         grad, kind = param.grad, _KINDS.get(param.dtype)
-        plain = type(param) in (torch.nn.Parameter, torch.Tensor) and type(grad) is torch.Tensor
+        plain = type(param) in _PLAIN and type(grad) is torch.Tensor
         if kind is None or not plain or not _is_plain(param) or not _is_plain(grad):
             return None
         if grad.dtype is not param.dtype or grad.stride() != param.stride():
@@ -191,6 +238,28 @@ class OnePass:
             kind, self._adam, momentum, nesterov, self._average, residue, residue and l2 and momentum,
             decay is not None and decay.cautious,
         )  # fmt: skip
+
+    def _is_table(self, group: Any, param: Any, lossy: frozenset[torch.dtype], decay: Decay | None) -> bool:
+        """Whether only the rows that a sparse gradient touches need be updated, and the others decayed when they are used."""
+        if not _is_sparse(param) or param.grad.sparse_dim() != 1 or type(param) not in _PLAIN or self._average:
+            return False
+        if param.dtype not in (torch.float32, torch.float64) or param.dtype in lossy or not param.is_cpu:
+            return False
+        if self._adam:
+            return not isinstance(decay, L2) and not group["amsgrad"] and param.is_contiguous()
+        return group["momentum"] == 0 and not (decay is not None and decay.cautious) and param.is_contiguous()
+
+    def _table(self, param: Any) -> Rows:
+        if self._adam:
+            held: list[Any] = []
+            state = self._optimizer.state[param]
+            _step(state, held)
+            for name in ("exp_avg", "exp_avg_sq"):
+                _like(state, name, param, held)
+        rows = self._rows.get(param)
+        if rows is None or not rows.stands:
+            rows = self._rows[param] = Rows(param)
+        return rows
 
     def _batch(self, variant: _Variant, members: Sequence[tuple[int, Any]]) -> _Batch:
         table = np.zeros((len(members), len(COLUMNS)), dtype=np.int64)
@@ -217,6 +286,10 @@ class OnePass:
         for column, name, has in (*names, (kernels.REST, VELOCITY, variant.rest)):
             if has:
                 row[column] = _like(state.setdefault(name, {}), "step", param, held, wide=True)
+
+
+def _is_sparse(param: Any) -> bool:
+    return param.grad is not None and param.grad.layout is torch.sparse_coo
 
 
 def _types(kind: str) -> tuple[Any, Any]:

@@ -136,13 +136,14 @@ class _Planned(torch.optim.Optimizer):
             self._grad_norm = norm = tensors.square_norm() ** 0.5
             if self._clip is not None and not norm + 1e-6 <= self._clip:
                 scale = self._clip / (norm + 1e-6)
-        square = tensors.update(doses, scale, 1.0 if self._keep is None else self._keep, self._zero, self._norms)
+        decay, keep = self.control.plan.decay, 1.0 if self._keep is None else self._keep
+        cautious = decay is not None and decay.cautious
+        square = tensors.update(doses, scale, keep, self._zero, self._norms, cautious)
         self._weight_norm = square**0.5 if self._norms else None
         steps.step += 1
 
     def _in_torch(self, counts: bool) -> None:
         """Do the same by torch's own operations, on any device."""
-        self._forget()
         params = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
         if counts and (self._clip is not None or self._norms):
             self._grad_norm = torch.nn.utils.get_total_norm([p.grad for p in params])
