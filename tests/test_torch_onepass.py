@@ -541,7 +541,9 @@ def test_groups_of_the_plan_and_of_the_user_have_their_rates():
     ("options", "message"),
     [
         ({"clip": 0.0}, "clip"), ({"clip": float("nan")}, "clip"), ({"ema": 1.5}, "ema"), ({"zero": 1}, "zero"),
-        ({"norms": "yes"}, "norms"), ({"horizon": 0}, "horizon"), ({"plan": 0.1}, "plan must be a Plan"),
+        ({"weight_decay": 0.1}, "takes weight_decay from its plan"), ({"lr": 0.1}, "takes lr from its plan"),
+        ({"modle": None}, "model"), ({"norms": "yes"}, "norms"), ({"horizon": 0}, "horizon"),
+        ({"plan": 0.1}, "plan must be a Plan"),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused_in_words(options, message):

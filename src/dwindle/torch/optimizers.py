@@ -5,12 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import torch
 from torch.optim import optimizer as machinery
 
-from dwindle.errors import InvalidValueError, flag, real
+from dwindle.errors import InvalidValueError, flag, known_keys, real
 from dwindle.plan import Plan
 from dwindle.schedule import FeedbackRule
 from dwindle.torch.attach import attach
@@ -22,6 +22,16 @@ from dwindle.units import Horizon
 __all__ = ["SGD", "AdamW"]
 
 
+class Options(TypedDict, total=False):
+    """What both optimisers hand on to `attach`, where each is explained."""
+
+    model: torch.nn.Module | None
+    feedback: FeedbackRule[Any] | None
+    on_change: str
+    compensated: bool | None
+    step: int | None
+
+
 class _Planned(torch.optim.Optimizer):
     """What both optimisers do beside their rule; ``_rule`` is torch's own class, whose states and arithmetic they have."""
 
@@ -29,6 +39,12 @@ class _Planned(torch.optim.Optimizer):
     control: Controller
 
     def _begin(self, given: dict[str, Any], plan: Any, horizon: Any, options: dict[str, Any]) -> None:
+        for name in ("lr", "weight_decay"):
+            if name in options:
+                raise InvalidValueError(
+                    f"{type(self).__name__} takes {name} from its plan: Plan(lr, schedule, decoupled(weight_decay))."
+                )
+        known_keys("option", options, [*Options.__annotations__])
         clip, ema = given["clip"], given["ema"]
         self._clip = None if clip is None else real("clip", clip, above=0.0)
         self._keep = None if ema is None else real("ema", ema, low=0.0, high=1.0)
@@ -245,7 +261,7 @@ class SGD(_Planned, torch.optim.SGD):
         ema: float | None = None,
         norms: bool = False,
         zero: bool = False,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> None:
         torch.optim.SGD.__init__(
             self, params, lr=_peak(plan), momentum=momentum, dampening=dampening, nesterov=nesterov, maximize=maximize
@@ -254,7 +270,7 @@ class SGD(_Planned, torch.optim.SGD):
             "momentum": momentum, "dampening": dampening, "nesterov": nesterov, "maximize": maximize,
             "clip": clip, "ema": ema, "norms": norms, "zero": zero,
         }  # fmt: skip
-        self._begin(given, plan, horizon, options)
+        self._begin(given, plan, horizon, {**options})
 
 
 class AdamW(_Planned, torch.optim.AdamW):
@@ -287,7 +303,7 @@ class AdamW(_Planned, torch.optim.AdamW):
         ema: float | None = None,
         norms: bool = False,
         zero: bool = False,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> None:
         torch.optim.AdamW.__init__(
             self, params, lr=_peak(plan), betas=betas, eps=eps, weight_decay=0.0, maximize=maximize
@@ -295,4 +311,4 @@ class AdamW(_Planned, torch.optim.AdamW):
         given = {
             "betas": betas, "eps": eps, "maximize": maximize, "clip": clip, "ema": ema, "norms": norms, "zero": zero,
         }  # fmt: skip
-        self._begin(given, plan, horizon, options)
+        self._begin(given, plan, horizon, {**options})
