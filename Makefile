@@ -28,6 +28,7 @@ bench: .venv/.dev
 	.venv/bin/python benchmarks/compile.py
 	.venv/bin/python benchmarks/low_precision.py
 	.venv/bin/python benchmarks/overhead.py
+	.venv/bin/python benchmarks/optimizers.py
 
 docs: .venv/.dev
 	$(PIP) -e '.[docs]'

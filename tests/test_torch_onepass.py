@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import itertools
+import multiprocessing
+import os
 import pickle
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -17,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 import dwindle as dw
 from dwindle import reference
 from dwindle.errors import DwindleError, InvalidValueError
-from dwindle.torch import SGD, AdamW, attach
+from dwindle.torch import SGD, AdamW, attach, threads
 
 STEPS = 12
 SCHEDULE = dw.warmup(3).then(dw.cosine(end=0.1))
@@ -592,6 +597,209 @@ def test_any_number_of_threads_gives_the_same_bits():
         torch.set_num_threads(threads)
     assert torch.equal(weights[0][0], weights[1][0])
     assert weights[0][1:] == weights[1][1:]
+
+
+def test_a_pass_whose_thread_did_not_come_sends_the_next_ones_alone(monkeypatch):
+    calls, slow = [], [False]
+
+    def parallel(address, job, count, flags):
+        calls.append(count)
+        time.sleep(0.02 if slow[0] else 0.001)
+
+    monkeypatch.setattr(threads, "_parallel", parallel)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+
+    class Function:
+        address = ctypes.cast(threads._Alone(lambda _: calls.append(1)), ctypes.c_void_p).value
+
+    def passes(number):
+        calls.clear()
+        for _ in range(number):
+            which.run(0, which.count())
+        return calls
+
+    alone = threads._Alone(lambda _: calls.append(1))
+    which = threads.Threads(Function, 10**6)
+    which._alone = alone
+    assert passes(3) == [2, 2, 2]
+    slow[0] = True
+    assert passes(34) == [2, *[1] * 32, 2]
+    assert passes(65) == [*[1] * 64, 2]
+    slow[0] = False
+    assert passes(130) == [*[1] * 128, 2, 2]
+    assert threads.Threads(Function, 10).count() == 1
+
+
+def _trained(queue=None):
+    """Many tensors, each too small for torch to use threads on: those hang in a forked child."""
+    weights = [nn.Parameter(torch.ones(20_000)) for _ in range(10)]
+    optimizer = SGD(weights, dw.Plan(0.5), 5, clip=1e9)
+    for weight in weights:
+        weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    left = [weight.detach()[0].item() for weight in weights]
+    return left if queue is None else queue.put(left)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_child_trains_too():
+    assert _trained() == [0.5] * 10
+    context = multiprocessing.get_context("fork")
+    queue = context.SimpleQueue()
+    child = context.Process(target=_trained, args=(queue,))
+    child.start()
+    child.join(60)
+    alive = child.is_alive()
+    child.kill()
+    assert not alive, "the child hangs"
+    assert child.exitcode == 0
+    assert queue.get() == [0.5] * 10
+
+
+def test_two_trainings_in_two_threads_of_python_do_not_disturb_each_other():
+    def train(seed):
+        torch.manual_seed(seed)
+        weight = nn.Parameter(torch.full((60_000,), float(seed)))
+        optimizer = AdamW([weight], dw.Plan(0.1), 50, clip=1.0)
+        for _ in range(50):
+            weight.grad = torch.cos(weight.detach())
+            optimizer.step()
+        return weight.detach()
+
+    wanted = [train(seed) for seed in (1, 2, 3)]
+    with ThreadPoolExecutor(3) as pool:
+        got = list(pool.map(train, (1, 2, 3)))
+    assert all(torch.equal(a, b) for a, b in zip(got, wanted, strict=True))
+
+
+# States and groups that others handle
+
+
+def moved(optimizer):
+    for state in optimizer.state.values():
+        for value in state.values():
+            value.data = value.data.clone()
+
+
+def shared(optimizer):
+    for state in optimizer.state.values():
+        for value in state.values():
+            value.share_memory_()
+
+
+def zeroed(optimizer):
+    for state in optimizer.state.values():
+        for name in state:
+            state[name] = torch.zeros_like(state[name])
+
+
+@pytest.mark.parametrize("handle", [moved, shared, zeroed, lambda optimizer: optimizer.state.clear()])
+@pytest.mark.parametrize(("kind", "options"), [RULES[0], RULES[2]], ids=label)
+def test_states_that_somebody_moves_replaces_or_drops_are_followed(kind, options, handle):
+    one, two = Net(torch.float64), Net(torch.float64)
+    fast, peer = ours(kind, one, dw.decoupled(0.7), **options), theirs(kind, two, dw.decoupled(0.7), **options)
+    for step in range(STEPS):
+        if step in (3, 6):
+            handle(fast)
+            handle(peer)
+        for net, optimizer in ((one, fast), (two, peer)):
+            net.fill(step)
+            optimizer.step()
+    assert_same(one, two)
+
+
+def test_momentum_and_nesterov_that_are_switched_during_the_run_are_followed():
+    one, two = Net(torch.float64), Net(torch.float64)
+    fast, peer = ours(SGD, one, dw.decoupled(0.7)), theirs(SGD, two, dw.decoupled(0.7))
+    for step in range(STEPS):
+        for net, optimizer in ((one, fast), (two, peer)):
+            for group in optimizer.param_groups:
+                group["momentum"] = 0.0 if step < 3 else 0.9 if step < 8 else 0.5
+                group["nesterov"] = step >= 6
+            net.fill(step)
+            optimizer.step()
+    assert_same(one, two)
+
+
+def test_a_parameter_put_in_place_of_another_moves():
+    old, new = nn.Parameter(torch.ones(3, 3)), nn.Parameter(torch.ones(3, 3))
+    optimizer = SGD([old], dw.Plan(0.1), 5)
+    old.grad = torch.ones_like(old)
+    optimizer.step()
+    optimizer.param_groups[0]["params"][0] = new
+    new.grad = torch.ones_like(new)
+    optimizer.step()
+    torch.testing.assert_close(new.detach(), torch.full((3, 3), 0.9))
+    torch.testing.assert_close(old.detach(), torch.full((3, 3), 0.9))
+
+
+def test_a_parameter_of_another_shape_is_refused_in_words_and_one_of_plain_sgd_followed():
+    weight = nn.Parameter(torch.ones(2, 3))
+    for kind in (AdamW, SGD):
+        weight.data = torch.ones(2, 3)
+        optimizer = kind([weight], dw.Plan(0.1), 5)
+        for shape in ((2, 3), (400, 500)):
+            weight.data, weight.grad = torch.ones(shape), None
+            weight.grad = torch.ones(shape)
+            if kind is AdamW and shape != (2, 3):
+                with pytest.raises(InvalidValueError, match=r"'exp_avg' has the shape \(2, 3\) and its parameter now"):
+                    optimizer.step()
+            else:
+                optimizer.step()
+                assert weight.detach().max() < 0.91
+
+
+def test_gradients_with_a_pending_sign_or_conjugate_are_taken_as_they_are():
+    for dtype, view in ((torch.complex128, torch.conj), (torch.float64, torch._neg_view)):
+        weights = []
+        for make in (ours, theirs):
+            weight = nn.Parameter(torch.full((3, 3), 1.0, dtype=dtype))
+            optimizer = make(SGD, nn.ParameterDict({"w": weight}), dw.decoupled(0.1))
+            for step in range(3):
+                grad = torch.full_like(weight, 0.5) * (1 + 2j if dtype.is_complex else 1)
+                weight.grad = view(grad) if step == 1 else grad
+                optimizer.step()
+            weights.append(weight.detach())
+        torch.testing.assert_close(*weights, rtol=1e-12, atol=0)
+
+
+def test_a_depthwise_filter_whose_gradient_is_strided_otherwise_stays_in_one_pass():
+    weight = nn.Parameter(torch.ones(4, 1, 3, 3))
+    optimizer = SGD([weight], dw.Plan(0.1), 5)
+    weight.grad = torch.ones(4, 1, 3, 3).as_strided((4, 1, 3, 3), (9, 1, 3, 1))
+    optimizer.step()
+    assert optimizer._tensors._batches[0].find()
+    torch.testing.assert_close(weight.detach(), torch.full((4, 1, 3, 3), 0.9))
+
+
+def test_after_detach_it_is_torchs_own_optimiser():
+    weight = nn.Parameter(torch.ones(2, 2))
+    optimizer = SGD([("a", weight), ("bias", nn.Parameter(torch.ones(2)))], dw.Plan(0.5, decay=dw.decoupled(0.5)), 5)
+    weight.grad = torch.zeros_like(weight)
+    optimizer.step()
+    optimizer.control.detach()
+    seen = []
+    optimizer.register_step_pre_hook(lambda *_: seen.append(1))
+    optimizer.param_groups[0]["lr"] = 0.25
+    weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    torch.testing.assert_close(weight.detach(), torch.full((2, 2), 0.75 - 0.25))
+    assert (seen, optimizer.control.step) == ([1], 1)
+
+
+def test_averages_saved_by_a_distributed_checkpoint_before_the_first_step_begin_at_the_weights():
+    from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
+
+    net = nn.Linear(3, 2)
+    optimizer = AdamW(net.named_parameters(), dw.Plan(0.1), 5, ema=0.9)
+    get_optimizer_state_dict(net, optimizer)  # makes a step that does not count
+    net.bias.requires_grad_(False)
+    start = net.weight.detach().clone()
+    net(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    mean, now = optimizer.averages()["weight"], net.weight.detach()
+    assert ((mean - start).abs() + (mean - now).abs() <= (start - now).abs() + 1e-6).all()  # between the two
+    assert optimizer.control.step == 1
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import copy
 import io
 import math
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -117,6 +118,9 @@ READS = {
     "tolist": lambda model: torch.tensor(model.weight.tolist(), dtype=torch.float64),
     "parameters": lambda model: next(iter(model.parameters())) * 1.0,
     "clone": lambda model: model.weight.clone(),
+    "cat": lambda model: torch.cat([model.weight]),
+    "stack": lambda model: torch.stack((model.weight,))[0],
+    "foreach": lambda model: torch._foreach_mul([model.weight], 1.0)[0],
     "vector": lambda model: torch.nn.utils.parameters_to_vector(model.parameters()).reshape(ROWS, WIDTH),
 }
 
@@ -252,3 +256,78 @@ def test_maximize_and_zero_go_with_it():
         results.append(model.weight.detach())
     torch.testing.assert_close(*results, rtol=1e-12, atol=1e-14)
     assert math.isfinite(float(results[0].sum()))
+
+
+def test_an_empty_batch_and_one_of_padding_only_decay_all_the_same():
+    results = []
+    for sparse in (True, False):
+        torch.manual_seed(0)
+        model = nn.Embedding(5, 3, sparse=sparse, padding_idx=0, dtype=torch.float64)
+        optimizer = SGD(model.named_parameters(), dw.Plan(0.1, decay=dw.decoupled(0.5)), 9, clip=1.0)
+        for ids in ([1, 2], [], [0, 0], [3]):
+            optimizer.zero_grad()
+            model(torch.tensor(ids, dtype=torch.int64)).sum().backward()
+            optimizer.step()
+        results.append(model.weight.detach())
+    torch.testing.assert_close(*results, rtol=1e-12, atol=1e-14)
+
+
+def test_two_optimisers_on_one_table_take_turns():
+    results = []
+    for sparse in (True, False):
+        model = table(sparse)
+        pair = [SGD(model.named_parameters(), dw.Plan(lr, decay=dw.decoupled(0.3)), STEPS) for lr in (0.1, 0.2)]
+        for step, ids in enumerate(batches()):
+            model.zero_grad()
+            model(ids).square().sum().backward()
+            pair[step // 3 % 2].step()
+        results.append(model.weight.detach())
+    torch.testing.assert_close(*results, rtol=1e-12, atol=1e-14)
+
+
+def test_several_threads_may_read_one_table():
+    dense, _, _ = train(SGD, dw.decoupled(0.3), sparse=False)
+    for _ in range(5):
+        lazy, _, _ = train(SGD, dw.decoupled(0.3), sparse=True)
+        with ThreadPoolExecutor(4) as pool, torch.no_grad():
+            for read in pool.map(lambda _, model=lazy: model(torch.arange(ROWS)), range(8)):
+                torch.testing.assert_close(read, dense.weight.detach(), rtol=1e-12, atol=1e-14)
+
+
+def test_a_table_of_another_shape_is_another_table_or_refused_in_words():
+    for kind in (SGD, AdamW):
+        model = table(sparse=True)
+        optimizer = kind(model.named_parameters(), dw.Plan(0.1, decay=dw.decoupled(0.5)), 9)
+        model(torch.tensor([1])).sum().backward()
+        optimizer.step()
+        model.weight.grad = None
+        model.weight.data = torch.ones(ROWS, 400, dtype=torch.float64)
+        model(torch.tensor([1])).sum().backward()
+        if kind is AdamW:
+            with pytest.raises(InvalidValueError, match="'exp_avg' has the shape"):
+                optimizer.step()
+        else:
+            optimizer.step()
+            torch.testing.assert_close(model.weight.detach()[0, 0].item(), 0.95)
+
+
+def test_a_sparse_gradient_of_single_numbers_is_done_by_torch():
+    weight = nn.Parameter(torch.ones(4, 3))
+    optimizer = SGD([weight], dw.Plan(0.1, decay=dw.decoupled(0.5)), 9)
+    weight.grad = torch.sparse_coo_tensor([[1]], [[1.0, 1.0, 1.0]], (4, 3), check_invariants=False)
+    optimizer.step()
+    weight.grad = torch.sparse_coo_tensor([[1, 1], [0, 2]], [1.0, 1.0], (4, 3), check_invariants=False)
+    optimizer.step()
+    wanted = torch.full((4, 3), 0.95**2)
+    wanted[1] = torch.tensor([0.85 * 0.95 - 0.1, 0.85 * 0.95, 0.85 * 0.95 - 0.1])
+    torch.testing.assert_close(weight.detach(), wanted)
+
+
+def test_lookups_that_torch_refuses_are_refused_by_torch():
+    model, _, _ = train(SGD, dw.decoupled(0.3), sparse=True)
+    with pytest.raises(RuntimeError, match="scalar types"):
+        model(torch.ones(2))
+    with pytest.raises(IndexError):
+        model(torch.tensor([ROWS + 5]))
+    mapped = torch.vmap(model)(torch.arange(4))
+    assert mapped.shape == (4, WIDTH)

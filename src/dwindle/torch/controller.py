@@ -55,7 +55,7 @@ class Controller:
         self.steps = StepHooks(optimizer, self.groups)
         self._loaded: Progress | None = None
         self._told: int | None = None  # the step of the last state that was loaded here
-        self._now, self._detached, self._placed = now, False, step is not None
+        self._now, self.detached, self._placed = now, False, step is not None
         self._follow(now)
         self._doubt(found is None)
         self._handles = self._hook()
@@ -204,7 +204,7 @@ class Controller:
         self.steps.forget()
         if self._handles:
             self.groups.restore()
-        self._handles, self._detached = [], True
+        self._handles, self.detached = [], True
 
     def __repr__(self) -> str:
         return f"Controller({type(self._optimizer).__name__}, '{self.plan}', step {self.step} of {self.horizon.steps})"
@@ -220,7 +220,7 @@ class Controller:
 
     def _follow(self, now: Progress) -> None:
         """Go on from ``now``; nothing changes if its plan raises."""
-        if self._detached:
+        if self.detached:
             raise InvalidValueError("this controller has let its optimiser go; attach anew.")
         resolved, peak = self._resolved_at(now)
         self.groups.adopt()

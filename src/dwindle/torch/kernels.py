@@ -7,23 +7,29 @@ and no flag of the whole process is touched. bfloat16 is held as its 16 bits and
 
 from __future__ import annotations
 
-from types import FunctionType
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, njit, prange, types
+from numba import carray, cfunc, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-__all__ = ["CHUNK", "square_norm", "square_norm_in_parallel", "update", "update_in_parallel"]
+__all__ = ["CHUNK", "prepare", "square_norm", "update"]
 
 CHUNK = 4096  # numbers: what a chunk touches stays in the cache from its update to its sum
 
 # The columns of a row of addresses: where a tensor's numbers lie (0: it has none), its group, and what begins at this step.
-WEIGHT, GRADIENT, FIRST, SECOND, AVERAGE, RESIDUE, REST, STEP, GROUP, NEW_MOMENTUM, NEW_AVERAGE = COLUMNS = range(11)
+WEIGHT, GRADIENT, FIRST, SECOND, AVERAGE, RESIDUE, REST, STEP, GROUP, NEW_MOMENTUM, NEW_AVERAGE = range(11)
+COLUMNS = 11
+# What a job is made of: addresses and counts; two numbers (scale, keep); and each on a line of the cache of its own, how many
+# threads have entered and left, and for every part of the chunks which comes next.
+TABLE, ROWS, CHUNK_TABLE, CHUNKS, GROUPS, CONSTANTS, SUMS, ZERO, NORMS, THREADS, SCALE, KEEP, TOTAL = range(13)
+ENTERED, LEFT, NEXT = 16, 24, 32
 # The columns of a group's numbers.
-LR, SHARE, L2, SIGN, BETA1, BETA2, EPS, MOMENTUM, DAMPENING = NUMBERS = range(9)
+LR, SHARE, L2, SIGN, BETA1, BETA2, EPS, MOMENTUM, DAMPENING = range(9)
+NUMBERS = 9
 
 _EXACT = {"contract", "nsz"}
 _SUM = {"contract", "nsz", "reassoc"}
@@ -45,6 +51,17 @@ def _from_bits(_: Any, bits: Any) -> Any:
 def _bits(_: Any, number: Any) -> Any:
     """The 32 bits of a float32."""
     return types.uint32(types.float32), lambda _, b, __, args: b.bitcast(args[0], ir.IntType(32))
+
+
+@intrinsic
+def _added(_: Any, job: Any, slot: Any) -> Any:
+    """Add one to a number of the job, whatever other threads do; return what it was."""
+
+    def gen(_, b, __, args):
+        address = b.add(args[0], b.mul(args[1], args[1].type(8)))
+        return b.atomic_rmw("add", b.inttoptr(address, ir.PointerType(ir.IntType(64))), args[1].type(1), "acq_rel")
+
+    return types.int64(types.int64, types.int64), gen
 
 
 def _load(number):
@@ -186,27 +203,77 @@ def _sgd(row, at, n, c, stored, real, momentum, nesterov, average, residue, rest
             averages[i] += (_load(after) - averages[i]) * fresh
 
 
-def _square_norm(table, chunks, sums, stored, real):
-    """Σg² of all chunks; a chunk's part is left in ``sums``. ``stored`` and ``real`` are empty arrays that tell the types."""
-    for k in prange(chunks.shape[0]):
-        address = table[chunks[k, 0], GRADIENT] + chunks[k, 1] * stored.itemsize
-        sums[k] = _sum_of_squares(address, chunks[k, 2], stored, real)
-    total = 0.0
-    for k in range(chunks.shape[0]):
-        total += sums[k]
-    return total
+@njit(error_model="numpy")
+def _claimed(job, part, parts, n):
+    """The next chunk of ``part`` that nobody has begun, or -1."""
+    at = _added(job, NEXT + 8 * part)
+    return at if at < n * (part + 1) // parts else -1
 
 
-def _update(
-    table, chunks, groups, constants, sums, scale, keep, zero, norms,
-    stored, real, adam, momentum, nesterov, average, residue, rest, cautious,
-):  # fmt: skip
-    """One step of every chunk: g ← scale·g (+ l2·w), the rule moves w, of which the share x is taken, the average follows.
+@njit(error_model="numpy")
+def _finish(job, sums, parts, n):
+    """Leave the sum of all parts in the job, taken in their order by whoever comes last, and make it ready for its next run."""
+    if _added(job, LEFT) == parts - 1:
+        total = 0.0
+        for k in range(n):
+            total += sums[k]
+        carray(_at(job + 8 * TOTAL), 1, np.float64)[0] = total
+        numbers = carray(_at(job), NEXT + 8 * parts, np.int64)
+        numbers[ENTERED] = numbers[LEFT] = 0
+        for part in range(parts):
+            numbers[NEXT + 8 * part] = n * part // parts
 
-    With ``zero`` the gradient is zero then; with ``norms`` Σw² is returned, else 0. ``constants`` is room for the numbers
-    of each row. From ``stored`` on the arguments are for the compiler: empty arrays that tell the types, and for each
-    thing that is or is not done True or None.
-    """
+
+@njit(error_model="numpy")
+def _norm_work(job, stored, real):
+    numbers = carray(_at(job), NEXT, np.int64)
+    parts, n = numbers[THREADS], numbers[CHUNKS]
+    table = carray(_at(numbers[TABLE]), (numbers[ROWS], COLUMNS), np.int64)
+    chunks, sums = carray(_at(numbers[CHUNK_TABLE]), (n, 3), np.int64), carray(_at(numbers[SUMS]), n, np.float64)
+    me = _added(job, ENTERED)
+    for turn in range(parts):
+        part = (me + turn) % parts
+        k = _claimed(job, part, parts, n)
+        while k >= 0:
+            address = table[chunks[k, 0], GRADIENT] + chunks[k, 1] * stored.itemsize
+            sums[k] = _sum_of_squares(address, chunks[k, 2], stored, real)
+            k = _claimed(job, part, parts, n)
+    _finish(job, sums, parts, n)
+
+
+@njit(error_model="numpy")
+def _update_work(job, stored, real, adam, momentum, nesterov, average, residue, rest, cautious):
+    numbers = carray(_at(job), NEXT, np.int64)
+    parts, n, zero, norms = numbers[THREADS], numbers[CHUNKS], numbers[ZERO], numbers[NORMS]
+    table = carray(_at(numbers[TABLE]), (numbers[ROWS], COLUMNS), np.int64)
+    chunks, sums = carray(_at(numbers[CHUNK_TABLE]), (n, 3), np.int64), carray(_at(numbers[SUMS]), n, np.float64)
+    constants = carray(_at(numbers[CONSTANTS]), (numbers[ROWS], 10), np.float64)
+    me = _added(job, ENTERED)
+    for turn in range(parts):
+        part = (me + turn) % parts
+        k = _claimed(job, part, parts, n)
+        while k >= 0:
+            r, at, size = chunks[k, 0], chunks[k, 1], chunks[k, 2]
+            if adam is None:
+                _sgd(
+                    table[r], at, size, constants[r], stored, real, momentum, nesterov, average, residue, rest, cautious
+                )
+            else:
+                _adam(table[r], at, size, constants[r], stored, real, average, residue, cautious)
+            sums[k] = _sum_of_squares(table[r, WEIGHT] + at * stored.itemsize, size, stored, real) if norms else 0.0
+            if zero:
+                _clear(table[r, GRADIENT] + at * stored.itemsize, size, stored)
+            k = _claimed(job, part, parts, n)
+    _finish(job, sums, parts, n)
+
+
+@njit(error_model="numpy")
+def _prepare_work(job, adam):
+    numbers = carray(_at(job), NEXT, np.int64)
+    scale, keep = carray(_at(job + 8 * SCALE), 2, np.float64)
+    table = carray(_at(numbers[TABLE]), (numbers[ROWS], COLUMNS), np.int64)
+    groups = carray(_at(numbers[GROUPS]), (table[:, GROUP].max() + 1, NUMBERS), np.float64)
+    constants = carray(_at(numbers[CONSTANTS]), (numbers[ROWS], 10), np.float64)
     for r in range(table.shape[0]):
         if adam is None:
             _sgd_numbers(table[r], groups[table[r, GROUP]], constants[r])
@@ -214,30 +281,61 @@ def _update(
             _adam_numbers(table[r], groups[table[r, GROUP]], constants[r])
         constants[r, 0] *= scale
         constants[r, 9] = 1.0 if table[r, NEW_AVERAGE] else 1.0 - keep
-    for k in prange(chunks.shape[0]):
-        r, at, n = chunks[k, 0], chunks[k, 1], chunks[k, 2]
-        if adam is None:
-            _sgd(table[r], at, n, constants[r], stored, real, momentum, nesterov, average, residue, rest, cautious)
-        else:
-            _adam(table[r], at, n, constants[r], stored, real, average, residue, cautious)
-        sums[k] = _sum_of_squares(table[r, WEIGHT] + at * stored.itemsize, n, stored, real) if norms else 0.0
-        if zero:
-            _clear(table[r, GRADIENT] + at * stored.itemsize, n, stored)
-    total = 0.0
-    for k in range(chunks.shape[0]):
-        total += sums[k]
-    return total
 
 
-def _compiled(function: Any, name: str, parallel: bool) -> Any:
-    """Compile ``function`` under a ``name`` of its own, by which the cache on disk tells the two ways of compiling apart."""
-    twin = FunctionType(function.__code__, function.__globals__, name)
-    twin.__qualname__ = name
-    return njit(error_model="numpy", cache=True, nogil=True, parallel=parallel)(twin)
+# What is compiled for the types and the flags in its closure; the cache on disk goes by these.
+_SIGNATURE = types.void(types.int64)
 
 
-# In parallel costs some microseconds more, and under load the wait for a thread that does not come.
-square_norm, square_norm_in_parallel = (
-    _compiled(_square_norm, f"square_norm_{parallel}", parallel) for parallel in (False, True)
-)
-update, update_in_parallel = (_compiled(_update, f"update_{parallel}", parallel) for parallel in (False, True))
+@lru_cache(None)
+def square_norm(kind: str) -> Any:
+    """Return the function of a job's address that leaves Σg² of all its chunks in the job."""
+    stored, real = _empty(kind)
+
+    @cfunc(_SIGNATURE, cache=True)
+    def square_norm(job):
+        _norm_work(job, stored, real)
+
+    return square_norm
+
+
+@lru_cache(None)
+def prepare(adam: bool | None) -> Any:
+    """Return the function of a job's address that works out the numbers of every row; `update` wants it before."""
+
+    @cfunc(_SIGNATURE, cache=True)
+    def prepare(job):
+        _prepare_work(job, adam)
+
+    return prepare
+
+
+@lru_cache(None)
+def update(
+    kind: str,
+    adam: bool | None,
+    momentum: bool | None,
+    nesterov: bool | None,
+    average: bool | None,
+    residue: bool | None,
+    rest: bool | None,
+    cautious: bool | None,
+) -> Any:
+    """Return the function of a job's address that takes one step of every chunk; each flag is True or None.
+
+    g ← scale·g (+ l2·w), the rule moves w, of which the share x is taken, the average follows. With ``zero`` the gradient is
+    zero then; with ``norms`` Σw² is left in the job, else 0.
+    """
+    stored, real = _empty(kind)
+
+    @cfunc(_SIGNATURE, cache=True)
+    def update(job):
+        _update_work(job, stored, real, adam, momentum, nesterov, average, residue, rest, cautious)
+
+    return update
+
+
+def _empty(kind: str) -> tuple[Any, Any]:
+    """Return two arrays that tell the types: of what is stored, and of what is calculated in."""
+    stored, real = {"bfloat16": (np.uint16, np.float32)}.get(kind, (kind, kind))
+    return np.empty(1, stored) * 0, np.empty(1, real) * 0

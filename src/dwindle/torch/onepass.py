@@ -10,10 +10,11 @@ import torch
 
 import dwindle.torch.kernels as kernels
 from dwindle.decay import L2, Decay
+from dwindle.errors import InvalidValueError
 from dwindle.torch.compensation import AVERAGE, VELOCITY, WEIGHT
 from dwindle.torch.kernels import CHUNK, COLUMNS, NUMBERS
 from dwindle.torch.rows import DecayedOnUse, Rows
-from dwindle.torch.threads import Threads
+from dwindle.torch.threads import MOST, Threads
 
 __all__ = ["OnePass"]
 
@@ -34,9 +35,13 @@ class _Variant(NamedTuple):
     rest: bool  # the true momentum is m + r
     cautious: bool
 
-    def for_the_compiler(self) -> tuple[Any, ...]:
-        """Return the last arguments of the kernels."""
-        return (*_types(self.kind), *(flag or None for flag in self[1:]))
+    def compiled(self) -> Any:
+        """Return the kernel that updates such parameters."""
+        kind, *flags = self
+        return kernels.update(kind, *(flag or None for flag in flags))
+
+
+_Held = tuple[dict[str, Any], str, Any, int]  # where a state is kept, its name there, the tensor, its address
 
 
 class _Row(NamedTuple):
@@ -44,39 +49,66 @@ class _Row(NamedTuple):
 
     param: Any
     dtype: torch.dtype
-    numel: int
-    stride: tuple[int, ...]
+    shape: torch.Size
+    stride: tuple[int, ...] | None  # None: in order, whatever the strides of dimensions of length 1
 
 
 class _Batch:
     """The parameters that one compiled update serves."""
 
     __slots__ = (
-        "begins", "chunks", "constants", "flags", "held", "norm_threads", "params", "rows", "sums", "table", "types",
-        "update_threads",
+        "_held", "_job", "_kept", "_norm", "_numbers", "_prepare", "_room", "_update", "begins", "params", "rows", "table",
     )  # fmt: skip
 
-    def __init__(self, variant: _Variant, rows: list[_Row], table: Any, held: list[Any]) -> None:
-        sizes = [row.numel * (1 + row.param.is_complex()) for row in rows]
+    def __init__(self, variant: _Variant, rows: list[_Row], table: Any, held: list[_Held]) -> None:
+        sizes = [row.param.numel() * (1 + row.param.is_complex()) for row in rows]
         chunks = [(r, at, min(CHUNK, n - at)) for r, n in enumerate(sizes) for at in range(0, n, CHUNK)]
         self.rows, self.table, self.params = rows, table, [row.param for row in rows]
-        self.held = held  # the states, which must not go while their addresses are in the table
         self.begins = bool(table[:, [kernels.NEW_MOMENTUM, kernels.NEW_AVERAGE]].any())
-        self.chunks = np.array(chunks, dtype=np.int64).reshape(-1, 3)
-        self.sums, self.constants = np.zeros(len(chunks)), np.zeros((len(rows), 10))
-        self.types, self.flags = _types(variant.kind), variant.for_the_compiler()
-        self.norm_threads, self.update_threads = Threads(sum(sizes)), Threads(sum(sizes))
+        self._norm, self._update = (
+            Threads(function, sum(sizes)) for function in (kernels.square_norm(variant.kind), variant.compiled())
+        )
+        self._prepare = Threads(kernels.prepare(variant.adam or None), 0)
+        chunks_of = np.array(chunks, dtype=np.int64).reshape(-1, 3)
+        sums, constants = np.zeros(len(chunks)), np.zeros((len(rows), 10))
+        self._held, self._kept = held, (table, chunks_of, sums, constants)  # what the job has the addresses of
+        room = np.zeros(kernels.NEXT + 8 * MOST, dtype=np.int64)
+        room[: kernels.ZERO] = (
+            table.ctypes.data, len(rows), chunks_of.ctypes.data, len(chunks), 0, constants.ctypes.data, sums.ctypes.data
+        )  # fmt: skip
+        self._job = room.ctypes.data
+        self._room: Any = room.data  # numbers are put into it twice as fast as into the array
+        self._numbers: Any = room.view(np.float64).data
+
+    def _run(self, threads: Threads) -> float:
+        count = threads.count()
+        if self._room[kernels.THREADS] != count:
+            self._room[kernels.THREADS] = count
+            n = self._room[kernels.CHUNKS]
+            for part in range(count):
+                self._room[kernels.NEXT + 8 * part] = n * part // count
+        threads.run(self._job, count)
+        return float(self._numbers[kernels.TOTAL])
 
     def find(self) -> bool:
         """Note where weights and gradients lie now; return False if one of them is not as it was laid out."""
+        for container, key, tensor, address in self._held:
+            kept: Any = container.get(key)
+            if kept is not tensor or kept.data_ptr() != address:
+                return False
         weights, gradients = [], []
-        for param, dtype, numel, stride in self.rows:
+        for param, dtype, shape, stride in self.rows:
             grad = param.grad
-            if grad is None or grad.layout is not torch.strided or grad.stride() != stride or param.stride() != stride:
+            if grad is None or grad.layout is not torch.strided or not (param.is_cpu and grad.is_cpu):
                 return False
-            if param.numel() != numel or grad.numel() != numel or param.dtype is not dtype or grad.dtype is not dtype:
+            if param.dtype is not dtype or grad.dtype is not dtype or param.shape != shape or grad.shape != shape:
                 return False
-            if not (param.is_cpu and grad.is_cpu):
+            if stride is None:
+                if not (param.is_contiguous() and grad.is_contiguous()):
+                    return False
+            elif param.stride() != stride or grad.stride() != stride:
+                return False
+            if grad.is_neg() or grad.is_conj():
                 return False
             weights.append(param.data_ptr())
             gradients.append(grad.data_ptr())
@@ -86,17 +118,15 @@ class _Batch:
 
     def square_norm(self) -> float:
         """Return Σg²."""
-        run = self.norm_threads.run
-        return run(
-            kernels.square_norm, kernels.square_norm_in_parallel, self.table, self.chunks, self.sums, *self.types
-        )
+        return self._run(self._norm)
 
-    def step(self, numbers: Any, scale: float, keep: float, zero: bool, norms: bool) -> float:
-        """Update every weight; return Σw² with ``norms``."""
-        return self.update_threads.run(
-            kernels.update, kernels.update_in_parallel, self.table, self.chunks, numbers, self.constants, self.sums,
-            scale, keep, zero, norms, *self.flags,
-        )  # fmt: skip
+    def step(self, groups: int, scale: float, keep: float, zero: bool, norms: bool) -> float:
+        """Update every weight by the numbers of its group, which lie at ``groups``; return Σw² with ``norms``."""
+        self._room[kernels.GROUPS] = groups
+        self._room[kernels.ZERO], self._room[kernels.NORMS] = zero, norms
+        self._numbers[kernels.SCALE], self._numbers[kernels.KEEP] = scale, keep
+        self._prepare.run(self._job, 1)
+        return self._run(self._update)
 
 
 class OnePass:
@@ -110,7 +140,8 @@ class OnePass:
         self._rows: dict[Any, Rows] = {}
         self._gathered: dict[Any, tuple[Any, Any]] = {}
         self._laid: Any = None
-        self._numbers = np.zeros((0, len(NUMBERS)))
+        self._numbers = np.zeros((0, NUMBERS))
+        self._numbers_at = 0
         self._rules: list[Any] = []  # what a group's numbers were last filled from
 
     def forget(self) -> None:
@@ -122,15 +153,29 @@ class OnePass:
 
         ``lossy`` are the types of weight to compensate, for each group.
         """
-        same = self._laid == lossy and all(p.grad is None for p in self._without)
+        same = self._laid == self._signature(lossy) and all(p.grad is None for p in self._without)
         same = same and all(_is_sparse(p) and rows.stands for _, p, rows in self._tables)
         if same and all(batch.find() for batch in self._batches):
             return True
-        self._laid = list(lossy) if self._lay_out(lossy, decay) else None
-        if self._laid is not None and all(batch.find() for batch in self._batches):
+        self._laid = None
+        if self._lay_out(lossy, decay) and all(batch.find() for batch in self._batches):
+            self._laid = self._signature(lossy)
             return True
         self.release()
         return False
+
+    def _signature(self, lossy: Sequence[frozenset[torch.dtype]]) -> Any:
+        """Return what a layout goes by beside the tensors themselves."""
+        groups = self._optimizer.param_groups
+        switches = [(g.get("momentum", 0) != 0, g.get("nesterov"), g.get("amsgrad")) for g in groups]
+        return list(lossy), switches, [id(p) for g in groups for p in g["params"]], len(self._optimizer.state)
+
+    def begin(self) -> None:
+        """Let the averages that a step made which does not count begin at the weights."""
+        for batch in self._batches:
+            for param in batch.params:
+                if self._average and batch.begins:
+                    self._optimizer.state[param][AVERAGE]["step"].copy_(param.detach())
 
     def release(self) -> None:
         """Bring all tables up to date and leave them: someone else updates them now."""
@@ -154,16 +199,15 @@ class OnePass:
         self._fill(doses)
         total = 0.0
         for b in self._batches:
-            total += b.step(self._numbers, scale, keep, zero, norms)
+            total += b.step(self._numbers_at, scale, keep, zero, norms)
             torch.autograd.graph.increment_version(b.params)
             if b.begins:
                 b.table[:, kernels.NEW_MOMENTUM] = b.table[:, kernels.NEW_AVERAGE] = 0
                 b.begins = False
         for g, param, rows in self._tables:
             self._update_rows(g, param, rows, doses[g], scale, cautious)
-            total += (
-                float(param.detach().double().square().sum()) if norms else 0.0
-            )  # reading brings all rows up to date
+            if norms:  # reading brings all rows up to date
+                total += float(param.detach().double().square().sum())
             if zero:
                 param.grad.zero_()
         self._gathered.clear()
@@ -214,7 +258,8 @@ class OnePass:
                 if variant is None:
                     return False
                 found.setdefault(variant, []).append((g, param))
-        self._numbers = np.zeros((len(self._optimizer.param_groups), len(NUMBERS)))
+        self._numbers = np.zeros((len(self._optimizer.param_groups), NUMBERS))
+        self._numbers_at = self._numbers.ctypes.data
         self._rules = [None] * len(self._numbers)
         self._batches = [self._batch(variant, members) for variant, members in found.items()]
         return True
@@ -225,7 +270,8 @@ class OnePass:
         plain = type(param) in _PLAIN and type(grad) is torch.Tensor
         if kind is None or not plain or not _is_plain(param) or not _is_plain(grad):
             return None
-        if grad.dtype is not param.dtype or grad.stride() != param.stride():
+        in_order = param.is_contiguous() and grad.is_contiguous()
+        if grad.dtype is not param.dtype or (grad.stride() != param.stride() and not in_order):
             return None
         residue, l2 = param.dtype in lossy, isinstance(decay, L2)
         if self._adam:
@@ -241,7 +287,7 @@ class OnePass:
 
     def _is_table(self, group: Any, param: Any, lossy: frozenset[torch.dtype], decay: Decay | None) -> bool:
         """Whether only the rows that a sparse gradient touches need be updated, and the others decayed when they are used."""
-        if not _is_sparse(param) or param.grad.sparse_dim() != 1 or type(param) not in _PLAIN or self._average:
+        if not _is_sparse(param) or type(param) not in _PLAIN or self._average:
             return False
         if param.dtype not in (torch.float32, torch.float64) or param.dtype in lossy or not param.is_cpu:
             return False
@@ -251,7 +297,7 @@ class OnePass:
 
     def _table(self, param: Any) -> Rows:
         if self._adam:
-            held: list[Any] = []
+            held: list[_Held] = []
             state = self._optimizer.state[param]
             _step(state, held)
             for name in ("exp_avg", "exp_avg_sq"):
@@ -262,17 +308,19 @@ class OnePass:
         return rows
 
     def _batch(self, variant: _Variant, members: Sequence[tuple[int, Any]]) -> _Batch:
-        table = np.zeros((len(members), len(COLUMNS)), dtype=np.int64)
-        held: list[Any] = []
+        table = np.zeros((len(members), COLUMNS), dtype=np.int64)
+        held: list[_Held] = []
         rows = []
         for row, (g, param) in zip(table, members, strict=True):
             row[kernels.GROUP] = g
             self._place(variant, row, param, held)
-            rows.append(_Row(param, param.dtype, param.numel(), param.stride()))
+            rows.append(_Row(param, param.dtype, param.shape, None if param.is_contiguous() else param.stride()))
         return _Batch(variant, rows, table, held)
 
-    def _place(self, variant: _Variant, row: Any, param: Any, held: list[Any]) -> None:
+    def _place(self, variant: _Variant, row: Any, param: Any, held: list[_Held]) -> None:
         """Note where the states of ``param`` lie, and make those it has not."""
+        if not any(variant[1:7]):
+            return  # plain SGD keeps nothing
         state = self._optimizer.state[param]
         if variant.adam:
             row[kernels.STEP] = _step(state, held)
@@ -289,33 +337,33 @@ class OnePass:
 
 
 def _is_sparse(param: Any) -> bool:
-    return param.grad is not None and param.grad.layout is torch.sparse_coo
+    """Whether the gradient is one of some rows."""
+    grad = param.grad
+    return grad is not None and grad.layout is torch.sparse_coo and grad.sparse_dim() == 1 and grad.dtype is param.dtype
 
 
-def _types(kind: str) -> tuple[Any, Any]:
-    """Return two empty arrays, of the type that is stored and of the one that is calculated in."""
-    if kind == "bfloat16":
-        return np.empty(0, np.uint16), np.empty(0, np.float32)
-    return np.empty(0, kind), np.empty(0, kind)
-
-
-def _step(state: Any, held: list[Any]) -> int:
+def _step(state: Any, held: list[_Held]) -> int:
     """Return where the count of updates lies, a float32 as torch has it."""
-    count = state.get("step")
+    count: Any = state.get("step")
     if not (torch.is_tensor(count) and count.dtype is torch.float32 and count.is_cpu and count.dim() == 0):
         count = state["step"] = torch.tensor(float(count or 0.0), dtype=torch.float32)
-    held.append(count)
+    held.append((state, "step", count, count.data_ptr()))
     return int(count.data_ptr())
 
 
-def _like(state: Any, name: str, param: Any, held: list[Any], wide: bool = False) -> int:
+def _like(state: Any, name: str, param: Any, held: list[_Held], wide: bool = False) -> int:
     """Return where ``state[name]`` lies, which is laid out as ``param`` is; zero if it is new."""
     dtype = torch.float32 if wide and param.dtype is torch.bfloat16 else param.dtype
-    kept = state.get(name)
-    if kept is None or kept.dtype is not dtype or kept.stride() != param.stride() or kept.shape != param.shape:
+    kept: Any = state.get(name)
+    if kept is not None and kept.shape != param.shape:
+        raise InvalidValueError(
+            f"the optimiser's state {name!r} has the shape {tuple(kept.shape)} and its parameter now {tuple(param.shape)}; "
+            "make the optimiser anew for a parameter of another shape."
+        )
+    if kept is None or kept.dtype is not dtype or kept.stride() != param.stride() or not kept.is_cpu:
         fresh = torch.zeros_like(param, dtype=dtype, requires_grad=False)
         state[name] = kept = fresh if kept is None else fresh.copy_(kept)
-    held.append(kept)
+    held.append((state, name, kept, kept.data_ptr()))
     return int(kept.data_ptr())
 
 

@@ -127,15 +127,30 @@ class _Planned(torch.optim.Optimizer):
 
     def _step(self) -> None:
         steps = self.control.steps
+        if self.control.detached:
+            self._in_torch_alone()
+            return
         self._run(self._optimizer_step_pre_hooks, machinery._global_optimizer_pre_hooks)
         counts = steps.enter()
         tensors = self._tensors
         if tensors is not None and tensors.ready(self.control.groups.lossy, self.control.plan.decay):
             if counts:
                 self._in_one_pass(tensors)
+            else:
+                tensors.begin()
         else:
             self._in_torch(counts)
         self._run(self._optimizer_step_post_hooks, machinery._global_optimizer_post_hooks)
+
+    def _in_torch_alone(self) -> None:
+        """Take torch's own step, as the class it is: the plan was let go."""
+        if self._tensors is not None:
+            self._tensors.release()
+        for hook in [*machinery._global_optimizer_pre_hooks.values(), *self._optimizer_step_pre_hooks.values()]:
+            hook(self, (self,), {})
+        _bare(self._rule)(self)
+        for hook in [*self._optimizer_step_post_hooks.values(), *machinery._global_optimizer_post_hooks.values()]:
+            hook(self, (self,), {})
 
     def _run(self, hooks: Mapping[int, Any], of_all: Mapping[int, Any]) -> None:
         """Call the hooks that are not the controller's own, as torch does around a step."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,11 @@ __all__ = ["DecayedOnUse", "Rows"]
 
 
 class DecayedOnUse(torch.nn.Parameter):
-    """A Parameter whose rows are brought up to date by whatever reads it: an embedding those it looks up, anything else all."""
+    """A Parameter whose rows are brought up to date by whatever reads it: an embedding those it looks up, anything else all.
+
+    Not seen are reads past the Parameter itself: through a view or array of its memory that was taken before, under
+    ``torch.func`` transforms of it, and by TorchScript; ``parameter.detach()`` just before brings it up to date for them.
+    """
 
     _rows: Rows | None = None
 
@@ -32,11 +37,9 @@ class DecayedOnUse(torch.nn.Parameter):
         given = dict(kwargs or {})
         with torch._C.DisableTorchFunctionSubclass():
             if func not in _LOOKS_AWAY:
-                for arg in (*args, *given.values()):
-                    rows = getattr(arg, "_rows", None) if isinstance(arg, DecayedOnUse) else None
-                    if rows is not None:
-                        ids = _looked_up(func, args, given)
-                        rows.settle() if ids is None else rows.bring_up(ids)
+                for rows in _rows_in((args, given)):
+                    ids = _looked_up(func, args, given)
+                    rows.settle() if ids is None else rows.bring_up(ids)
             return func(*args, **given)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -45,13 +48,25 @@ class DecayedOnUse(torch.nn.Parameter):
         return torch._utils._rebuild_parameter, (data, self.requires_grad, OrderedDict())
 
 
+def _rows_in(value: Any) -> Iterator[Rows]:
+    """Yield the tables among the arguments of a function, in lists and the like too."""
+    if isinstance(value, DecayedOnUse):
+        if value._rows is not None:
+            yield value._rows
+    elif isinstance(value, list | tuple | dict):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _rows_in(one)
+
+
 def _looked_up(func: Any, args: tuple[Any, ...], given: Mapping[str, Any]) -> Any:
     """Return the rows that an embedding is about to read; None for any other function."""
     if func is not torch.nn.functional.embedding and func is not torch.embedding:
         return None
     input_first = func is torch.nn.functional.embedding
-    ids = given.get("input", args[0] if args else None) if input_first else (args[1] if len(args) > 1 else None)
-    return ids if torch.is_tensor(ids) and ids.is_cpu and given.get("max_norm") is None else None
+    ids: Any = given.get("input", args[0] if args else None) if input_first else (args[1] if len(args) > 1 else None)
+    whole = type(ids) is torch.Tensor and ids.is_cpu and ids.dtype in (torch.int64, torch.int32)
+    traced = whole and torch._C._functorch.is_functorch_wrapped_tensor(ids)
+    return ids if whole and not traced and given.get("max_norm") is None else None
 
 
 _Tensor: Any = torch.Tensor
@@ -75,7 +90,10 @@ class Rows:
     """The table ``param``, of shape [rows, ...], how far each row is decayed, and how far all should be."""
 
     def __init__(self, param: Any) -> None:
-        self.param = param
+        before = getattr(param, "_rows", None)
+        if before is not None:  # another optimiser's
+            before.settle()
+        self.param, self._shape, self._lock = param, param.shape, RLock()
         self._at = np.zeros(param.shape[0], dtype=np.int64)
         self._logs = np.zeros(64)
         self._count = 0  # updates: rows with at = count are up to date
@@ -85,17 +103,21 @@ class Rows:
             param._rows = self
 
     @property
+    def _width(self) -> int:
+        return math.prod(self._shape[1:])
+
+    @property
     def _table(self) -> Any:
         """The numbers, [rows, numbers in a row], where they lie now."""
         with torch._C.DisableTorchFunctionSubclass():
-            return self.param.detach().numpy().reshape(self.param.shape[0], -1)
+            return self.param.detach().numpy().reshape(self._shape[0], self._width)
 
     @property
     def stands(self) -> bool:
         """Whether the parameter is still the table that this was made for."""
         with torch._C.DisableTorchFunctionSubclass():
             p = self.param
-            plain = p.is_cpu and p.is_contiguous() and p.shape[0] == len(self._at)
+            plain = p.is_cpu and p.is_contiguous() and p.shape == self._shape and p._rows is self
             return bool(plain and p.dtype in (torch.float32, torch.float64))
 
     def bring_up(self, ids: Any) -> None:
@@ -107,10 +129,11 @@ class Rows:
 
     def settle(self) -> None:
         """Decay every row up to now."""
-        if self._count:
-            everything = np.arange(len(self._at))
-            self._wrote(kernels.bring_up(self._table, self._at, self._logs, self._count, everything))
-            self._at[:], self._count = 0, 0
+        with self._lock:
+            if self._count:
+                everything = np.arange(len(self._at))
+                self._wrote(kernels.bring_up(self._table, self._at, self._logs, self._count, everything))
+                self._at[:], self._count = 0, 0
 
     def release(self) -> None:
         """Settle, and let the parameter be an ordinary one again."""
@@ -123,18 +146,18 @@ class Rows:
         """Return (ids, values) of a sparse gradient, each row once, the values of rows that came twice added up."""
         return kernels.gather(self._slots, *self.parts(grad))  # type: ignore[no-any-return]
 
-    @staticmethod
-    def parts(grad: Any) -> tuple[Any, Any]:
+    def parts(self, grad: Any) -> tuple[Any, Any]:
         """Return the row numbers and the values of a sparse gradient, as they are."""
         values = grad._values()
-        return grad._indices()[0].numpy(), values.reshape(len(values), -1).numpy()
+        return grad._indices()[0].numpy(), values.reshape(len(values), self._width).numpy()
 
     def sgd(self, ids: Any, values: Any, scale: float, dose: tuple[float, float, float]) -> None:
         """W ← (1 - x)·w - lr·scale·g, where x has plain SGD's l2 in it; a row may come more than once."""
         lr, share, l2 = dose
-        x = self._fits(share + lr * l2)
-        kernels.step_sgd(self._table, self._at, self._logs, self._count, ids, values, lr * scale, x)
-        self._count += 1
+        with self._lock:
+            x = self._fits(share + lr * l2)
+            kernels.step_sgd(self._table, self._at, self._logs, self._count, ids, values, lr * scale, x)
+            self._count += 1
         self._wrote(True)
 
     def adam(
@@ -149,15 +172,16 @@ class Rows:
     ) -> None:
         """AdamW's update of the rows ``ids``, their moments and no others; the decay is that of every row."""
         lr, share, _ = dose
-        x = self._fits(share)
         (beta1, beta2), t = group["betas"], float(state["step"])
         step = lr / (1.0 - beta1**t)
-        moments = (state[name].numpy().reshape(len(self._at), -1) for name in ("exp_avg", "exp_avg_sq"))
-        kernels.step_adam(  # type: ignore[call-arg]
-            self._table, *moments, self._at, self._logs, self._count, ids, values, scale, x, step,
-            1.0 / math.sqrt(1.0 - beta2**t), group["eps"], beta1, beta2, cautious,
-        )  # fmt: skip
-        self._count += 1
+        moments = (state[name].numpy().reshape(self._shape[0], self._width) for name in ("exp_avg", "exp_avg_sq"))
+        with self._lock:
+            x = self._fits(share)
+            kernels.step_adam(  # type: ignore[call-arg]
+                self._table, *moments, self._at, self._logs, self._count, ids, values, scale, x, step,
+                1.0 / math.sqrt(1.0 - beta2**t), group["eps"], beta1, beta2, cautious,
+            )  # fmt: skip
+            self._count += 1
         self._wrote(True)
 
     def _fits(self, x: float) -> float:
