@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import copy
-import ctypes
 import itertools
 import multiprocessing
 import os
 import pickle
-import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -599,35 +597,32 @@ def test_any_number_of_threads_gives_the_same_bits():
     assert weights[0][1:] == weights[1][1:]
 
 
-def test_a_pass_whose_thread_did_not_come_sends_the_next_ones_alone(monkeypatch):
-    calls, slow = [], [False]
-
-    def parallel(address, job, count, flags):
-        calls.append(count)
-        time.sleep(0.02 if slow[0] else 0.001)
-
-    monkeypatch.setattr(threads, "_parallel", parallel)
+def test_the_quicker_of_one_thread_and_several_is_taken_and_the_other_tried_again(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
 
     class Function:
-        address = ctypes.cast(threads._Alone(lambda _: calls.append(1)), ctypes.c_void_p).value
+        address = 0  # never called
 
     def passes(number):
-        calls.clear()
+        """Return how many threads each pass had, where a pass takes what ``takes`` says of them."""
+        counts = []
         for _ in range(number):
-            which.run(0, which.count())
-        return calls
+            counts.append(which.count())
+            which._learn(int(counts[-1] > 1), takes[counts[-1]])
+        return counts
 
-    alone = threads._Alone(lambda _: calls.append(1))
     which = threads.Threads(Function, 10**6)
-    which._alone = alone
-    assert passes(3) == [2, 2, 2]
-    slow[0] = True
-    assert passes(34) == [2, *[1] * 32, 2]
-    assert passes(65) == [*[1] * 64, 2]
-    slow[0] = False
-    assert passes(130) == [*[1] * 128, 2, 2]
+    takes = {1: 2e-3, 2: 1e-3}
+    assert passes(3 + 128) == [2, 2, 1, *[2] * 128]
+    takes[2] = 20e-3  # another process holds the second core
+    assert passes(1 + 1) == [1, 2]
+    assert passes(60) == [1] * 60
+    takes[2] = 1e-3
+    assert 2 in passes(2000)
+    assert passes(8) == [2] * 8
     assert threads.Threads(Function, 10).count() == 1
+    monkeypatch.setattr(threads, "_child", [1])
+    assert which.count() == 1
 
 
 def _trained(queue=None):
