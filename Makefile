@@ -29,6 +29,8 @@ bench: .venv/.dev
 	.venv/bin/python benchmarks/low_precision.py
 	.venv/bin/python benchmarks/overhead.py
 	.venv/bin/python benchmarks/optimizers.py
+	.venv/bin/python benchmarks/sparse.py
+	.venv/bin/python benchmarks/training.py
 
 docs: .venv/.dev
 	$(PIP) -e '.[docs]'
