@@ -122,18 +122,18 @@ class Rows:
 
     def bring_up(self, ids: Any) -> None:
         """Decay the rows ``ids``, a tensor of whole numbers, up to now; numbers that are no row are left to the reader."""
-        if self._count:
-            self._wrote(
-                kernels.bring_up(self._table, self._at, self._logs, self._count, ids.detach().numpy().reshape(-1))
-            )
+        self._bring_up(ids.detach().numpy().reshape(-1))
 
     def settle(self) -> None:
         """Decay every row up to now."""
         with self._lock:
+            self._bring_up(np.arange(len(self._at)))
+            self._at[:], self._count = 0, 0
+
+    def _bring_up(self, numbers: Any) -> None:
+        with self._lock:  # readers may come from several threads
             if self._count:
-                everything = np.arange(len(self._at))
-                self._wrote(kernels.bring_up(self._table, self._at, self._logs, self._count, everything))
-                self._at[:], self._count = 0, 0
+                self._wrote(kernels.bring_up(self._table, self._at, self._logs, self._count, numbers))
 
     def release(self) -> None:
         """Settle, and let the parameter be an ordinary one again."""
@@ -152,7 +152,7 @@ class Rows:
         return grad._indices()[0].numpy(), values.reshape(len(values), self._width).numpy()
 
     def sgd(self, ids: Any, values: Any, scale: float, dose: tuple[float, float, float]) -> None:
-        """W ← (1 - x)·w - lr·scale·g, where x has plain SGD's l2 in it; a row may come more than once."""
+        """Take w ← (1 - x)·w - lr·scale·g, where x has plain SGD's l2 in it; a row may come more than once."""
         lr, share, l2 = dose
         with self._lock:
             x = self._fits(share + lr * l2)
