@@ -19,7 +19,7 @@ from dwindle.torch.compensation import GRADIENT, VELOCITY, WEIGHT, Residues, wri
 from dwindle.torch.compiled import is_fixed
 from dwindle.torch.groups import Group, Part
 
-__all__ = ["DECOUPLED", "Dose", "Update", "refuse_sparse", "residues_of", "set_rates", "way_of"]
+__all__ = ["DECOUPLED", "Dose", "Update", "refuse_sparse", "residues_of", "set_rates", "way_of", "write_rate"]
 
 _BOTH = (torch.optim.Adam, torch.optim.AdamW, torch.optim.NAdam, torch.optim.RAdam)
 _L2 = (*_BOTH, *(getattr(torch.optim, name) for name in ("SGD", "Adadelta", "Adagrad", "Adamax", "RMSprop")))
@@ -65,13 +65,17 @@ def way_of(
     return "own" if reaches and not beside and (kind in DECOUPLED or (switch and kind in _BOTH)) else "weights"
 
 
-def set_rates(group: Group, way: str, rates: Rates, decay: Decay | None, step: int) -> None:
-    """Write one step's learning rate and own decay into ``group``; a tensor lr is filled in place."""
-    lr = float(rates.lr)
-    if torch.is_tensor(group["lr"]):
+def write_rate(group: Group, lr: float) -> None:
+    """Write a learning rate into ``group``; a tensor is filled in place."""
+    if isinstance(group["lr"], torch.Tensor):
         group["lr"].fill_(lr)
     else:
         group["lr"] = lr
+
+
+def set_rates(group: Group, way: str, rates: Rates, decay: Decay | None, step: int) -> None:
+    """Write one step's learning rate and own decay into ``group``; a tensor lr is filled in place."""
+    write_rate(group, float(rates.lr))
     if "weight_decay" in group:
         group["weight_decay"] = _own_number(rates, decay, step) if way == "own" and decay is not None else 0.0
     if way == "own" and "decoupled_weight_decay" in group:

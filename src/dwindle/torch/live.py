@@ -20,7 +20,7 @@ from dwindle.torch.checks import (
 )
 from dwindle.torch.compensation import Residues
 from dwindle.torch.compiled import is_traced, rate_tensor
-from dwindle.torch.decays import Dose, Update, refuse_sparse, residues_of, set_rates, way_of
+from dwindle.torch.decays import Dose, Update, refuse_sparse, residues_of, set_rates, way_of, write_rate
 from dwindle.torch.groups import Group, Part, Whole, merged, split, split_saved
 from dwindle.torch.names import described
 from dwindle.torch.rounding import lossy_types
@@ -48,20 +48,17 @@ class LiveGroups:
         self.ways: list[str] = []
         self._optimizer, self._plan, self._resolved, self._model = optimizer, plan, resolved, model
         self._peak: float | None = None  # the one in effect, where a feedback rule has moved it
-        self._sizes: list[int] = []  # how many parameters each of them has
         self._keys: dict[int, tuple[float, bool]] = {}
         self._wholes: list[Whole] = []
         self._parts: list[Part] = []  # theirs, side by side: one for each live group
         self._steps, self._compensated = steps, compensated
-        self._lossy: list[frozenset[torch.dtype]] = []
+        self.lossy: list[frozenset[torch.dtype]] = []  # for each live group, the types of weight that are compensated
         self._first: list[frozenset[torch.dtype]] = []
         self.names: dict[int, str] = {}
         self.residues = Residues(optimizer)
         self._compiled: list[bool] = []
         self._tensors: dict[int, Any] = {}  # the lr of a group while its step is compiled: the guards want the same one
-        self._lrs: list[
-            tuple[Any, float, int]
-        ] = []  # what we wrote into the groups: the object, its number and version
+        self._lrs: list[tuple[Any, float, int]] = []  # what we wrote into the groups: object, number, version
         self._decays: list[Any] = []
         self._types: list[list[torch.dtype]] = []  # of the weights that decay
         self._looked = False  # for gradients that the optimiser's own l2 cannot take
@@ -86,12 +83,11 @@ class LiveGroups:
             group["lr"] = group["lr"].clone() if torch.is_tensor(group["lr"]) else group["lr"]
         parts = [part for whole, _ in done for part in whole.parts]
         lossy = [self._lossy_types(group, part) for group, part in zip(live, parts, strict=True)]
-        self._lossy += lossy
+        self.lossy += lossy
         self._first += lossy
         self._types += [_types(group) if part.decays else [] for group, part in zip(live, parts, strict=True)]
         self._wholes += [whole for whole, _ in done]
         self._parts += parts
-        self._sizes += [len(part.at) for part in parts]
         self._keys = keys
         self.ways += [
             way_of(self._optimizer, group, self._plan, part, lossy=types)
@@ -140,7 +136,7 @@ class LiveGroups:
         refuse_own_mask(groups, [None] * len(self._wholes) + decaying)
 
     def _refuse_altered(self, groups: Sequence[Group]) -> None:
-        sizes = self._sizes
+        sizes = [len(part.at) for part in self._parts]
         now = [len(group["params"]) for group in groups[: len(sizes)]]
         if now != sizes:
             raise InvalidValueError(
@@ -159,7 +155,7 @@ class LiveGroups:
             changed = [p for p, old, new in zip(group["params"], was, now, strict=True) if new is not old]
             self.residues.drop(changed)  # the cast made the rounded weights the weights
             self._types[i] = now
-            self._first[i] = self._lossy[i] = self._lossy[i] | self._lossy_types(group, self._parts[i])
+            self._first[i] = self.lossy[i] = self.lossy[i] | self._lossy_types(group, self._parts[i])
             self.ways[i] = self._way(i, group)
 
     def settle(self, compiled: bool) -> None:
@@ -184,7 +180,7 @@ class LiveGroups:
         self.ways[i] = self._way(i, group)
 
     def _way(self, i: int, group: Group) -> str:
-        return way_of(self._optimizer, group, self._plan, self._parts[i], self._compiled[i], self._lossy[i])
+        return way_of(self._optimizer, group, self._plan, self._parts[i], self._compiled[i], self.lossy[i])
 
     def _start(self, group: Group) -> None:
         # torch traces SGD's first step twice if lr is float64, and stops if the state it made the first time is there
@@ -198,7 +194,7 @@ class LiveGroups:
         self._resolved, self._peak, self._steps = resolved, peak, steps
         if anew:  # what the first plan would lose stays compensated
             rows = zip(self._optimizer.param_groups, self._parts, self._first, strict=True)
-            self._lossy = [first | self._lossy_types(group, part) for group, part, first in rows]
+            self.lossy = [first | self._lossy_types(group, part) for group, part, first in rows]
             self.ways = [self._way(i, group) for i, group in enumerate(self._optimizer.param_groups)]
 
     def set_rates(self, step: int) -> None:
@@ -220,24 +216,16 @@ class LiveGroups:
                 lr, share, l2 = self._resolved.dose(step, lr_scale=scale, peak=self._peak)
                 scaled[scale] = float(lr), float(share), float(l2)
             dose = scaled[scale]
-            if isinstance(group["lr"], torch.Tensor):
-                group["lr"].fill_(dose[0])
-            else:
-                group["lr"] = dose[0]
+            write_rate(group, dose[0])
             written.append((group["lr"], dose[0], _version(group["lr"])))
             doses.append(dose if part.decays else (dose[0], 0.0, 0.0))
         self._lrs = written
         return doses
 
-    @property
-    def lossy(self) -> list[frozenset[torch.dtype]]:
-        """For each live group the types of weight whose decay is kept beside them."""
-        return self._lossy
-
     def begin(self, update: Update, step: int) -> None:
         """Let ``update`` do what comes just before the weights change."""
         scale = getattr(self._optimizer, "grad_scale", None)
-        rows = zip(self._optimizer.param_groups, self._parts, self.ways, self._lossy, strict=True)
+        rows = zip(self._optimizer.param_groups, self._parts, self.ways, self.lossy, strict=True)
         for group, part, way, lossy in rows:
             if way == "own" and isinstance(self._plan.decay, L2) and not self._looked:
                 refuse_sparse([p for p in group["params"] if p.grad is not None])
@@ -257,7 +245,7 @@ class LiveGroups:
         return {self.names[id(p)]: 4 * len(names) * p.numel() * (1 + p.is_complex()) for p, names in rows}
 
     def _compensated_params(self) -> Iterator[tuple[list[Any], tuple[str, ...]]]:
-        for group, way, lossy in zip(self._optimizer.param_groups, self.ways, self._lossy, strict=False):
+        for group, way, lossy in zip(self._optimizer.param_groups, self.ways, self.lossy, strict=False):
             yield [p for p in group["params"] if p.dtype in lossy], residues_of(way, group)
 
     def _rates(self, part: Part, step: int) -> Rates:

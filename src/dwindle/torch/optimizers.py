@@ -126,13 +126,25 @@ class _Planned(torch.optim.Optimizer):
     step.hooked = True  # type: ignore[attr-defined]  # torch would run every hook around it, ours too
 
     def _step(self) -> None:
-        steps = self.control.steps
-        if self.control.detached:
-            self._in_torch_alone()
-            return
-        self._run(self._optimizer_step_pre_hooks, machinery._global_optimizer_pre_hooks)
-        counts = steps.enter()
+        self._run(machinery._global_optimizer_pre_hooks, self._optimizer_step_pre_hooks)
+        self._update()
+        self._run(self._optimizer_step_post_hooks, machinery._global_optimizer_post_hooks)
+
+    def _run(self, *hooks: Mapping[int, Any]) -> None:
+        """Call the hooks that are not the controller's own, as torch does around a step."""
+        for some in hooks:
+            for number, hook in [*some.items()]:
+                if not self.control.steps.is_own(number):
+                    hook(self, (self,), {})
+
+    def _update(self) -> None:
         tensors = self._tensors
+        if self.control.detached:  # torch's own step, as the class it is
+            if tensors is not None:
+                tensors.release()
+            _bare(self._rule)(self)
+            return
+        counts = self.control.steps.enter()
         if tensors is not None and tensors.ready(self.control.groups.lossy, self.control.plan.decay):
             if counts:
                 self._in_one_pass(tensors)
@@ -140,25 +152,6 @@ class _Planned(torch.optim.Optimizer):
                 tensors.begin()
         else:
             self._in_torch(counts)
-        self._run(self._optimizer_step_post_hooks, machinery._global_optimizer_post_hooks)
-
-    def _in_torch_alone(self) -> None:
-        """Take torch's own step, as the class it is: the plan was let go."""
-        if self._tensors is not None:
-            self._tensors.release()
-        for hook in [*machinery._global_optimizer_pre_hooks.values(), *self._optimizer_step_pre_hooks.values()]:
-            hook(self, (self,), {})
-        _bare(self._rule)(self)
-        for hook in [*self._optimizer_step_post_hooks.values(), *machinery._global_optimizer_post_hooks.values()]:
-            hook(self, (self,), {})
-
-    def _run(self, hooks: Mapping[int, Any], of_all: Mapping[int, Any]) -> None:
-        """Call the hooks that are not the controller's own, as torch does around a step."""
-        if len(hooks) == 1 and not of_all:
-            return
-        for number, hook in [*of_all.items(), *hooks.items()]:
-            if not self.control.steps.is_own(number):
-                hook(self, (self,), {})
 
     def _in_one_pass(self, tensors: Any) -> None:
         steps, scale = self.control.steps, 1.0
@@ -246,8 +239,9 @@ class SGD(_Planned, torch.optim.SGD):
     ``norms``: `grad_norm` and `weight_norm` are measured.
     ``zero``: the gradients are zero after the step; ``zero_grad`` need not be called then.
 
-    On a CPU the passes are compiled (numba), some seconds at first and from a cache later; elsewhere, and for half precision
-    other than bfloat16, sparse or sharded tensors, they are torch's own operations with the same result. Where the plan's
+    On a CPU the passes are compiled (numba), some seconds at first and from a cache later; elsewhere, and for float16 and
+    sharded tensors, they are torch's own operations with the same result. A table with sparse gradients decays lazily (see
+    `dwindle.torch.rows`), without momentum, ``ema`` and Adam's l2, which are done densely or refused. Where the plan's
     decay would be lost to rounding (see `attach`) the weights are w + e and lose none of the update either.
 
     Raises InvalidValueError as `attach` does, and for a ``clip`` or ``ema`` out of range.
