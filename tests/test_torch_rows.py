@@ -294,6 +294,21 @@ def test_several_threads_may_read_one_table():
                 torch.testing.assert_close(read, dense.weight.detach(), rtol=1e-12, atol=1e-14)
 
 
+def test_threads_that_look_up_the_same_rows_decay_them_once():
+    ids = torch.arange(20_000)
+    for seed in range(24):
+        model = nn.Embedding(len(ids), 16, sparse=True)
+        start = model.weight.detach().clone()
+        optimizer = SGD(model.named_parameters(), dw.Plan(1.0, decay=dw.decoupled(0.5)), 99)
+        for _ in range(10):
+            optimizer.zero_grad()
+            (model(torch.tensor([seed])) * 0.0).sum().backward()
+            optimizer.step()
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _, model=model: model(ids), range(4)))
+        torch.testing.assert_close(model.weight.detach(), start * 2.0**-10, rtol=1e-6, atol=0)
+
+
 def test_a_table_of_another_shape_is_another_table_or_refused_in_words():
     for kind in (SGD, AdamW):
         model = table(sparse=True)
