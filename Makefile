@@ -2,6 +2,9 @@
 PYTHON ?= python3
 # For a CPU build of torch elsewhere: make test TORCH_ARGS="--index-url https://download.pytorch.org/whl/cpu"
 TORCH_ARGS ?=
+# make bench BENCH="optimizers sparse" JSON=out runs these two and writes their figures to out/
+BENCH =
+JSON =
 PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: run test test-slow check bench docs clean
@@ -21,16 +24,7 @@ check: .venv/.dev
 	.venv/bin/mypy
 
 bench: .venv/.dev
-	.venv/bin/python benchmarks/schedules.py
-	.venv/bin/python benchmarks/population.py
-	.venv/bin/python benchmarks/resume.py
-	.venv/bin/python benchmarks/recipes.py
-	.venv/bin/python benchmarks/compile.py
-	.venv/bin/python benchmarks/low_precision.py
-	.venv/bin/python benchmarks/overhead.py
-	.venv/bin/python benchmarks/optimizers.py
-	.venv/bin/python benchmarks/sparse.py
-	.venv/bin/python benchmarks/training.py
+	.venv/bin/python benchmarks $(BENCH) $(if $(JSON),--json "$(JSON)")
 
 docs: .venv/.dev
 	$(PIP) -e '.[docs]'

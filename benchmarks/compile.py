@@ -1,6 +1,6 @@
 """Compilations of an optimiser step under torch.compile: torch's scheduler on a float lr beside a plan.
 
-    python benchmarks/compile.py [--backend inductor]
+    python benchmarks/compile.py [--backend inductor] [--quick] [--json FILE]
 
 A row is an optimiser and what moves over 40 steps: its learning rate, or its weight decay λ. ``graphs`` are those compiled
 in all; the first two are no fault (a momentum that begins needs a second one), ``recompiled`` are those beyond; ``last
@@ -11,7 +11,6 @@ no kernels: it counts the same as inductor and takes seconds.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import time
 import warnings
@@ -19,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from surroundings import begin, command, save
 from torch._dynamo import lookup_backend
 
 import dwindle as dw
@@ -73,8 +73,8 @@ def by_hand(optimizer: torch.optim.Optimizer, recipe: dw.Plan, moves: str) -> Ca
     return write
 
 
-def measure(name: str, moves: str, ours: bool, backend: str) -> tuple[int, str, float]:
-    """Return the graphs, how the last step ran, and the seconds of 40 steps."""
+def measure(name: str, moves: str, ours: bool, backend: str, steps: int = STEPS) -> dict[str, Any]:
+    """Return the graphs, how the last step ran, and the seconds of the steps."""
     torch._dynamo.reset()
     torch.manual_seed(0)
     kind, options = KINDS[name]
@@ -85,35 +85,43 @@ def measure(name: str, moves: str, ours: bool, backend: str) -> tuple[int, str, 
     if ours:
         dw.torch.attach(optimizer, recipe, STEPS)
     step, before_last = torch.compile(lambda: optimizer.step(), backend=counted), 0
-    for i in range(STEPS):
+    for i in range(steps):
         model(torch.randn(8, 16)).square().mean().backward()
         before_last = counted.calls
         step()
         after(i + 1)
         optimizer.zero_grad()
-    ran = "compiled" if counted.calls > before_last else "eager"
-    return counted.graphs, ran, time.perf_counter() - start
+    return {
+        "graphs": counted.graphs,
+        "recompiled": max(0, counted.graphs - 2),
+        "last_step": "compiled" if counted.calls > before_last else "eager",
+        "seconds": time.perf_counter() - start,
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command(__doc__)
     parser.add_argument("--backend", default="aot_eager", choices=["aot_eager", "inductor"])
-    backend = parser.parse_args().backend
+    given = parser.parse_args()
+    backend, steps = given.backend, 2 if given.quick else STEPS
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
-    measure("SGD", "lr", True, backend)  # the compiler's own start is nobody's cost
-    print(f"torch {torch.__version__}, backend {backend}, {STEPS} steps")
+    around, rows = begin(), []
+    measure("SGD", "lr", True, backend, steps)  # the compiler's own start is nobody's cost
+    print(f"backend {backend}, {steps} steps")
     head = f"{'graphs':>8}{'recompiled':>12}{'last step':>11}{'seconds':>9}"
     print(f"{'':26}{'torch alone':>40}{'plan attached':>40}")
     print(f"{'optimiser':16}{'moves':10}{head}{head}")
     for moves in ("lr", "λ"):
-        for name in KINDS:
-            row = f"{name:16}{moves:10}"
-            for ours in (False, True):
-                graphs, ran, seconds = measure(name, moves, ours, backend)
-                row += f"{graphs:>8}{max(0, graphs - 2):>12}{ran:>11}{seconds:>9.1f}"
-            print(row)
+        for name in ("SGD", "AdamW") if given.quick else KINDS:
+            found = {who: measure(name, moves, who == "plan", backend, steps) for who in ("torch", "plan")}
+            line = f"{name:16}{moves:10}"
+            for r in found.values():
+                line += f"{r['graphs']:>8}{r['recompiled']:>12}{r['last_step']:>11}{r['seconds']:>9.1f}"
+            print(line, flush=True)
+            rows.append({"optimizer": name, "moves": "lr" if moves == "lr" else "weight_decay", **found})
+    save(given.json, around, backend=backend, steps=steps, compilations=rows)
 
 
 if __name__ == "__main__":

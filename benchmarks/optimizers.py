@@ -1,6 +1,6 @@
 """Everything after ``backward()``: torch's passes beside `dwindle.torch.SGD` and `AdamW`, and beside what memory allows.
 
-    python benchmarks/optimizers.py [--cases mlp,1e6] [--rounds 25] [--json FILE] [--plot FILE.png] [--compile]
+    python benchmarks/optimizers.py [--cases mlp,1e6] [--rounds 25] [--compile] [--plot FILE.png] [--quick] [--json FILE]
     python benchmarks/optimizers.py --busy       the same beside a process that holds the second core
 
 Measured is what stands between two backward passes: clip_grad_norm_, step, CosineAnnealingLR, AveragedModel with
@@ -22,10 +22,8 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import logging
 import os
-import platform
 import random
 import signal
 import subprocess
@@ -35,13 +33,12 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from surroundings import begin, command, save
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import dwindle as dw
@@ -337,25 +334,14 @@ def beside(case: str, rule: str, rounds: int) -> dict[str, Any]:
             with busy_core():
                 times = alternating(found, grads, rounds)
         out[name] = {who: spread(np.concatenate(runs)) for who, runs in times.items()}
+    quiet = {who: figures["median"] for who, figures in out["quiet"].items()}
+    out["over_quiet"] = {who: {w: v / quiet[who] for w, v in busy.items()} for who, busy in out["busy"].items()}
     return out
 
 
 def spread(seconds: np.ndarray) -> dict[str, float]:
     median, p95 = np.quantile(seconds, [0.5, 0.95])
     return {"median": 1e6 * float(median), "p95": 1e6 * float(p95), "mean": 1e6 * float(np.mean(seconds))}
-
-
-def surroundings() -> dict[str, Any]:
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return {
-        "load": list(os.getloadavg()),
-        "cpu": names[0] if names else platform.processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "threads": torch.get_num_threads(),
-        "versions": {"python": platform.python_version()}
-        | {p: version(p) for p in ("dwindle", "torch", "numba", "numpy")},
-    }
 
 
 def compared(cases: list[str], rounds: int, with_compiled: bool) -> list[dict[str, Any]]:
@@ -399,7 +385,7 @@ def compared_beside(cases: list[str], rounds: int) -> list[dict[str, Any]]:
             for who, quiet in row["quiet"].items():
                 busy = list(row["busy"][who].values())
                 line = f"{case:9}{rule:6}{who:6}{quiet['median']:>10.0f}" + "".join(f"{v:>10.0f}" for v in busy)
-                print(line + "".join(f"{v / quiet['median']:>9.1f}×" for v in busy), flush=True)
+                print(line + "".join(f"{v:>9.1f}×" for v in row["over_quiet"][who].values()), flush=True)
     return rows
 
 
@@ -440,15 +426,16 @@ def decorate(panel: Any, rule: str, cases: list[str], most: float) -> None:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command(__doc__)
     parser.add_argument("--cases", help=f"of {', '.join(CASES)}, with commas between")
-    parser.add_argument("--rounds", type=int, default=11, help="at least; short ones go on for two seconds a case")
+    parser.add_argument("--rounds", type=int, help="at least (11); short ones go on for two seconds a case")
     parser.add_argument("--compile", action="store_true", help="torch.compile of the step too, where it takes < 60 s")
     parser.add_argument("--busy", action="store_true", help="ours and fused beside a process on the second core")
-    parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--plot", metavar="FILE.png")
     given = parser.parse_args()
-    given.cases = given.cases.split(",") if given.cases else BUSY if given.busy else list(CASES)
+    usual = ["mlp"] if given.quick else BUSY if given.busy else list(CASES)
+    given.cases = given.cases.split(",") if given.cases else usual
+    given.rounds = given.rounds or (1 if given.quick else 11)
     if unknown := [case for case in given.cases if case not in CASES]:
         parser.error(f"no case {', '.join(unknown)}; there are {', '.join(CASES)}.")
     if given.busy and len(os.sched_getaffinity(0)) < 2:
@@ -457,20 +444,15 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    given, around = arguments(), surroundings()
+    given, around, out = arguments(), begin(), {}
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
-    packages = ", ".join(f"{name} {number}" for name, number in around["versions"].items())
-    print(f"{around['cpu']}, {around['cores']} cores, {around['threads']} threads; {packages}")
-    print("load average at the start: " + " ".join(f"{value:.2f}" for value in around["load"]) + "\n")
-    out: dict[str, Any] = {"surroundings": around}
     if given.busy:
         out["busy"] = compared_beside(given.cases, given.rounds)
     else:
         out["pipeline"] = compared(given.cases, given.rounds, given.compile)
         out["errors"] = compared_to_exact([c for c in given.cases if sum(map(prod, CASES[c]())) <= 10**6])
-    if given.json:
-        Path(given.json).write_text(json.dumps(out, indent=1) + "\n")
+    save(given.json, around, **out)
     if given.plot and not given.busy:
         plot(out["pipeline"], given.plot)
 

@@ -1,7 +1,9 @@
 """Populations against a plain torch loop: the same trials, the same batches, alternating in one process.
 
-    python benchmarks/population.py            ratios, and the share of the arithmetic roof measured in the same run
-    python benchmarks/population.py --job      the main job as well: 200 trainings of 600 steps, evaluated every epoch
+    python benchmarks/population.py [--job] [--quick] [--json FILE]
+
+Ratios, and the share of the arithmetic roof measured in the same run; with --job the main job as well: 200 trainings of
+600 steps, evaluated every epoch.
 
 A model-step is one optimiser step of one member. The roof is NumPy's float32 matrix product, 2048 x 2048 x 2048, on all
 cores. Ratios are medians over the rounds of torch's time per model-step over ours in the same round; do not compare
@@ -10,13 +12,14 @@ seconds across runs. The torch loop takes one trial after the other, so it does 
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
+from surroundings import begin, command, save
 
 from dwindle.population import MLP, SGD, Adam, Data, Examples, Rates, epoch_order, initial_weights, train
 
@@ -134,9 +137,9 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def compare(case: Case, data: Data, rounds: int = 5) -> None:
+def compare(case: Case, data: Data, rounds: int) -> dict[str, Any]:
     cores = torch.get_num_threads()
-    apart = np.abs(ours(case, data)[: case.rivals] - torch_loop(case, data)).max()
+    apart = float(np.abs(ours(case, data)[: case.rivals] - torch_loop(case, data)).max())
     assert apart < 2e-3, f"the two sides do not train the same thing: their losses are {apart:.1e} apart"
 
     def torch_on(threads: int) -> float:
@@ -151,26 +154,48 @@ def compare(case: Case, data: Data, rounds: int = 5) -> None:
     times = np.array([round_of_all() for _ in range(rounds)])
     roof = 2 * 2048**3 / times[:, 3]
     evaluated = 2 * 2 * ROWS * sum(fan_in * fan_out for fan_in, fan_out in case.mlp.shapes) / case.steps
-    done = (case.flops() + evaluated) / times[:, 0]
-    print(f"\n{case.name}: {case.members} members, {case.steps} steps, final losses within {apart:.0e} of torch's")
+    share = np.median((case.flops() + evaluated) / times[:, 0] / roof)
+    print(f"{case.name}: {case.members} members, {case.steps} steps, final losses within {apart:.0e} of torch's")
+    row: dict[str, Any] = {"case": case.name, "members": case.members, "steps": case.steps, "loss_difference": apart}
     names = ("ours", "torch, 1 thread", f"torch, {cores} threads (its default)")
-    for name, column in zip(names, times.T[:3], strict=True):
-        each, ratios = np.median(column), column / times[:, 0]
-        said = f"ours is {np.median(ratios):5.1f}x ({ratios.min():.1f}-{ratios.max():.1f})" if name != "ours" else ""
+    for name, key, column in zip(names, ("ours", "torch_one_thread", "torch_default"), times.T[:3], strict=True):
+        each, ratios = float(np.median(column)), column / times[:, 0]
+        row[key] = {"model_steps_per_second": 1 / each, "microseconds": 1e6 * each}
+        said = ""
+        if name != "ours":
+            r = {"ratio": float(np.median(ratios)), "low": float(ratios.min()), "high": float(ratios.max())}
+            said = f"ours is {r['ratio']:5.1f}x ({r['low']:.1f}-{r['high']:.1f})"
+            row[key] |= r
         print(f"  {name:32s} {1 / each:9.0f} model-steps/s  {1e6 * each:7.1f} us each  {said}")
-    share = np.median(done / roof)
-    print(f"  sgemm roof {np.median(roof) / 1e9:.0f} GFLOP/s; ours with its two evaluations reaches {share:.0%} of it")
+    peak = float(np.median(roof))
+    print(f"  sgemm roof {peak / 1e9:.0f} GFLOP/s; ours with its two evaluations reaches {share:.0%} of it")
+    print(flush=True)
+    return {**row, "roof_flops_per_second": peak, "attained": float(share)}
 
 
-def main_job(data: Data) -> None:
-    case = Case("the main job", MAIN, SGD(), 0.1, 100, 600, members=200)
-    seconds = timed(lambda: ours(case, data, evaluate_every=20))
-    print(f"\n{case.name}: 200 trainings of 600 steps, 31 evaluations on 2000 + 1000 examples each: {seconds:.0f} s")
+def main_job(case: Case, data: Data) -> dict[str, Any]:
+    every = ROWS // case.batch_size
+    seconds, evaluations = timed(lambda: ours(case, data, evaluate_every=every)), 1 + case.steps // every
+    print(f"{case.name}: {case.members} trainings of {case.steps} steps, {evaluations} evaluations", end=" ")
+    print(f"on {ROWS} + {len(data.validation.x)} examples each: {seconds:.0f} s")
+    row = {"case": case.name, "members": case.members, "steps": case.steps}
+    return {**row, "evaluations": evaluations, "seconds": seconds}
+
+
+def main() -> None:
+    parser = command(__doc__)
+    parser.add_argument("--job", action="store_true", help="the main job as well: 200 trainings of 600 steps")
+    given = parser.parse_args()
+    around, everything = begin(), Data(examples(ROWS, 1), examples(1000, 2), examples(1000, 3))
+    cases, job, rounds = CASES, Case("the main job", MAIN, SGD(), 0.1, 100, 600, members=200), 5
+    if given.quick:
+        cases, rounds = [replace(case, steps=case.steps // 10, members=4, rivals=1) for case in CASES], 1
+        job = replace(job, steps=40, members=4)
+    found = {"population": [compare(case, Data(everything.train), rounds) for case in cases]}
+    if given.job:
+        found["job"] = [main_job(job, everything)]
+    save(given.json, around, **found)
 
 
 if __name__ == "__main__":
-    everything = Data(examples(ROWS, 1), examples(1000, 2), examples(1000, 3))
-    for each in CASES:
-        compare(each, Data(everything.train))
-    if "--job" in sys.argv[1:]:
-        main_job(everything)
+    main()

@@ -1,6 +1,6 @@
 """Resuming, ours beside torch's: for every k, save after k steps, restore in three orders, and go on to the end.
 
-    python benchmarks/resume.py
+    python benchmarks/resume.py [--quick] [--json FILE]
 
 A row is a scheduler; a cell counts the k of 0..N at which the learning rates after resuming equal, bit for bit, those of
 the run that was never interrupted. Orders: A optimiser loads, scheduler is built, scheduler loads (the one most people
@@ -15,6 +15,7 @@ import warnings
 from typing import Any
 
 import torch
+from surroundings import begin, command, save
 
 import dwindle as dw
 
@@ -121,28 +122,40 @@ def our_resumed(name: str, k: int, order: str) -> list[float]:
     return our_run(opt, STEPS - k)
 
 
+def counted(name: str, stops: range) -> dict[str, dict[str, int]]:
+    """Return how many of the stops each side resumes bit for bit, by order."""
+    opt = optimiser()
+    whole = torch_run(name, opt, scheduler(name, opt), STEPS)
+    opt = optimiser()
+    dw.torch.attach(opt, plan(name), STEPS)
+    ours = our_run(opt, STEPS)
+    return {
+        "torch": {order: sum(torch_resumed(name, k, order) == whole[k:] for k in stops) for order in "ABC"},
+        "ours": {order: sum(our_resumed(name, k, order) == ours[k:] for k in stops) for order in "ABC"},
+    }
+
+
+def line(name: str, cells: dict[str, dict[str, int]]) -> str:
+    return f"{name:40}" + "".join(f"{a:>9}{b:>5}{c:>5}" for a, b, c in (each.values() for each in cells.values()))
+
+
 def main() -> None:
+    given = command(__doc__).parse_args()
     warnings.filterwarnings("ignore")
-    print(
-        f"{'k of 0..' + str(STEPS) + ' resumed bit for bit':40}{'torch A':>9}{'B':>5}{'C':>5}{'ours A':>9}{'B':>5}{'C':>5}"
-    )
-    totals = dict.fromkeys([(who, order) for who in ("torch", "ours") for order in "ABC"], 0)
+    around, rows, stops = begin(), [], range(0, STEPS + 1, 20 if given.quick else 1)
+    which = f"k of 0..{STEPS}" if stops.step == 1 else f"k of {', '.join(map(str, stops))}"
+    print(f"{which + ' resumed bit for bit':40}{'torch A':>9}{'B':>5}{'C':>5}{'ours A':>9}{'B':>5}{'C':>5}")
+    total = {who: dict.fromkeys("ABC", 0) for who in ("torch", "ours")}
     for name in [*RECIPES, *SEQUENCES]:
-        opt = optimiser()
-        whole = torch_run(name, opt, scheduler(name, opt), STEPS)
-        opt = optimiser()
-        dw.torch.attach(opt, plan(name), STEPS)
-        ours = our_run(opt, STEPS)
-        cells = {}
-        for order in "ABC":
-            cells["torch", order] = sum(torch_resumed(name, k, order) == whole[k:] for k in range(STEPS + 1))
-            cells["ours", order] = sum(our_resumed(name, k, order) == ours[k:] for k in range(STEPS + 1))
-        for key, good in cells.items():
-            totals[key] += good
-        row = [cells[who, order] for who in ("torch", "ours") for order in "ABC"]
-        print(f"{name:40}{row[0]:>9}{row[1]:>5}{row[2]:>5}{row[3]:>9}{row[4]:>5}{row[5]:>5}")
-    row = [totals[who, order] for who in ("torch", "ours") for order in "ABC"]
-    print(f"{'all':40}{row[0]:>9}{row[1]:>5}{row[2]:>5}{row[3]:>9}{row[4]:>5}{row[5]:>5}  of {13 * (STEPS + 1)}")
+        cells = counted(name, stops)
+        print(line(name, cells), flush=True)
+        rows.append({"scheduler": name, "tried": len(stops), **cells})
+        for who, by_order in cells.items():
+            for order, good in by_order.items():
+                total[who][order] += good
+    whole = len(rows) * len(stops)
+    print(f"{line('all', total)}  of {whole}")
+    save(given.json, around, stops=list(stops), resumed=rows, total={"tried": whole, **total})
 
 
 if __name__ == "__main__":

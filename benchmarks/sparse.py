@@ -1,6 +1,6 @@
 """One step of a table of 500,000 × 64 whose gradient touches some rows: lazy and exact, beside torch's dense decay.
 
-    python benchmarks/sparse.py [--steps 200]
+    python benchmarks/sparse.py [--steps 200] [--quick] [--json FILE]
 
 torch's fused SGD with weight_decay decays every row at every step, and so takes a dense gradient. Ours takes the sparse one,
 and decays a row when it is used. Rows are drawn anew for every step. The look-up, which brings the rows up to date, is
@@ -10,18 +10,17 @@ float64 run, on a table of 20,000 rows.
 
 from __future__ import annotations
 
-import argparse
-import os
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from surroundings import begin, command, save
 
 import dwindle as dw
 
-ROWS, WIDTH = 500_000, 64
+WIDTH = 64
 
 
 def timed(work: Callable[[], Any]) -> float:
@@ -30,61 +29,70 @@ def timed(work: Callable[[], Any]) -> float:
     return time.perf_counter() - begun
 
 
-def table(rows: int = ROWS, sparse: bool = True, dtype: Any = torch.float32) -> Any:
+def table(rows: int, sparse: bool = True, dtype: Any = torch.float32) -> Any:
     torch.manual_seed(0)
     return torch.nn.Embedding(rows, WIDTH, sparse=sparse).to(dtype)
 
 
-def compare(touched: int, steps: int) -> tuple[float, ...]:
-    """Return the median seconds of torch's dense step, our SGD's and AdamW's, and of the look-ups, torch's and ours."""
-    lazy, lazy_adam, dense = table(), table(), table(sparse=False)
+def compare(rows: int, touched: int, steps: int) -> dict[str, float]:
+    """Return the median microseconds of torch's dense step, our SGD's and AdamW's, and of the look-ups."""
+    lazy, lazy_adam, dense = table(rows), table(rows), table(rows, sparse=False)
     sgd = dw.torch.SGD(lazy.named_parameters(), dw.Plan(0.1, dw.cosine(), dw.l2(1e-4)), 10**6)
     adam = dw.torch.AdamW(lazy_adam.named_parameters(), dw.Plan(1e-3, dw.cosine(), dw.decoupled(0.1)), 10**6)
     fused = torch.optim.SGD(dense.parameters(), lr=0.1, weight_decay=1e-4, fused=True)
     dense.weight.grad = torch.full_like(dense.weight, 1e-3)
     draw = torch.Generator().manual_seed(0)
-    times: tuple[list[float], ...] = ([], [], [], [], [])
+    names = ("torch_fused", "sgd", "adamw", "torch_lookup", "lookup")
+    times: dict[str, list[float]] = {name: [] for name in names}
     for step in range(steps):
-        ids = torch.randint(ROWS, (touched,), generator=draw)
+        ids = torch.randint(rows, (touched,), generator=draw)
         values = torch.randn(touched, WIDTH, generator=draw)
         for model in (lazy, lazy_adam):
-            model.weight.grad = torch.sparse_coo_tensor(ids[None], values, (ROWS, WIDTH), check_invariants=False)
+            model.weight.grad = torch.sparse_coo_tensor(ids[None], values, (rows, WIDTH), check_invariants=False)
         with torch.no_grad():
-            times[3].append(timed(lambda ids=ids: dense(ids)))
-            times[4].append(timed(lambda ids=ids: lazy(ids)))
-        times[1].append(timed(sgd.step))
-        times[2].append(timed(adam.step))
+            times["torch_lookup"].append(timed(lambda ids=ids: dense(ids)))
+            times["lookup"].append(timed(lambda ids=ids: lazy(ids)))
+        times["sgd"].append(timed(sgd.step))
+        times["adamw"].append(timed(adam.step))
         if step % 10 == 0:
-            times[0].append(timed(fused.step))
-    return tuple(statistics.median(some[len(some) // 10 :]) for some in times)
+            times["torch_fused"].append(timed(fused.step))
+    return {name: 1e6 * statistics.median(some[len(some) // 10 :]) for name, some in times.items()}
 
 
-def error() -> float:
-    """Return the norm of the error after 300 steps, relative to that of the table."""
+def error(rows: int, steps: int) -> float:
+    """Return the norm of the error after the steps, relative to that of the table."""
     weights = []
     for sparse, dtype in ((True, torch.float32), (False, torch.float64)):
-        model, draw = table(20_000, sparse, dtype), torch.Generator().manual_seed(0)
-        optimizer = dw.torch.SGD(model.named_parameters(), dw.Plan(0.1, dw.cosine(), dw.decoupled(0.05)), 300)
-        for _ in range(300):
+        model, draw = table(rows, sparse, dtype), torch.Generator().manual_seed(0)
+        optimizer = dw.torch.SGD(model.named_parameters(), dw.Plan(0.1, dw.cosine(), dw.decoupled(0.05)), steps)
+        for _ in range(steps):
             optimizer.zero_grad()
-            model(torch.randint(20_000, (500,), generator=draw)).square().sum().backward()
+            model(torch.randint(rows, (500,), generator=draw)).square().sum().backward()
             optimizer.step()
         weights.append(model.weight.detach().double())
     return float((weights[0] - weights[1]).norm() / weights[1].norm())
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=200)
+    parser = command(__doc__)
+    parser.add_argument("--steps", type=int, help="for each number of rows touched (200)")
     given = parser.parse_args()
-    print(f"load {os.getloadavg()[0]:.2f}, torch {torch.__version__}; µs a step, medians")
-    print(
-        f"{'rows':>7}{'torch fused':>13}{'ours SGD':>10}{'ratio':>7}{'ours AdamW':>12}{'look-up, torch':>16}{'ours':>7}"
-    )
+    rows, steps = (5_000, given.steps or 10) if given.quick else (500_000, given.steps or 200)
+    around, found = begin(), []
+    print(f"table of {rows} × {WIDTH}, µs a step, medians")
+    print(f"{'touched':>7}{'torch fused':>13}{'ours SGD':>10}{'ratio':>7}{'ours AdamW':>12}", end="")
+    print(f"{'look-up, torch':>16}{'ours':>7}")
     for touched in (100, 1000, 10_000):
-        fused, sgd, adam, theirs, ours = (1e6 * seconds for seconds in compare(touched, given.steps))
-        print(f"{touched:7}{fused:13.0f}{sgd:10.0f}{fused / sgd:7.0f}{adam:12.0f}{theirs:16.0f}{ours:7.0f}", flush=True)
-    print(f"relative error of float32 after 300 steps: {error():.1e}")
+        t = compare(rows, touched, steps)
+        ratio = t["torch_fused"] / t["sgd"]
+        line = f"{touched:7}{t['torch_fused']:13.0f}{t['sgd']:10.0f}{ratio:7.0f}{t['adamw']:12.0f}"
+        print(f"{line}{t['torch_lookup']:16.0f}{t['lookup']:7.0f}", flush=True)
+        found.append({"rows": rows, "width": WIDTH, "touched": touched, "microseconds": t, "ratio": ratio})
+    rows, steps = (2_000, 30) if given.quick else (20_000, 300)
+    wrong = error(rows, steps)
+    print(f"relative error of float32 after {steps} steps: {wrong:.1e}")
+    errors = [{"rows": rows, "width": WIDTH, "steps": steps, "relative_error": wrong}]
+    save(given.json, around, steps=found, errors=errors)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Whole trainings: samples a second with `dwindle.torch.AdamW` and `SGD`, and with torch's fused steps.
 
-    python benchmarks/training.py [--steps 60] [--blocks 9] [--models mlp,cnn,transformer] [--json FILE]
+    python benchmarks/training.py [--steps 60] [--blocks 9] [--models mlp,cnn,transformer] [--quick]
+                                  [--json FILE]
 
 Each model is trained twice from the same weights on the same batches, in alternating blocks of steps in one process: by
 torch's fused optimiser with clip_grad_norm_, CosineAnnealingLR and AveragedModel, and by ours with clip and ema. An MLP
@@ -11,16 +12,13 @@ bytes of Python's own ``pydoc_data.topics`` (batch 8, context 128). ``optimiser`
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
+from surroundings import begin, command, save
 from torch import nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -126,10 +124,11 @@ def ours(model: nn.Module, rule: str, peak: float, steps: int) -> Callable[[], N
 
 
 class Training:
-    def __init__(self, name: str, finishing: Callable[..., Callable[[], None]], steps: int) -> None:
-        make, data, self.batch, rule, peak = MODELS[name]
+    def __init__(self, name: str, batch: int, finishing: Callable[..., Callable[[], None]], steps: int) -> None:
+        make, data, _, rule, peak = MODELS[name]
+        self.batch = batch
         torch.manual_seed(0)
-        self.model, self.draw = make(), data(self.batch)
+        self.model, self.draw = make(), data(batch)
         self.finish = finishing(self.model, rule, peak, steps)
         self.step, self.losses, self.rates, self.shares = 0, [], [], []  # type: ignore[var-annotated]
 
@@ -153,15 +152,16 @@ class Training:
         return statistics.fmean(self.losses[-max(1, len(self.losses) // 10) :])
 
 
-def compare(name: str, steps: int, blocks: int) -> dict[str, float]:
+def compare(name: str, batch: int, steps: int, blocks: int) -> dict[str, Any]:
     total = steps * (blocks + 1)
-    pair = [Training(name, finishing, total) for finishing in (ours, theirs)]
+    pair = [Training(name, batch, finishing, total) for finishing in (ours, theirs)]
     for i in range(blocks + 1):
         for training in pair if i % 2 else pair[::-1]:
             training.block(steps)
     mine, other = pair
     ratios = [a / b for a, b in zip(mine.rates[1:], other.rates[1:], strict=True)]  # the first block warms up
     return {
+        "model": name, "batch_size": batch, "steps": total,
         "weights": sum(p.numel() for p in mine.model.parameters()),
         "samples_per_second": statistics.median(mine.rates[1:]),
         "torch_samples_per_second": statistics.median(other.rates[1:]),
@@ -172,27 +172,30 @@ def compare(name: str, steps: int, blocks: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=60, help="steps a block (the transformer takes a tenth)")
-    parser.add_argument("--blocks", type=int, default=9)
-    parser.add_argument("--models", default=",".join(MODELS))
-    parser.add_argument("--json", type=Path)
+    parser = command(__doc__)
+    parser.add_argument("--steps", type=int, help="steps a block (60; the transformer takes a tenth)")
+    parser.add_argument("--blocks", type=int, help="blocks of each, after one that warms up (9)")
+    parser.add_argument("--models", default=",".join(MODELS), help="with commas between; all of them, unless told")
     given = parser.parse_args()
-    print(f"load {os.getloadavg()[0]:.2f}, torch {torch.__version__}, {torch.get_num_threads()} threads")
+    names, steps, blocks = given.models.split(","), given.steps or 60, given.blocks or 9
+    if given.quick:
+        steps, blocks = given.steps or 2, given.blocks or 1
+    if unknown := [name for name in names if name not in MODELS]:
+        parser.error(f"no model {', '.join(unknown)}; there are {', '.join(MODELS)}.")
+    around = begin()
     heads = zip((12, 11, 11, 9, 7, 12, 17, 9, 10), HEADS, strict=True)
     print("".join(f"{head:>{width}}" for width, head in heads))
-    found = {}
-    for name in given.models.split(","):
-        steps = max(2, given.steps // 10) if name == "transformer" else given.steps
-        r = found[name] = compare(name, steps, given.blocks)
+    rows = []
+    for name in names:
+        batch, each = 1 if given.quick else MODELS[name][2], max(2, steps // 10) if name == "transformer" else steps
+        rows.append(r := compare(name, batch, each, blocks))
         print(
             f"{name:12}{r['weights']:11,}{r['samples_per_second']:11.0f}{r['torch_samples_per_second']:9.0f}{r['ratio']:7.2f}"
             f"{r['low']:7.2f}-{r['high']:.2f}{r['optimiser']:8.1%} /{r['torch_optimiser']:6.1%}{r['final_loss']:9.4f}"
             f"{r['loss_difference']:10.1e}",
             flush=True,
         )
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=1) + "\n")
+    save(given.json, around, training=rows)
 
 
 if __name__ == "__main__":
