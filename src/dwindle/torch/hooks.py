@@ -27,12 +27,12 @@ class StepHooks:
     """The hooks around the step of one optimiser, whose live groups are ``groups``.
 
     ``step`` is the number of updates done, ``ends`` the step from which the run is over, ``unplaced`` a reason to doubt
-    that this step is the optimiser's own.
+    that this step is the optimiser's own, ``own`` the ids of these hooks.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, groups: LiveGroups) -> None:
         self.step, self.ends, self.unplaced = 0, 0, ""
-        self._own: set[int] = set()
+        self.own: set[int] = set()
         self._optimizer, self._groups, self._update = optimizer, groups, Update(groups.residues)
         self._depth, self._running, self._idle, self._called = 0, False, False, False
         self._begin: Callable[[], None] = _outside(self._after_closure)
@@ -50,12 +50,16 @@ class StepHooks:
             self._optimizer.register_step_pre_hook(noticing(self._before_step)),
             self._optimizer.register_step_post_hook(_outside(self._after_step)),
         ]
-        self._own = {handle.id for handle in handles}
+        self.own = {handle.id for handle in handles}
         return handles
 
     def forget(self) -> None:
         """Drop what a step that failed has left."""
         self._update.forget()
+
+    def go_on_alike(self) -> bool:
+        """Whether this update differs from the last in nothing but its number, so that `enter` would do nothing."""
+        return self.step < self.ends and not self.unplaced and self._groups.undisturbed()
 
     def enter(self) -> bool:
         """Make ready for an update that the optimiser does by itself; return whether it is one, and counts."""
@@ -74,10 +78,6 @@ class StepHooks:
     def after(self, optimizer: Any) -> None:
         """Do what the hook after torch's own step does."""
         self._after_step(optimizer, (optimizer,), {})
-
-    def is_own(self, hook: int) -> bool:
-        """Whether the hook of this id is one of ours."""
-        return hook in self._own
 
     def _before_step(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], compiled: bool) -> Any:
         if self._running and _steps_running(optimizer) > 1:
@@ -169,7 +169,7 @@ class StepHooks:
         """Whether a pre-hook that is not ours comes after ours."""
         hooks = self._optimizer._optimizer_step_pre_hooks
         last = next(reversed(hooks))
-        return last not in self._own and not getattr(hooks[last], "__module__", "").startswith("dwindle.")
+        return last not in self.own and not getattr(hooks[last], "__module__", "").startswith("dwindle.")
 
 
 def _steps_running(optimizer: Any) -> int:

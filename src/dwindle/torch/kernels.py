@@ -16,17 +16,19 @@ from numba import carray, cfunc, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-__all__ = ["CHUNK", "prepare", "square_norm", "update"]
+__all__ = ["CHUNK", "pass_over", "work"]
 
 CHUNK = 4096  # numbers: what a chunk touches stays in the cache from its update to its sum
 
 # The columns of a row of addresses: where a tensor's numbers lie (0: it has none), its group, and what begins at this step.
 WEIGHT, GRADIENT, FIRST, SECOND, AVERAGE, RESIDUE, REST, STEP, GROUP, NEW_MOMENTUM, NEW_AVERAGE = range(11)
 COLUMNS = 11
-# What a job is made of: addresses and counts; two numbers (scale, keep); and each on a line of the cache of its own, how many
-# threads have entered and left, and for every part of the chunks which comes next.
-TABLE, ROWS, CHUNK_TABLE, CHUNKS, GROUPS, CONSTANTS, SUMS, ZERO, NORMS, THREADS, SCALE, KEEP, TOTAL = range(13)
-ENTERED, LEFT, NEXT = 16, 24, 32
+# What a job is made of: addresses and counts; what is to be done; numbers; and each on a line of the cache of its own, how many
+# threads have entered, how many chunks were measured, whether all is prepared, and for every part of the chunks which comes next.
+TABLE, ROWS, CHUNK_TABLE, CHUNKS, GROUPS, CONSTANTS, SUMS, WORK, TEAM = range(9)
+MEASURING, MOVING, ZERO, NORMS, THREADS, CLIP, KEEP, SCALE, SQUARE, TOTAL = range(9, 19)
+ENTERED, MEASURED, PREPARED, NEXT_MEASURED, NEXT_MOVED, LINES = 24, 32, 40, 48, 56, 48
+LINE = 16  # of a part: both of its counters
 # The columns of a group's numbers.
 LR, SHARE, L2, SIGN, BETA1, BETA2, EPS, MOMENTUM, DAMPENING = range(9)
 NUMBERS = 9
@@ -62,6 +64,41 @@ def _added(_: Any, job: Any, slot: Any) -> Any:
         return b.atomic_rmw("add", b.inttoptr(address, ir.PointerType(ir.IntType(64))), args[1].type(1), "acq_rel")
 
     return types.int64(types.int64, types.int64), gen
+
+
+@intrinsic
+def _read(_: Any, job: Any, slot: Any) -> Any:
+    """A number of the job as the thread that wrote it last left it, with all that it had written before."""
+
+    def gen(_, b, __, args):
+        address = b.add(args[0], b.mul(args[1], args[1].type(8)))
+        return b.load_atomic(b.inttoptr(address, ir.PointerType(ir.IntType(64))), "acquire", 8)
+
+    return types.int64(types.int64, types.int64), gen
+
+
+@intrinsic
+def _called(_: Any, function: Any, job: Any) -> Any:
+    """Call the function of this address."""
+
+    def gen(_, b, __, args):
+        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)])
+        b.call(b.inttoptr(args[0], kind.as_pointer()), [args[1]])
+
+    return types.void(types.int64, types.int64), gen
+
+
+@intrinsic
+def _called_together(_: Any, team: Any, function: Any, job: Any, threads: Any) -> Any:
+    """Call GOMP_parallel, which is at ``team``, for this function."""
+
+    def gen(_, b, __, args):
+        count = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, cgutils.voidptr_t, count, count])
+        pointers = [b.inttoptr(x, cgutils.voidptr_t) for x in args[1:3]]
+        b.call(b.inttoptr(args[0], kind.as_pointer()), [*pointers, b.trunc(args[3], count), count(0)])
+
+    return types.void(types.int64, types.int64, types.int64, types.int64), gen
 
 
 def _load(number):
@@ -204,73 +241,48 @@ def _sgd(row, at, n, c, stored, real, momentum, nesterov, average, residue, rest
 
 
 @njit(error_model="numpy")
-def _claimed(job, part, parts, n):
+def _claimed(job, line, parts, part, n):
     """The next chunk of ``part`` that nobody has begun, or -1."""
-    at = _added(job, NEXT + 8 * part)
+    at = _added(job, line + LINE * part)
     return at if at < n * (part + 1) // parts else -1
 
 
 @njit(error_model="numpy")
-def _finish(job, sums, parts, n):
-    """Leave the sum of all parts in the job, taken in their order by whoever comes last, and make it ready for its next run."""
-    if _added(job, LEFT) == parts - 1:
-        total = 0.0
-        for k in range(n):
-            total += sums[k]
-        carray(_at(job + 8 * TOTAL), 1, np.float64)[0] = total
-        numbers = carray(_at(job), NEXT + 8 * parts, np.int64)
-        numbers[ENTERED] = numbers[LEFT] = 0
-        for part in range(parts):
-            numbers[NEXT + 8 * part] = n * part // parts
+def _total(sums):
+    total = 0.0
+    for k in range(len(sums)):
+        total += sums[k]
+    return total
 
 
 @njit(error_model="numpy")
-def _norm_work(job, stored, real):
-    numbers = carray(_at(job), NEXT, np.int64)
-    parts, n = numbers[THREADS], numbers[CHUNKS]
+def _measure(job, me, sums, stored, real):
+    """Take Σg² of chunk after chunk; return whether the last of all was among them."""
+    numbers = carray(_at(job), LINES, np.int64)
+    parts, n, last = numbers[THREADS], numbers[CHUNKS], False
     table = carray(_at(numbers[TABLE]), (numbers[ROWS], COLUMNS), np.int64)
-    chunks, sums = carray(_at(numbers[CHUNK_TABLE]), (n, 3), np.int64), carray(_at(numbers[SUMS]), n, np.float64)
-    me = _added(job, ENTERED)
+    chunks = carray(_at(numbers[CHUNK_TABLE]), (n, 3), np.int64)
     for turn in range(parts):
         part = (me + turn) % parts
-        k = _claimed(job, part, parts, n)
+        k = _claimed(job, NEXT_MEASURED, parts, part, n)
         while k >= 0:
             address = table[chunks[k, 0], GRADIENT] + chunks[k, 1] * stored.itemsize
             sums[k] = _sum_of_squares(address, chunks[k, 2], stored, real)
-            k = _claimed(job, part, parts, n)
-    _finish(job, sums, parts, n)
+            last = _added(job, MEASURED) == n - 1
+            k = _claimed(job, NEXT_MEASURED, parts, part, n)
+    return last
 
 
 @njit(error_model="numpy")
-def _update_work(job, stored, real, adam, momentum, nesterov, average, residue, rest, cautious):
-    numbers = carray(_at(job), NEXT, np.int64)
-    parts, n, zero, norms = numbers[THREADS], numbers[CHUNKS], numbers[ZERO], numbers[NORMS]
-    table = carray(_at(numbers[TABLE]), (numbers[ROWS], COLUMNS), np.int64)
-    chunks, sums = carray(_at(numbers[CHUNK_TABLE]), (n, 3), np.int64), carray(_at(numbers[SUMS]), n, np.float64)
-    constants = carray(_at(numbers[CONSTANTS]), (numbers[ROWS], 10), np.float64)
-    me = _added(job, ENTERED)
-    for turn in range(parts):
-        part = (me + turn) % parts
-        k = _claimed(job, part, parts, n)
-        while k >= 0:
-            r, at, size = chunks[k, 0], chunks[k, 1], chunks[k, 2]
-            if adam is None:
-                _sgd(
-                    table[r], at, size, constants[r], stored, real, momentum, nesterov, average, residue, rest, cautious
-                )
-            else:
-                _adam(table[r], at, size, constants[r], stored, real, average, residue, cautious)
-            sums[k] = _sum_of_squares(table[r, WEIGHT] + at * stored.itemsize, size, stored, real) if norms else 0.0
-            if zero:
-                _clear(table[r, GRADIENT] + at * stored.itemsize, size, stored)
-            k = _claimed(job, part, parts, n)
-    _finish(job, sums, parts, n)
-
-
-@njit(error_model="numpy")
-def _prepare_work(job, adam):
-    numbers = carray(_at(job), NEXT, np.int64)
-    scale, keep = carray(_at(job + 8 * SCALE), 2, np.float64)
+def _prepare(job, sums, adam):
+    """Work out the scale of the gradients, if they were measured, and the numbers of every row."""
+    numbers, limits = carray(_at(job), LINES, np.int64), carray(_at(job), LINES, np.float64)
+    if numbers[MEASURING]:
+        limits[SQUARE] = _total(sums)
+        norm = np.sqrt(limits[SQUARE]) + 1e-6
+        limits[SCALE] = 1.0 if limits[CLIP] == np.inf or norm <= limits[CLIP] else limits[CLIP] / norm
+    if not numbers[MOVING]:
+        return
     table = carray(_at(numbers[TABLE]), (numbers[ROWS], COLUMNS), np.int64)
     groups = carray(_at(numbers[GROUPS]), (table[:, GROUP].max() + 1, NUMBERS), np.float64)
     constants = carray(_at(numbers[CONSTANTS]), (numbers[ROWS], 10), np.float64)
@@ -279,8 +291,51 @@ def _prepare_work(job, adam):
             _sgd_numbers(table[r], groups[table[r, GROUP]], constants[r])
         else:
             _adam_numbers(table[r], groups[table[r, GROUP]], constants[r])
-        constants[r, 0] *= scale
-        constants[r, 9] = 1.0 if table[r, NEW_AVERAGE] else 1.0 - keep
+        constants[r, 0] *= limits[SCALE]
+        constants[r, 9] = 1.0 if table[r, NEW_AVERAGE] else 1.0 - limits[KEEP]
+
+
+@njit(error_model="numpy")
+def _move(job, me, sums, stored, real, adam, momentum, nesterov, average, residue, rest, cautious):
+    """Update chunk after chunk."""
+    numbers = carray(_at(job), LINES, np.int64)
+    parts, n, zero, norms = numbers[THREADS], numbers[CHUNKS], numbers[ZERO], numbers[NORMS]
+    table = carray(_at(numbers[TABLE]), (numbers[ROWS], COLUMNS), np.int64)
+    chunks = carray(_at(numbers[CHUNK_TABLE]), (n, 3), np.int64)
+    constants = carray(_at(numbers[CONSTANTS]), (numbers[ROWS], 10), np.float64)
+    for turn in range(parts):
+        part = (me + turn) % parts
+        k = _claimed(job, NEXT_MOVED, parts, part, n)
+        while k >= 0:
+            r, at, size = chunks[k, 0], chunks[k, 1], chunks[k, 2]
+            if adam is None:
+                _sgd(
+                    table[r], at, size, constants[r], stored, real, momentum, nesterov, average, residue, rest, cautious
+                )
+            else:
+                _adam(table[r], at, size, constants[r], stored, real, average, residue, cautious)
+            if norms:
+                sums[k] = _sum_of_squares(table[r, WEIGHT] + at * stored.itemsize, size, stored, real)
+            if zero:
+                _clear(table[r, GRADIENT] + at * stored.itemsize, size, stored)
+            k = _claimed(job, NEXT_MOVED, parts, part, n)
+
+
+@njit(error_model="numpy")
+def _work(job, stored, real, adam, momentum, nesterov, average, residue, rest, cautious):
+    """What one thread does: nobody updates before all is measured, and nobody waits for a thread that has not come."""
+    numbers = carray(_at(job), LINES, np.int64)
+    n = numbers[CHUNKS]
+    sums = carray(_at(numbers[SUMS]), n, np.float64)
+    me = _added(job, ENTERED)
+    measuring = numbers[MEASURING] != 0 and n > 0
+    if _measure(job, me, sums, stored, real) if measuring else me == 0:
+        _prepare(job, sums, adam)
+        _added(job, PREPARED)
+    if numbers[MOVING]:
+        while _read(job, PREPARED) == 0:
+            pass
+        _move(job, me, sums, stored, real, adam, momentum, nesterov, average, residue, rest, cautious)
 
 
 # What is compiled for the types and the flags in its closure; the cache on disk goes by these.
@@ -288,30 +343,29 @@ _SIGNATURE = types.void(types.int64)
 
 
 @lru_cache(None)
-def square_norm(kind: str) -> Any:
-    """Return the function of a job's address that leaves Σg² of all its chunks in the job."""
-    stored, real = _empty(kind)
+def pass_over() -> Any:
+    """Return the function of a job's address that runs it on the job's threads, and leaves Σw² in it with ``NORMS``."""
 
     @cfunc(_SIGNATURE, cache=True)
-    def square_norm(job):
-        _norm_work(job, stored, real)
+    def pass_over(job):
+        numbers = carray(_at(job), LINES, np.int64)
+        parts, n = numbers[THREADS], numbers[CHUNKS]
+        numbers[ENTERED] = numbers[MEASURED] = numbers[PREPARED] = 0
+        starts = carray(_at(job), LINES + LINE * parts, np.int64)
+        for part in range(parts):
+            starts[NEXT_MEASURED + LINE * part] = starts[NEXT_MOVED + LINE * part] = n * part // parts
+        if parts == 1:
+            _called(numbers[WORK], job)
+        else:
+            _called_together(numbers[TEAM], numbers[WORK], job, parts)
+        if numbers[NORMS]:
+            carray(_at(job), LINES, np.float64)[TOTAL] = _total(carray(_at(numbers[SUMS]), n, np.float64))
 
-    return square_norm
+    return pass_over
 
 
 @lru_cache(None)
-def prepare(adam: bool | None) -> Any:
-    """Return the function of a job's address that works out the numbers of every row; `update` wants it before."""
-
-    @cfunc(_SIGNATURE, cache=True)
-    def prepare(job):
-        _prepare_work(job, adam)
-
-    return prepare
-
-
-@lru_cache(None)
-def update(
+def work(
     kind: str,
     adam: bool | None,
     momentum: bool | None,
@@ -321,18 +375,19 @@ def update(
     rest: bool | None,
     cautious: bool | None,
 ) -> Any:
-    """Return the function of a job's address that takes one step of every chunk; each flag is True or None.
+    """Return what each thread does with a job; each flag is True or None.
 
-    g ← scale·g (+ l2·w), the rule moves w, of which the share x is taken, the average follows. With ``zero`` the gradient is
-    zero then; with ``norms`` Σw² is left in the job, else 0.
+    With ``MEASURING`` Σg² is left in the job, and the scale that brings √Σg² down to ``CLIP``. With ``MOVING`` every chunk
+    takes one step: g ← scale·g (+ l2·w), the rule moves w, of which the share x is taken, the average follows. With ``ZERO``
+    the gradient is zero then.
     """
     stored, real = _empty(kind)
 
     @cfunc(_SIGNATURE, cache=True)
-    def update(job):
-        _update_work(job, stored, real, adam, momentum, nesterov, average, residue, rest, cautious)
+    def work(job):
+        _work(job, stored, real, adam, momentum, nesterov, average, residue, rest, cautious)
 
-    return update
+    return work
 
 
 def _empty(kind: str) -> tuple[Any, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
+from operator import is_
 from typing import Any
 
 import torch
@@ -60,6 +61,7 @@ class LiveGroups:
         self._tensors: dict[int, Any] = {}  # the lr of a group while its step is compiled: the guards want the same one
         self._lrs: list[tuple[Any, float, int]] = []  # what we wrote into the groups: object, number, version
         self._decays: list[Any] = []
+        self._seen: list[list[Any]] = []  # the parameters of each group at the last step that took its doses
         self._types: list[list[torch.dtype]] = []  # of the weights that decay
         self._looked = False  # for gradients that the optimiser's own l2 cannot take
         self.adopt()
@@ -69,7 +71,7 @@ class LiveGroups:
 
         Raises InvalidValueError for a decay of the group's own, and for groups that were taken apart behind our back.
         """
-        groups = self._optimizer.param_groups
+        groups, self._seen = self._optimizer.param_groups, []
         self._refuse_altered(groups)
         fresh = groups[len(self.ways) :]
         if not fresh:
@@ -207,20 +209,44 @@ class LiveGroups:
             self._decays.append(group.get("weight_decay"))
 
     def doses(self, step: int) -> list[tuple[float, float, float]]:
-        """Write the learning rates of update ``step``; return (lr, share, l2) of every group, for who decays by itself."""
+        """Write the learning rates of update ``step``; return (lr, share, l2) of every group, for an optimiser of our own."""
         scaled: dict[float, tuple[float, float, float]] = {}  # one look at the schedule for all of one lr_scale
         doses, written = [], []
         for group, part in zip(self._optimizer.param_groups, self._parts, strict=True):
-            scale = part.lr_scale
-            if scale not in scaled:
-                lr, share, l2 = self._resolved.dose(step, lr_scale=scale, peak=self._peak)
-                scaled[scale] = float(lr), float(share), float(l2)
-            dose = scaled[scale]
+            dose = scaled.get(part.lr_scale)
+            if dose is None:
+                lr, share, l2 = self._resolved.dose(step, lr_scale=part.lr_scale, peak=self._peak)
+                dose = scaled[part.lr_scale] = float(lr), float(share), float(l2)
             write_rate(group, dose[0])
             written.append((group["lr"], dose[0], _version(group["lr"])))
             doses.append(dose if part.decays else (dose[0], 0.0, 0.0))
         self._lrs = written
+        if not self._seen:
+            self._look()
         return doses
+
+    def _look(self) -> None:
+        """Note what every group holds, its decay as the plan has it."""
+        groups = self._optimizer.param_groups
+        self._seen = [[*group["params"]] for group in groups]
+        self._decays += [group["weight_decay"] for group in groups[len(self._decays) :]]
+        for group, decay in zip(groups, self._decays, strict=True):
+            group["weight_decay"] = decay
+
+    def undisturbed(self) -> bool:
+        """Whether every group still holds what the last `doses` left there: parameters, learning rate and decay."""
+        groups, seen = self._optimizer.param_groups, self._seen
+        if len(groups) != len(seen):
+            return False
+        for group, params, decay, (lr, _, version) in zip(groups, seen, self._decays, self._lrs, strict=True):
+            if group["lr"] is not lr or group["weight_decay"] is not decay:
+                return False
+            if type(lr) is not float and _version(lr) != version:
+                return False
+            now = group["params"]
+            if len(now) != len(params) or not all(map(is_, now, params)):
+                return False
+        return True
 
     def begin(self, update: Update, step: int) -> None:
         """Let ``update`` do what comes just before the weights change."""

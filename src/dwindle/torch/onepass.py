@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,15 +13,18 @@ import torch
 import dwindle.torch.kernels as kernels
 from dwindle.decay import L2, Decay
 from dwindle.errors import InvalidValueError
+from dwindle.torch.beside import Beside
 from dwindle.torch.compensation import AVERAGE, VELOCITY, WEIGHT
 from dwindle.torch.kernels import CHUNK, COLUMNS, NUMBERS
 from dwindle.torch.rows import DecayedOnUse, Rows
-from dwindle.torch.threads import MOST, Threads
+from dwindle.torch.threads import MOST, TEAM, Threads
 
 __all__ = ["OnePass"]
 
 _KINDS = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16", torch.complex64: "float32",
           torch.complex128: "float64"}  # fmt: skip
+_SGD = ("maximize", "momentum", "dampening", "nesterov")  # what a group says of its rule
+_ADAM = ("maximize", "betas", "eps", "amsgrad")
 _PLAIN = (torch.nn.Parameter, torch.Tensor, DecayedOnUse)
 
 
@@ -38,9 +43,10 @@ class _Variant(NamedTuple):
     def compiled(self) -> Any:
         """Return the kernel that updates such parameters."""
         kind, *flags = self
-        return kernels.update(kind, *(flag or None for flag in flags))
+        return kernels.work(kind, *(flag or None for flag in flags))
 
 
+_Function = ctypes.CFUNCTYPE(None, ctypes.c_int64)
 _Held = tuple[dict[str, Any], str, Any, int]  # where a state is kept, its name there, the tensor, its address
 
 
@@ -57,38 +63,36 @@ class _Batch:
     """The parameters that one compiled update serves."""
 
     __slots__ = (
-        "_held", "_job", "_kept", "_norm", "_numbers", "_prepare", "_room", "_update", "begins", "params", "rows", "table",
+        "_addresses", "_held", "_job", "_kept", "_limits", "_over", "_room", "_threads", "begins", "params", "rows", "table",
     )  # fmt: skip
 
-    def __init__(self, variant: _Variant, rows: list[_Row], table: Any, held: list[_Held]) -> None:
+    def __init__(
+        self, variant: _Variant, rows: list[_Row], table: Any, held: list[_Held], numbers: Any, beside: Beside
+    ) -> None:
         sizes = [row.param.numel() * (1 + row.param.is_complex()) for row in rows]
         chunks = [(r, at, min(CHUNK, n - at)) for r, n in enumerate(sizes) for at in range(0, n, CHUNK)]
         self.rows, self.table, self.params = rows, table, [row.param for row in rows]
         self.begins = bool(table[:, [kernels.NEW_MOMENTUM, kernels.NEW_AVERAGE]].any())
-        self._norm, self._update = (
-            Threads(function, sum(sizes)) for function in (kernels.square_norm(variant.kind), variant.compiled())
-        )
-        self._prepare = Threads(kernels.prepare(variant.adam or None), 0)
+        work, over = variant.compiled(), kernels.pass_over()
+        self._over = _Function(over.address)
+        self._threads = {way: Threads(sum(sizes)) for way in ((True, False), (False, True), (True, True))}
         chunks_of = np.array(chunks, dtype=np.int64).reshape(-1, 3)
         sums, constants = np.zeros(len(chunks)), np.zeros((len(rows), 10))
-        self._held, self._kept = held, (table, chunks_of, sums, constants)  # what the job has the addresses of
-        room = np.zeros(kernels.NEXT + 8 * MOST, dtype=np.int64)
-        room[: kernels.ZERO] = (
-            table.ctypes.data, len(rows), chunks_of.ctypes.data, len(chunks), 0, constants.ctypes.data, sums.ctypes.data
+        room = np.zeros(kernels.LINES + kernels.LINE * MOST, dtype=np.int64)
+        room[: kernels.MEASURING] = (
+            table.ctypes.data, len(rows), chunks_of.ctypes.data, len(chunks), numbers.ctypes.data,
+            constants.ctypes.data, sums.ctypes.data, work.address, TEAM,
         )  # fmt: skip
+        room[[kernels.ZERO, kernels.NORMS]] = beside.zero, beside.norms
+        room.view(np.float64)[kernels.CLIP] = np.inf if beside.clip is None else beside.clip
+        room.view(np.float64)[kernels.KEEP] = 1.0 if beside.keep is None else beside.keep
+        self._held = held
+        self._kept = table, chunks_of, sums, constants, numbers, work, over  # what the job points to
         self._job = room.ctypes.data
-        self._room: Any = room.data  # numbers are put into it twice as fast as into the array
-        self._numbers: Any = room.view(np.float64).data
-
-    def _run(self, threads: Threads) -> float:
-        count = threads.count()
-        if self._room[kernels.THREADS] != count:
-            self._room[kernels.THREADS] = count
-            n = self._room[kernels.CHUNKS]
-            for part in range(count):
-                self._room[kernels.NEXT + 8 * part] = n * part // count
-        threads.run(self._job, count)
-        return float(self._numbers[kernels.TOTAL])
+        # numbers are put into memory twice as fast as into an array
+        self._room: Any = room.data
+        self._limits: Any = room.view(np.float64).data
+        self._addresses: Any = table.reshape(-1).data
 
     def find(self) -> bool:
         """Note where weights and gradients lie now; return False if one of them is not as it was laid out."""
@@ -96,10 +100,10 @@ class _Batch:
             kept: Any = container.get(key)
             if kept is not tensor or kept.data_ptr() != address:
                 return False
-        weights, gradients = [], []
+        at, addresses, strided = kernels.WEIGHT, self._addresses, torch.strided
         for param, dtype, shape, stride in self.rows:
             grad = param.grad
-            if grad is None or grad.layout is not torch.strided or not (param.is_cpu and grad.is_cpu):
+            if grad is None or grad.layout is not strided or not (param.is_cpu and grad.is_cpu):
                 return False
             if param.dtype is not dtype or grad.dtype is not dtype or param.shape != shape or grad.shape != shape:
                 return False
@@ -108,73 +112,76 @@ class _Batch:
                     return False
             elif param.stride() != stride or grad.stride() != stride:
                 return False
-            if grad.is_neg() or grad.is_conj():
+            if grad.is_neg() or (dtype.is_complex and grad.is_conj()):
                 return False
-            weights.append(param.data_ptr())
-            gradients.append(grad.data_ptr())
-        self.table[:, kernels.WEIGHT] = weights
-        self.table[:, kernels.GRADIENT] = gradients
+            addresses[at], addresses[at + 1] = param.data_ptr(), grad.data_ptr()  # WEIGHT, GRADIENT
+            at += COLUMNS
         return True
 
-    def square_norm(self) -> float:
-        """Return Σg²."""
-        return self._run(self._norm)
-
-    def step(self, groups: int, scale: float, keep: float, zero: bool, norms: bool) -> float:
-        """Update every weight by the numbers of its group, which lie at ``groups``; return Σw² with ``norms``."""
-        self._room[kernels.GROUPS] = groups
-        self._room[kernels.ZERO], self._room[kernels.NORMS] = zero, norms
-        self._numbers[kernels.SCALE], self._numbers[kernels.KEEP] = scale, keep
-        self._prepare.run(self._job, 1)
-        return self._run(self._update)
+    def run(self, measuring: bool, moving: bool, scale: float = 1.0) -> tuple[float, float]:
+        """Measure Σg² and take from it the scale of the gradients, else ``scale``; update, or not; return (Σg², Σw²)."""
+        room, threads = self._room, self._threads[measuring, moving]
+        room[kernels.MEASURING], room[kernels.MOVING], self._limits[kernels.SCALE] = measuring, moving, scale
+        room[kernels.THREADS] = count = threads.count()
+        threads.run(self._over, self._job, count)
+        return self._limits[kernels.SQUARE], self._limits[kernels.TOTAL]
 
 
 class OnePass:
     """One optimiser's tensors, laid out anew whenever they or their states have changed."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, *, adam: bool, average: bool) -> None:
-        self._optimizer, self._adam, self._average = optimizer, adam, average
+    def __init__(self, optimizer: torch.optim.Optimizer, beside: Beside, *, adam: bool) -> None:
+        self._optimizer, self._beside, self._adam = optimizer, beside, adam
         self._batches: list[_Batch] = []
         self._without: list[Any] = []  # parameters that had no gradient
         self._tables: list[tuple[int, Any, Rows]] = []  # group, parameter: those whose gradient is sparse
         self._rows: dict[Any, Rows] = {}
         self._gathered: dict[Any, tuple[Any, Any]] = {}
-        self._laid: Any = None
-        self._numbers = np.zeros((0, NUMBERS))
-        self._numbers_at = 0
-        self._rules: list[Any] = []  # what a group's numbers were last filled from
+        self._laid: Any = None  # what the layout goes by beside the tensors and the rules
+        self._rule = itemgetter(*(_ADAM if adam else _SGD))
+        self._rules: list[Any] = []  # of each group
+        self._numbers: Any = None  # of each group, as the kernels read them
 
     def forget(self) -> None:
         """Lay out anew at the next step: states were loaded."""
         self._laid = None
 
-    def ready(self, lossy: Sequence[frozenset[torch.dtype]], decay: Decay | None) -> bool:
-        """Return whether every parameter with a gradient can be updated here, and note where they lie.
+    def stands(self, lossy: Sequence[frozenset[torch.dtype]], decay: Decay | None) -> bool:
+        """Return whether the layout serves this step too, and note where weights and gradients lie now.
 
-        ``lossy`` are the types of weight to compensate, for each group.
+        ``lossy`` are the types of weight to compensate, for each group. That the groups hold the same parameters is for the
+        caller to know.
         """
-        same = self._laid == self._signature(lossy) and all(p.grad is None for p in self._without)
-        same = same and all(_is_sparse(p) and rows.stands for _, p, rows in self._tables)
-        if same and all(batch.find() for batch in self._batches):
-            return True
+        if self._laid != (lossy, decay, len(self._optimizer.state)):
+            return False
+        for g, group in enumerate(self._optimizer.param_groups):
+            rule = self._rule(group)
+            if rule != self._rules[g]:
+                if _switches(group) != _switches(dict(zip(_ADAM if self._adam else _SGD, self._rules[g], strict=True))):
+                    return False
+                self._take(g, rule)
+        for param in self._without:
+            if param.grad is not None:
+                return False
+        for _, param, rows in self._tables:
+            if not (_is_sparse(param) and rows.stands):
+                return False
+        return all(batch.find() for batch in self._batches)
+
+    def lay_out(self, lossy: Sequence[frozenset[torch.dtype]], decay: Decay | None) -> bool:
+        """Lay out every parameter that has a gradient; return False if one of them cannot be updated here."""
         self._laid = None
-        if self._lay_out(lossy, decay) and all(batch.find() for batch in self._batches):
-            self._laid = self._signature(lossy)
+        if self._is_laid_out(lossy, decay) and all(batch.find() for batch in self._batches):
+            self._laid = [*lossy], decay, len(self._optimizer.state)
             return True
         self.release()
         return False
-
-    def _signature(self, lossy: Sequence[frozenset[torch.dtype]]) -> Any:
-        """Return what a layout goes by beside the tensors themselves."""
-        groups = self._optimizer.param_groups
-        switches = [(g.get("momentum", 0) != 0, g.get("nesterov"), g.get("amsgrad")) for g in groups]
-        return list(lossy), switches, [id(p) for g in groups for p in g["params"]], len(self._optimizer.state)
 
     def begin(self) -> None:
         """Let the averages that a step made which does not count begin at the weights."""
         for batch in self._batches:
             for param in batch.params:
-                if self._average and batch.begins:
+                if self._beside.keep is not None and batch.begins:
                     self._optimizer.state[param][AVERAGE]["step"].copy_(param.detach())
 
     def release(self) -> None:
@@ -184,33 +191,38 @@ class OnePass:
         self._rows.clear()
         self._laid = None
 
-    def square_norm(self) -> float:
+    def update(self, doses: Sequence[tuple[float, float, float]], cautious: bool) -> tuple[float, float]:
+        """Update every weight by (lr, share, l2) of its group; return (Σg² before clipping, Σw²), where they are wanted."""
+        for g, (lr, share, l2) in enumerate(doses):
+            self._numbers[g, kernels.LR], self._numbers[g, kernels.SHARE], self._numbers[g, kernels.L2] = lr, share, l2
+        if len(self._batches) == 1 and not self._tables:  # all in one pass of the threads
+            return self._settled(self._batches[0], self._batches[0].run(self._beside.measured, True))
+        square = self._measure() if self._beside.measured else 0.0
+        scale, total = self._beside.scale(square), 0.0
+        for batch in self._batches:
+            total += self._settled(batch, batch.run(False, True, scale))[1]
+        for g, param, rows in self._tables:
+            self._update_rows(g, param, rows, doses[g], scale, cautious)
+            if self._beside.norms:  # reading brings all rows up to date
+                total += float(param.detach().double().square().sum())
+            if self._beside.zero:
+                param.grad.zero_()
+        self._gathered.clear()
+        return square, total
+
+    def _settled(self, batch: _Batch, squares: tuple[float, float]) -> tuple[float, float]:
+        torch.autograd.graph.increment_version(batch.params)
+        if batch.begins:
+            batch.table[:, [kernels.NEW_MOMENTUM, kernels.NEW_AVERAGE]] = 0
+            batch.begins = False
+        return squares
+
+    def _measure(self) -> float:
         """Return the sum of the squares of all gradients."""
-        total = float(sum(b.square_norm() for b in self._batches))
+        total = sum(batch.run(True, False)[0] for batch in self._batches)
         for _, param, rows in self._tables:
             self._gathered[param] = _, values = rows.gathered(param.grad)
             total += float(np.sum(np.square(values, dtype=np.float64)))
-        return total
-
-    def update(
-        self, doses: Sequence[Any], scale: float, keep: float, zero: bool, norms: bool, cautious: bool = False
-    ) -> float:
-        """Update every weight by the rates of its group; return the sum of their squares, or 0 without ``norms``."""
-        self._fill(doses)
-        total = 0.0
-        for b in self._batches:
-            total += b.step(self._numbers_at, scale, keep, zero, norms)
-            torch.autograd.graph.increment_version(b.params)
-            if b.begins:
-                b.table[:, kernels.NEW_MOMENTUM] = b.table[:, kernels.NEW_AVERAGE] = 0
-                b.begins = False
-        for g, param, rows in self._tables:
-            self._update_rows(g, param, rows, doses[g], scale, cautious)
-            if norms:  # reading brings all rows up to date
-                total += float(param.detach().double().square().sum())
-            if zero:
-                param.grad.zero_()
-        self._gathered.clear()
         return total
 
     def _update_rows(self, g: int, param: Any, rows: Rows, dose: Any, scale: float, cautious: bool) -> None:
@@ -223,25 +235,19 @@ class OnePass:
         else:
             rows.sgd(*(self._gathered.get(param) or rows.parts(grad)), scale, dose)
 
-    def _fill(self, doses: Sequence[Any]) -> None:
-        self._numbers[:, : kernels.SIGN] = doses
-        for g, group in enumerate(self._optimizer.param_groups):
-            rule = (
-                (group["maximize"], group["betas"], group["eps"])
-                if self._adam
-                else (group["maximize"], group["momentum"], group["dampening"])
-            )
-            if rule != self._rules[g]:
-                self._rules[g] = rule
-                self._numbers[g, kernels.SIGN] = -1.0 if rule[0] else 1.0
-                if self._adam:
-                    self._numbers[g, [kernels.BETA1, kernels.BETA2, kernels.EPS]] = *rule[1], rule[2]
-                else:
-                    self._numbers[g, [kernels.MOMENTUM, kernels.DAMPENING]] = rule[1:]
-
     # Laying out
 
-    def _lay_out(self, lossy: Sequence[frozenset[torch.dtype]], decay: Decay | None) -> bool:
+    def _take(self, g: int, rule: Any) -> None:
+        """Note the numbers of the rule of group ``g``."""
+        self._rules[g] = rule
+        self._numbers[g, kernels.SIGN] = -1.0 if rule[0] else 1.0
+        if self._adam:
+            (self._numbers[g, kernels.BETA1], self._numbers[g, kernels.BETA2]), eps = rule[1:3]
+            self._numbers[g, kernels.EPS] = eps
+        else:
+            self._numbers[g, kernels.MOMENTUM], self._numbers[g, kernels.DAMPENING] = rule[1:3]
+
+    def _is_laid_out(self, lossy: Sequence[frozenset[torch.dtype]], decay: Decay | None) -> bool:
         found: dict[_Variant, list[tuple[int, Any]]] = {}
         self._without, self._tables = [], []
         for g, group in enumerate(self._optimizer.param_groups):
@@ -258,10 +264,11 @@ class OnePass:
                 if variant is None:
                     return False
                 found.setdefault(variant, []).append((g, param))
-        self._numbers = np.zeros((len(self._optimizer.param_groups), NUMBERS))
-        self._numbers_at = self._numbers.ctypes.data
-        self._rules = [None] * len(self._numbers)
-        self._batches = [self._batch(variant, members) for variant, members in found.items()]
+        numbers = np.zeros((len(self._optimizer.param_groups), NUMBERS))
+        self._numbers, self._rules = numbers.data, [None] * len(numbers)
+        for g, group in enumerate(self._optimizer.param_groups):
+            self._take(g, self._rule(group))
+        self._batches = [self._batch(variant, members, numbers) for variant, members in found.items()]
         return True
 
     def _variant(self, group: Any, param: Any, lossy: frozenset[torch.dtype], decay: Decay | None) -> _Variant | None:
@@ -281,13 +288,13 @@ class OnePass:
         else:
             momentum, nesterov = group["momentum"] != 0, bool(group["nesterov"])
         return _Variant(
-            kind, self._adam, momentum, nesterov, self._average, residue, residue and l2 and momentum,
+            kind, self._adam, momentum, nesterov, self._beside.keep is not None, residue, residue and l2 and momentum,
             decay is not None and decay.cautious,
         )  # fmt: skip
 
     def _is_table(self, group: Any, param: Any, lossy: frozenset[torch.dtype], decay: Decay | None) -> bool:
         """Whether only the rows that a sparse gradient touches need be updated, and the others decayed when they are used."""
-        if not _is_sparse(param) or type(param) not in _PLAIN or self._average:
+        if not _is_sparse(param) or type(param) not in _PLAIN or self._beside.keep is not None:
             return False
         if param.dtype not in (torch.float32, torch.float64) or param.dtype in lossy or not param.is_cpu:
             return False
@@ -307,7 +314,7 @@ class OnePass:
             rows = self._rows[param] = Rows(param)
         return rows
 
-    def _batch(self, variant: _Variant, members: Sequence[tuple[int, Any]]) -> _Batch:
+    def _batch(self, variant: _Variant, members: Sequence[tuple[int, Any]], numbers: Any) -> _Batch:
         table = np.zeros((len(members), COLUMNS), dtype=np.int64)
         held: list[_Held] = []
         rows = []
@@ -315,7 +322,7 @@ class OnePass:
             row[kernels.GROUP] = g
             self._place(variant, row, param, held)
             rows.append(_Row(param, param.dtype, param.shape, None if param.is_contiguous() else param.stride()))
-        return _Batch(variant, rows, table, held)
+        return _Batch(variant, rows, table, held, numbers, self._beside)
 
     def _place(self, variant: _Variant, row: Any, param: Any, held: list[_Held]) -> None:
         """Note where the states of ``param`` lie, and make those it has not."""
@@ -334,6 +341,11 @@ class OnePass:
         for column, name, has in (*names, (kernels.REST, VELOCITY, variant.rest)):
             if has:
                 row[column] = _like(state.setdefault(name, {}), "step", param, held, wide=True)
+
+
+def _switches(group: Any) -> tuple[bool, ...]:
+    """Return what another kernel is compiled for."""
+    return group.get("momentum", 0) != 0, bool(group.get("nesterov")), bool(group.get("amsgrad"))
 
 
 def _is_sparse(param: Any) -> bool:

@@ -14,6 +14,7 @@ from dwindle.errors import InvalidValueError, flag, known_keys, real
 from dwindle.plan import Plan
 from dwindle.schedule import FeedbackRule
 from dwindle.torch.attach import attach
+from dwindle.torch.beside import Beside
 from dwindle.torch.compensation import AVERAGE
 from dwindle.torch.controller import Controller
 from dwindle.torch.copies import carry_no_more
@@ -46,9 +47,12 @@ class _Planned(torch.optim.Optimizer):
                 )
         known_keys("option", options, [*Options.__annotations__])
         clip, ema = given["clip"], given["ema"]
-        self._clip = None if clip is None else real("clip", clip, above=0.0)
-        self._keep = None if ema is None else real("ema", ema, low=0.0, high=1.0)
-        self._zero, self._norms = flag("zero", given["zero"]), flag("norms", given["norms"])
+        self._beside = Beside(
+            None if clip is None else real("clip", clip, above=0.0),
+            None if ema is None else real("ema", ema, low=0.0, high=1.0),
+            flag("zero", given["zero"]),
+            flag("norms", given["norms"]),
+        )
         self._grad_norm: Any = None
         self._weight_norm: Any = None
         self.control = attach(self, plan, horizon, **options)
@@ -83,7 +87,7 @@ class _Planned(torch.optim.Optimizer):
 
     def averages(self) -> dict[str, torch.Tensor]:
         """Return the exponential average of every parameter that has been updated, by its name; raise without ``ema``."""
-        if self._keep is None:
+        if self._beside.keep is None:
             raise InvalidValueError(
                 f"this {type(self).__name__} averages nothing; make it with ema=0.999, for instance."
             )
@@ -132,47 +136,47 @@ class _Planned(torch.optim.Optimizer):
 
     def _run(self, *hooks: Mapping[int, Any]) -> None:
         """Call the hooks that are not the controller's own, as torch does around a step."""
+        own = self.control.steps.own
         for some in hooks:
-            for number, hook in [*some.items()]:
-                if not self.control.steps.is_own(number):
+            if not own.issuperset(some):
+                for hook in [hook for number, hook in some.items() if number not in own]:
                     hook(self, (self,), {})
 
     def _update(self) -> None:
-        tensors = self._tensors
-        if self.control.detached:  # torch's own step, as the class it is
+        tensors, control = self._tensors, self.control
+        if control.detached:  # torch's own step, as the class it is
             if tensors is not None:
                 tensors.release()
             _bare(self._rule)(self)
             return
-        counts = self.control.steps.enter()
-        if tensors is not None and tensors.ready(self.control.groups.lossy, self.control.plan.decay):
+        groups, decay = control.groups, control.plan.decay
+        if tensors is not None and control.steps.go_on_alike() and tensors.stands(groups.lossy, decay):
+            self._in_one_pass(tensors, decay)
+            return
+        counts = control.steps.enter()
+        if tensors is not None and tensors.lay_out(groups.lossy, decay):
             if counts:
-                self._in_one_pass(tensors)
+                self._in_one_pass(tensors, decay)
             else:
                 tensors.begin()
         else:
             self._in_torch(counts)
 
-    def _in_one_pass(self, tensors: Any) -> None:
-        steps, scale = self.control.steps, 1.0
+    def _in_one_pass(self, tensors: Any, decay: Any) -> None:
+        steps, beside = self.control.steps, self._beside
         doses = self.control.groups.doses(steps.step)
-        if self._clip is not None or self._norms:
-            self._grad_norm = norm = tensors.square_norm() ** 0.5
-            if self._clip is not None and not norm + 1e-6 <= self._clip:
-                scale = self._clip / (norm + 1e-6)
-        decay, keep = self.control.plan.decay, 1.0 if self._keep is None else self._keep
-        cautious = decay is not None and decay.cautious
-        square = tensors.update(doses, scale, keep, self._zero, self._norms, cautious)
-        self._weight_norm = square**0.5 if self._norms else None
+        gradients, weights = tensors.update(doses, decay is not None and decay.cautious)
+        self._grad_norm = gradients**0.5 if beside.measured else None
+        self._weight_norm = weights**0.5 if beside.norms else None
         steps.step += 1
 
     def _in_torch(self, counts: bool) -> None:
         """Do the same by torch's own operations, on any device."""
         params = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
-        if counts and (self._clip is not None or self._norms):
+        if counts and self._beside.measured:
             self._grad_norm = torch.nn.utils.get_total_norm([p.grad for p in params])
-            if self._clip is not None:
-                torch.nn.utils.clip_grads_with_norm_(params, self._clip, self._grad_norm)
+            if self._beside.clip is not None:
+                torch.nn.utils.clip_grads_with_norm_(params, self._beside.clip, self._grad_norm)
         self.control.steps.before(self)
         _bare(self._rule)(self)
         self.control.steps.after(self)
@@ -181,16 +185,16 @@ class _Planned(torch.optim.Optimizer):
 
     @torch.no_grad()
     def _finish(self, params: list[Any]) -> None:
-        if self._keep is not None:
+        if self._beside.keep is not None:
             for p in params:
                 wide = p.float() if p.dtype in (torch.bfloat16, torch.float16) else p
                 if AVERAGE not in self.state[p]:
                     self.state[p][AVERAGE] = {"step": wide.detach().clone()}
                 else:
-                    self.state[p][AVERAGE]["step"].lerp_(wide, 1.0 - self._keep)
-        if self._norms:
+                    self.state[p][AVERAGE]["step"].lerp_(wide, 1.0 - self._beside.keep)
+        if self._beside.norms:
             self._weight_norm = torch.nn.utils.get_total_norm([p.detach() for p in params])
-        if self._zero:
+        if self._beside.zero:
             for p in params:
                 p.grad.zero_()
 
@@ -215,7 +219,7 @@ def _one_pass(optimizer: Any) -> Any:
             "numba is not installed, so the steps are torch's own passes; pip install 'dwindle[torch]'.", stacklevel=5
         )
         return None
-    return OnePass(optimizer, adam=optimizer._rule is torch.optim.AdamW, average=optimizer._keep is not None)
+    return OnePass(optimizer, optimizer._beside, adam=optimizer._rule is torch.optim.AdamW)
 
 
 def _rebuilt(kind: Any, groups: Any, made: dict[str, Any], saved: dict[str, Any]) -> Any:
