@@ -91,7 +91,8 @@ def has_library_functions(schedule: Schedule) -> bool:
 def has_roots(schedule: Schedule) -> bool:
     """Whether some value is a square root, which torch does not round correctly in long tensors."""
     return any(
-        0.5 in (getattr(p, "power", 1), getattr(p, "exponent", 1)) or shape_of(p) == "sqrt" for p in parts(schedule)
+        0.5 in (getattr(p, "power", 1), getattr(p, "exponent", 1)) or "sqrt" in (shape_of(p) + getattr(p, "text", ""))
+        for p in parts(schedule)
     )
 
 
@@ -257,11 +258,12 @@ def test_torch_gives_the_bits_of_numpy(s: Schedule, run: Horizon) -> None:
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 def test_jax_jit_gives_the_numbers_of_numpy(s: Schedule, run: Horizon) -> None:
     resolved = s.resolve(run)
+    exact = STEP_ARRAY[STEP_ARRAY < 2**53]  # beyond, cycle after cycle begins between two floats
     with jax.enable_x64(True):
-        mine = np.asarray(jax.jit(lambda steps: resolved(steps))(jax.numpy.asarray(STEP_ARRAY)))
+        mine = np.asarray(jax.jit(lambda steps: resolved(steps))(jax.numpy.asarray(exact)))
     cancels = any(shape_of(part) == "exponential" for part in parts(s))  # 2·2^-x - 1 near its end
     small = 16 * EPS if cancels or has_library_functions(s) else 1e-290  # beside the peak, where XLA rounds its own way
-    np.testing.assert_allclose(mine, resolved(STEP_ARRAY), rtol=1e-12, atol=small)
+    np.testing.assert_allclose(mine, resolved(exact), rtol=1e-12, atol=small)
 
 
 @given(schedules)

@@ -296,7 +296,9 @@ def test_what_a_run_has_not_yet_rounded_goes_on_under_attach(decay):
         optimizer.step()
         bare.step()
     torch.testing.assert_close(twin, weight, rtol=0, atol=0)
-    torch.testing.assert_close(twin.detach().float(), torch.linspace(0.5, 2.0, 8).reshape(2, 4) * 0.999**400, rtol=2**-7, atol=0)
+    torch.testing.assert_close(
+        twin.detach().float(), torch.linspace(0.5, 2.0, 8).reshape(2, 4) * 0.999**400, rtol=2**-7, atol=0
+    )
 
 
 def test_half_precision_falls_back_to_torchs_operations_and_decays_as_attach_does():
