@@ -638,7 +638,13 @@ def test_the_quicker_of_one_thread_and_several_is_taken_and_the_other_tried_agai
     assert passes(64) == [2] * 64
     takes[2] = 20e-3  # another process holds the second core
     assert passes(4) == [1] * 4
-    assert passes(60) == [2, *[1] * 8, 2, *[1] * 16, 2, *[1] * 32, 2]
+    for _ in range(4):  # and gives it back for some passes, again and again
+        takes[2] = 20e-3
+        passes(200)
+        takes[2] = 1e-3
+        passes(20)
+    takes[2] = 20e-3
+    assert passes(1000).count(2) <= 2
     takes[2] = 1e-3
     assert 2 in passes(2000)
     assert passes(8) == [2] * 8

@@ -25,6 +25,7 @@ _KINDS = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "b
           torch.complex128: "float64"}  # fmt: skip
 _SGD = ("maximize", "momentum", "dampening", "nesterov")  # what a group says of its rule
 _ADAM = ("maximize", "betas", "eps", "amsgrad")
+_AS_THEY_ARE = torch._C.DisableTorchFunctionSubclass  # within, tables that decay when they are read do not
 _PLAIN = (torch.nn.Parameter, torch.Tensor, DecayedOnUse)
 
 
@@ -136,7 +137,9 @@ class OnePass:
         self._without: list[Any] = []  # parameters that had no gradient
         self._tables: list[tuple[int, Any, Rows]] = []  # group, parameter: those whose gradient is sparse
         self._rows: dict[Any, Rows] = {}
-        self._gathered: dict[Any, tuple[Any, Any]] = {}
+        self._gathered: list[
+            tuple[Any, Any]
+        ] = []  # of each table, its gradient's rows once each, if they were measured
         self._laid: Any = None  # what the layout goes by beside the tensors and the rules
         self._rule = itemgetter(*(_ADAM if adam else _SGD))
         self._rules: list[Any] = []  # of each group
@@ -163,9 +166,10 @@ class OnePass:
         for param in self._without:
             if param.grad is not None:
                 return False
-        for _, param, rows in self._tables:
-            if not (_is_sparse(param) and rows.stands):
-                return False
+        with _AS_THEY_ARE():
+            for _, param, rows in self._tables:
+                if not (_is_sparse(param) and rows.stands):
+                    return False
         return all(batch.find() for batch in self._batches)
 
     def lay_out(self, lossy: Sequence[frozenset[torch.dtype]], decay: Decay | None) -> bool:
@@ -201,13 +205,14 @@ class OnePass:
         scale, total = self._beside.scale(square), 0.0
         for batch in self._batches:
             total += self._settled(batch, batch.run(False, True, scale))[1]
-        for g, param, rows in self._tables:
-            self._update_rows(g, param, rows, doses[g], scale, cautious)
+        for at, (g, param, _) in enumerate(self._tables):
+            with _AS_THEY_ARE():
+                self._update_rows(at, doses[g], scale, cautious)
             if self._beside.norms:  # reading brings all rows up to date
                 total += float(param.detach().double().square().sum())
             if self._beside.zero:
                 param.grad.zero_()
-        self._gathered.clear()
+        self._gathered = []
         return square, total
 
     def _settled(self, batch: _Batch, squares: tuple[float, float]) -> tuple[float, float]:
@@ -220,20 +225,19 @@ class OnePass:
     def _measure(self) -> float:
         """Return the sum of the squares of all gradients."""
         total = sum(batch.run(True, False)[0] for batch in self._batches)
-        for _, param, rows in self._tables:
-            self._gathered[param] = _, values = rows.gathered(param.grad)
-            total += float(np.sum(np.square(values, dtype=np.float64)))
-        return total
+        self._gathered = [rows.gathered(param.grad) for _, param, rows in self._tables]
+        return total + sum(float(np.sum(np.square(values, dtype=np.float64))) for _, values in self._gathered)
 
-    def _update_rows(self, g: int, param: Any, rows: Rows, dose: Any, scale: float, cautious: bool) -> None:
-        group, grad = self._optimizer.param_groups[g], param.grad
+    def _update_rows(self, at: int, dose: Any, scale: float, cautious: bool) -> None:
+        g, param, rows = self._tables[at]
+        group, ready = self._optimizer.param_groups[g], self._gathered[at] if self._gathered else None
         scale = -scale if group["maximize"] else scale
         if self._adam:
             state = self._optimizer.state[param]
             state["step"] += 1.0
-            rows.adam(*(self._gathered.get(param) or rows.gathered(grad)), scale, dose, group, state, cautious)
+            rows.adam(*(ready or rows.gathered(param.grad)), scale, dose, group, state, cautious)
         else:
-            rows.sgd(*(self._gathered.get(param) or rows.parts(grad)), scale, dose)
+            rows.sgd(*(ready or rows.parts(param.grad)), scale, dose)
 
     # Laying out
 

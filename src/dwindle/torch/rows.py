@@ -98,13 +98,10 @@ class Rows:
         self._logs = np.zeros(64)
         self._count = 0  # updates: rows with at = count are up to date
         self._slots = np.full(param.shape[0], -1, dtype=np.int64)
+        self._width = math.prod(self._shape[1:])
         with torch._C.DisableTorchFunctionSubclass():
             param.__class__ = DecayedOnUse
             param._rows = self
-
-    @property
-    def _width(self) -> int:
-        return math.prod(self._shape[1:])
 
     @property
     def _table(self) -> Any:
@@ -148,8 +145,8 @@ class Rows:
 
     def parts(self, grad: Any) -> tuple[Any, Any]:
         """Return the row numbers and the values of a sparse gradient, as they are."""
-        values = grad._values()
-        return grad._indices()[0].numpy(), values.reshape(len(values), self._width).numpy()
+        values = grad._values().numpy()
+        return grad._indices().numpy()[0], values.reshape(len(values), self._width)
 
     def sgd(self, ids: Any, values: Any, scale: float, dose: tuple[float, float, float]) -> None:
         """Take w ← (1 - x)·w - lr·scale·g, where x has plain SGD's l2 in it; a row may come more than once."""

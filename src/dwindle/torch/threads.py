@@ -16,7 +16,8 @@ __all__ = ["MOST", "TEAM", "Threads"]
 MOST = 64  # threads that a job has room for
 _FEW = 2**15  # numbers: below, a second thread costs more than it brings
 _TRIAL = 4  # passes: a thread that sleeps is late at the first of them
-_SOON, _LATE = 8, 1024  # passes until the other way is tried again, twice as many each time it is no better
+_SOON, _LATE = 8, 1024  # passes until the other way is tried again, twice as many each time it is soon found no better
+_LONG = 16  # waits: a way that was kept for so many was the better one
 
 _child: list[int] = []  # a forked child has none of its parent's threads
 os.register_at_fork(after_in_child=lambda: _child.append(os.getpid()))
@@ -41,11 +42,12 @@ class Threads:
     not come, many times what the pass takes. So the usual time of either way is kept, and the quicker one is taken.
     """
 
-    __slots__ = ("_left", "_many", "_usual", "_wait")
+    __slots__ = ("_kept", "_left", "_many", "_usual", "_wait")
 
     def __init__(self, numbers: int) -> None:
         self._many = numbers >= _FEW and TEAM != 0
-        self._usual, self._left, self._wait = [math.inf, math.inf], 2, _SOON  # alone, together; passes until a trial
+        self._usual, self._kept = [math.inf, math.inf], 0  # alone, together; passes since the last change
+        self._left, self._wait = 2, _SOON  # passes until a trial, and from one to the next
 
     def count(self) -> int:
         """Return how many threads the next run has."""
@@ -70,9 +72,10 @@ class Threads:
         usual, trial, before = self._usual[way], self._left <= 0, self._together()
         took = min(took, 16.0 * usual)
         self._usual[way] = took if usual == math.inf else usual + (took - usual) / (2.0 if took < usual else 8.0)
-        self._left -= 1
+        self._left, self._kept = self._left - 1, self._kept + 1
         if self._together() is not before:
-            self._left = self._wait = _SOON
+            self._left = self._wait = _SOON if self._kept > _LONG * self._wait else min(2 * self._wait, _LATE)
+            self._kept = 0
         elif self._left == -_TRIAL or (trial and took > 8.0 * self._usual[1 - way]):
             self._left = self._wait = min(2 * self._wait, _LATE)
 
