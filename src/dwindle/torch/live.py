@@ -29,6 +29,9 @@ from dwindle.torch.rounding import lossy_types
 __all__ = ["LiveGroups"]
 
 
+_AHEAD = 16  # steps
+
+
 class LiveGroups:
     """The param groups of one optimiser, split so that each has one learning rate and one decay.
 
@@ -61,6 +64,7 @@ class LiveGroups:
         self._tensors: dict[int, Any] = {}  # the lr of a group while its step is compiled: the guards want the same one
         self._lrs: list[tuple[Any, float, int]] = []  # what we wrote into the groups: object, number, version
         self._decays: list[Any] = []
+        self._ahead: dict[int, list[tuple[float, float, float]]] = {}  # of this step and the next ones, the doses
         self._seen: list[list[Any]] = []  # the parameters of each group at the last step that took its doses
         self._types: list[list[torch.dtype]] = []  # of the weights that decay
         self._looked = False  # for gradients that the optimiser's own l2 cannot take
@@ -71,7 +75,7 @@ class LiveGroups:
 
         Raises InvalidValueError for a decay of the group's own, and for groups that were taken apart behind our back.
         """
-        groups, self._seen = self._optimizer.param_groups, []
+        groups, self._seen, self._ahead = self._optimizer.param_groups, [], {}
         self._refuse_altered(groups)
         fresh = groups[len(self.ways) :]
         if not fresh:
@@ -193,7 +197,7 @@ class LiveGroups:
     def follow(self, resolved: Plan, peak: float | None, steps: int) -> None:
         """Take the rates of ``resolved``, for a run of ``steps``, from now on, at the ``peak`` in effect (None: its own)."""
         anew = (resolved, steps) != (self._resolved, self._steps)
-        self._resolved, self._peak, self._steps = resolved, peak, steps
+        self._resolved, self._peak, self._steps, self._ahead = resolved, peak, steps, {}
         if anew:  # what the first plan would lose stays compensated
             rows = zip(self._optimizer.param_groups, self._parts, self._first, strict=True)
             self.lossy = [first | self._lossy_types(group, part) for group, part, first in rows]
@@ -210,20 +214,29 @@ class LiveGroups:
 
     def doses(self, step: int) -> list[tuple[float, float, float]]:
         """Write the learning rates of update ``step``; return (lr, share, l2) of every group, for an optimiser of our own."""
-        scaled: dict[float, tuple[float, float, float]] = {}  # one look at the schedule for all of one lr_scale
-        doses, written = [], []
-        for group, part in zip(self._optimizer.param_groups, self._parts, strict=True):
-            dose = scaled.get(part.lr_scale)
-            if dose is None:
-                lr, share, l2 = self._resolved.dose(step, lr_scale=part.lr_scale, peak=self._peak)
-                dose = scaled[part.lr_scale] = float(lr), float(share), float(l2)
+        doses = self._ahead.get(step)
+        if (
+            doses is None
+        ):  # between two steps a cache forgets the code of the schedule, so several are worked out at once
+            self._ahead = {at: self._doses(at) for at in range(step, max(min(step + _AHEAD, self._steps), step + 1))}
+            doses = self._ahead[step]
+        written = []
+        for group, dose in zip(self._optimizer.param_groups, doses, strict=True):
             write_rate(group, dose[0])
             written.append((group["lr"], dose[0], _version(group["lr"])))
-            doses.append(dose if part.decays else (dose[0], 0.0, 0.0))
         self._lrs = written
         if not self._seen:
             self._look()
         return doses
+
+    def _doses(self, step: int) -> list[tuple[float, float, float]]:
+        scaled: dict[float, tuple[float, float, float]] = {}  # one look at the schedule for all of one lr_scale
+        for part in self._parts:
+            if part.lr_scale not in scaled:
+                lr, share, l2 = self._resolved.dose(step, lr_scale=part.lr_scale, peak=self._peak)
+                scaled[part.lr_scale] = float(lr), float(share), float(l2)
+        doses = [(scaled[part.lr_scale], part.decays) for part in self._parts]
+        return [dose if decays else (dose[0], 0.0, 0.0) for dose, decays in doses]
 
     def _look(self) -> None:
         """Note what every group holds, its decay as the plan has it."""
