@@ -14,7 +14,7 @@ FLOORS = {
     "errors": 0, "durable": 0, "namespace": 0, "elementary": 0, "units": 0,
     "schedule": 1, "decay": 1, "mask": 1,
     "plan": 2, "replan": 2, "text": 2,
-    "reference": 3, "torch": 3, "jax": 3, "keras": 3, "foreign": 3, "population": 3, "report": 3,
+    "reference": 3, "torch": 3, "jax": 3, "keras": 3, "foreign": 3, "population": 3, "report": 3, "laws": 3, "logs": 3,
     "studies": 4,
     "cli": 6, "cli_convert": 6, "__main__": 6,
 }  # fmt: skip

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dwindle import errors as errors
+    from dwindle import laws as laws
     from dwindle import mask as mask
     from dwindle import reference as reference
     from dwindle import replan as replan
@@ -96,6 +97,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
             "foreign",
             "jax",
             "keras",
+            "laws",
             "mask",
             "population",
             "reference",

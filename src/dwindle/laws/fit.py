@@ -1,0 +1,233 @@
+"""Fitting a law to runs: the most likely parameters, and how uncertain they leave a forecast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import least_squares
+
+from dwindle.errors import DataError, known
+from dwindle.laws.annealing import ANNEALING
+from dwindle.laws.features import Features, features, warmup
+from dwindle.laws.forecast import Forecast, Known, judged
+from dwindle.laws.functional_scaling import FUNCTIONAL_SCALING
+from dwindle.laws.law import Law
+from dwindle.laws.multi_power import MULTI_POWER
+from dwindle.laws.noise_floor import NOISE_FLOOR
+from dwindle.laws.power import POWER
+from dwindle.laws.runs import Run, rates
+from dwindle.units import Horizon
+
+__all__ = ["LAWS", "Fitted", "fit"]
+
+LAWS: dict[str, Law] = {law.name: law for law in (NOISE_FLOOR, MULTI_POWER, FUNCTIONAL_SCALING, ANNEALING, POWER)}
+_LENGTHS = 2.4  # units in the longest run
+_WRONG = 0.0043  # of the range of losses: how wrong a law is along a whole curve
+_EFFECTIVE = 6.0  # points of a curve whose errors have nothing to do with each other
+_OUTLIER = 2.0  # standard deviations, from which an error counts linearly
+_EARLY = 0.05  # of the longest run: what a law does not describe
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A law with the parameters that some runs have given it.
+
+    ``runs`` are as they were used, ``notes`` say what was left out of them.
+    """
+
+    law: Law
+    runs: tuple[Run, ...]
+    notes: tuple[str, ...]
+    _frame: _Frame
+    _values: Any
+    _covariance: Any
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """The parameters of the law by name, where losses are in the runs' own unit."""
+        return {
+            p.name: float(self._frame.own(v, p.kind)) for p, v in zip(self.law.parameters, self._values, strict=True)
+        }
+
+    @property
+    def error(self) -> dict[str, float]:
+        """The mean absolute error of each run, by its name."""
+        return {run.name: float(np.abs(self.loss(run.lr, run.step) - run.loss).mean()) for run in self.runs}
+
+    def loss(self, lr: Any, at: Any) -> Any:
+        """Return the loss [n] under the learning rates ``lr`` [T] after ``at`` [n] steps, without more."""
+        return self._frame.nats(self.law.loss(self._values, self._frame.features(lr, np.asarray(at))))
+
+    def predict(self, lr: Any, at: Any = None, *, horizon: Horizon | int | None = None) -> Forecast:
+        """Return the loss under ``lr``, rates [T] or a Plan over ``horizon``, after ``at`` steps, some 200 unless given.
+
+        ``lower`` and ``upper`` hold a logged loss in nine of ten cases, as far as the runs that this was calibrated on tell;
+        where the question is outside what the fitted runs can answer, ``supported`` is False and ``why`` says so.
+
+        >>> steps = np.arange(1, 41) * 250
+        >>> run = Run(lr=np.full(10_000, 1e-3), step=steps, loss=2.0 + (steps / 1000.0) ** -0.5)
+        >>> forecast = fit([run]).predict(np.full(20_000, 1e-3), at=[20_000])
+        >>> bool(forecast.lower[0] < 2.0 + 20**-0.5 < forecast.upper[0]), forecast.supported
+        (True, True)
+        """
+        found = rates(lr, horizon)
+        points = _spread(found) if at is None else np.unique(np.atleast_1d(np.asarray(at, dtype=np.int64)))
+        if points[0] < 0 or points[-1] > len(found):
+            raise DataError(
+                f"the schedule has {len(found)} steps; asked for the loss after {points[0]} to {points[-1]}."
+            )
+        seen, frame = self._frame.features(found, points), self._frame
+        loss, slope = self.law.loss(self._values, seen), _slope(self.law, self._values, seen)
+        spread = np.sqrt(np.einsum("ni,ij,nj->n", slope, self._covariance, slope))
+        return judged(points, frame.nats(loss), frame.scale * spread, frame.scale * _WRONG, found, self._known)
+
+    @property
+    def _known(self) -> Known:
+        return Known.of(self.runs)
+
+
+class _Frame:
+    """The units that a law is fitted in: of losses, of steps and of peaks."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        longest = max(float(run.lr.sum()) / run.peak for run in runs)
+        self.unit = longest / _LENGTHS
+        self.reference = float(np.exp(np.mean([np.log(peak) for peak in {run.peak for run in runs}])))
+        steps = max(len(run.lr) for run in runs)
+        late = np.concatenate([run.loss[run.step >= 0.1 * steps] for run in runs])
+        every = np.concatenate([run.loss for run in runs])
+        self.level = float(every.min())
+        self.scale = float(np.ptp(late if len(late) > 4 else every)) or 1.0
+
+    def features(self, lr: Any, step: Any) -> Features:
+        return features(lr, step, unit=self.unit, reference=self.reference)
+
+    def nats(self, loss: Any) -> Any:
+        return self.level + self.scale * loss
+
+    def own(self, value: Any, kind: str) -> Any:
+        return {"level": self.nats(value), "amount": self.scale * value, "pure": value}[kind]
+
+
+def fit(runs: Run | Iterable[Run], law: str | Law = "auto") -> Fitted:
+    """Fit a law to one or more runs: Σ of Huber's errors over the points, plus Σ ((parameter - expected)/spread)² over the law's.
+
+    ``law``: a name of `LAWS`, or "auto", which is "noise-floor". A curve counts as a few points, however many it has, since its
+    errors hang together; its noise is estimated from it. What a law does not describe, the warm-up and the first 5 % of the
+    longest run, is left out, and so said. Runs of several peaks are fitted together; only "noise-floor" knows what a peak does.
+
+    Raises DataError if there is no run, or one of them has nothing to do with the others; UnknownNameError for a law.
+
+    >>> steps = np.arange(1, 41) * 250
+    >>> run = Run(lr=np.full(10_000, 1e-3), step=steps, loss=2.0 + (steps / 1000.0) ** -0.5)
+    >>> fitted = fit(run)
+    >>> max(fitted.error.values()) < 0.01
+    True
+    """
+    kept, notes = _usable([runs] if isinstance(runs, Run) else list(runs))
+    chosen = law if isinstance(law, Law) else LAWS["noise-floor" if law == "auto" else known("law", law, LAWS)]
+    frame = _Frame(kept)
+    data = [_Curve(run, frame) for run in kept]
+    values, covariance = _solved(chosen, data)
+    return Fitted(chosen, tuple(kept), tuple(notes), frame, values, covariance)
+
+
+class _Curve:
+    """The points of a run as they are fitted, with the weight of each."""
+
+    def __init__(self, run: Run, frame: _Frame) -> None:
+        self.seen = frame.features(run.lr, run.step)
+        self.loss = (run.loss - frame.level) / frame.scale
+        noise, part = run.noise / frame.scale, min(_EFFECTIVE / len(run.step), 1.0)
+        self.spread = np.hypot(_WRONG, noise)
+        self.weight = np.sqrt(part) * self.spread / np.hypot(_WRONG, noise * np.sqrt(part))
+
+
+def _solved(law: Law, data: Sequence[_Curve]) -> tuple[Any, Any]:
+    """Return the most likely values of the parameters and the covariance of them (Laplace's approximation)."""
+    positive = np.array([p.positive for p in law.parameters])
+    expected = np.array([np.log(p.expected) if p.positive else p.expected for p in law.parameters])
+    spread = np.array([p.spread for p in law.parameters])
+
+    def values(found: Any) -> Any:
+        return np.where(positive, np.exp(np.where(positive, found, 0.0)), found)
+
+    def errors(found: Any) -> Any:
+        now = values(found)
+        parts = [curve.weight * _huber((law.loss(now, curve.seen) - curve.loss) / curve.spread) for curve in data]
+        return np.concatenate([*parts, (found - expected) / spread])
+
+    solution = least_squares(errors, expected, x_scale=np.minimum(spread, 1.0), max_nfev=100)
+    found = values(solution.x)
+    inverse = np.linalg.pinv(solution.jac.T @ solution.jac)
+    to_values = np.where(positive, found, 1.0)
+    return found, inverse * to_values[:, None] * to_values[None, :]
+
+
+def _huber(error: Any) -> Any:
+    """Return what squared is e² up to the limit c, and 2c|e| - c² beyond."""
+    size = np.abs(error)
+    return np.sign(error) * np.where(
+        size <= _OUTLIER, size, np.sqrt(np.maximum(2.0 * _OUTLIER * size - _OUTLIER**2, 0.0))
+    )
+
+
+def _slope(law: Law, values: Any, seen: Features) -> Any:
+    """Return ∂loss/∂value, [n, parameters], by central differences."""
+    columns = []
+    for i, value in enumerate(values):
+        step = 1e-4 * max(abs(value), 1e-2)
+        there, back = values.copy(), values.copy()
+        there[i], back[i] = value + step, value - step
+        columns.append((law.loss(there, seen) - law.loss(back, seen)) / (2.0 * step))
+    return np.stack(columns, axis=1)
+
+
+def _usable(runs: list[Run]) -> tuple[list[Run], list[str]]:
+    """Return the runs without what no law describes, and what was left out."""
+    if not runs:
+        raise DataError("there is no run to fit; give at least one Run(lr, step, loss).")
+    names = [run.name for run in runs]
+    longest = max(len(run.lr) for run in runs)
+    kept, notes = [], []
+    for i, run in enumerate(runs):
+        name = run.name if names.count(run.name) == 1 else f"{run.name} {i + 1}"
+        notes += [f"{name}: {note}" for note in run.notes]
+        start = max(warmup(run.lr), int(_EARLY * longest))
+        later = run.step >= start
+        if later.sum() < 4:
+            notes.append(f"{name}: fewer than 4 points after step {start}, where the law begins; the run was left out")
+            continue
+        if not later.all():
+            notes.append(
+                f"{name}: {int((~later).sum())} points before step {start} are warm-up or too early, and left out"
+            )
+        kept.append(Run(run.lr, run.step[later], run.loss[later], name))
+    if not kept:
+        raise DataError("no run has 4 points after its warm-up; " + "; ".join(notes))
+    _refuse_strangers(kept)
+    return kept, notes
+
+
+def _refuse_strangers(runs: Sequence[Run]) -> None:
+    """Raise if the losses of one run are of another size altogether: another unit, another model or other data."""
+    if len(runs) < 2:
+        return
+    for run in runs:
+        others = np.concatenate([other.loss for other in runs if other is not run])
+        low, high = others.min(), others.max()
+        reach = 1.0 * max(high - low, 0.05 * abs(low))
+        if run.loss.min() > high + reach or run.loss.max() < low - reach:
+            raise DataError(
+                f"{run.name}: its losses, {run.loss.min():.4g} to {run.loss.max():.4g}, are nowhere near those of the other "
+                f"runs, {low:.4g} to {high:.4g}. Are they of the same model, data and unit? Fit it alone."
+            )
+
+
+def _spread(lr: Any) -> Any:
+    """Return some 200 steps of a schedule, all over it, with its end."""
+    start = min(max(warmup(lr), int(_EARLY * len(lr))), len(lr) - 1)
+    return np.unique(np.linspace(start, len(lr), 200).astype(np.int64))

@@ -1,0 +1,96 @@
+"""A forecast: the loss that a law expects, an interval around it, and whether the fitted runs can answer at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dwindle.laws.features import features, warmup
+from dwindle.laws.runs import Run
+
+__all__ = ["Forecast", "Known", "judged"]
+
+_LONGER, _HIGHER = 4.0, 1.5  # than any fitted run
+_DEEP = 0.5  # of the peak: a rate that goes lower than this is a decay
+
+
+class Forecast(NamedTuple):
+    """The ``loss`` [n] after ``step`` [n] steps, ``lower`` and ``upper`` [n]: 90 % of logged losses lie between.
+
+    ``supported``: whether the fitted runs can answer; if not, ``why`` says what they lack, and the interval is a guess.
+    """
+
+    step: Any
+    loss: Any
+    lower: Any
+    upper: Any
+    supported: bool
+    why: str
+
+
+class Known(NamedTuple):
+    """What the fitted runs have seen: their lengths, peaks, lowest rates over their peaks, falls and rises, noise."""
+
+    longest: int
+    peaks: tuple[float, ...]
+    lowest: float
+    rises: bool
+    noise: float
+
+    @classmethod
+    def of(cls, runs: Sequence[Run]) -> Known:
+        return cls(
+            max(int(run.step[-1]) for run in runs),
+            tuple(sorted({run.peak for run in runs})),
+            min(_lowest(run.lr, int(run.step[-1])) for run in runs),
+            any(_rises(run.lr) for run in runs),
+            float(np.median([run.noise for run in runs])),
+        )
+
+
+def judged(step: Any, loss: Any, spread: Any, wrong: float, lr: Any, seen: Known) -> Forecast:
+    """Return the forecast with its interval: the parameters' uncertainty, the law's own error, and the noise of a log."""
+    why = reasons(lr, int(step[-1]), seen)
+    half = _NINETY * np.sqrt((_OF_PARAMETERS * spread) ** 2 + (_OF_LAW * wrong) ** 2 + seen.noise**2)
+    half = half * (2.0 if why else 1.0)
+    said = "; ".join(why) if why else "within what the fitted runs have seen"
+    return Forecast(step, loss, loss - half, loss + half, not why, said)
+
+
+_NINETY = 1.645
+_OF_PARAMETERS, _OF_LAW = 0.6, 1.15
+"""What the two errors are multiplied by, so that left-out curves lie in their intervals: `python benchmarks/laws.py`."""
+
+
+def reasons(lr: Any, last: int, seen: Known) -> list[str]:
+    """Return why the runs cannot answer what happens under ``lr`` up to step ``last``; nothing if they can."""
+    found, peak = [], float(lr[:last].max())
+    if last > _LONGER * seen.longest:
+        found.append(f"{last} steps are {last / seen.longest:.1f} times the longest fitted run, of {seen.longest}")
+    low, high = seen.peaks[0], seen.peaks[-1]
+    reach = _HIGHER if len(seen.peaks) > 1 else 1.1
+    if not low / reach <= peak <= high * reach:
+        told = f"peaks {low:g} to {high:g}" if len(seen.peaks) > 1 else f"the one peak {low:g}"
+        found.append(f"the peak {peak:g} is outside what {told} of the fitted runs tells; add a run at a peak near it")
+    lowest = _lowest(lr, last)
+    if seen.lowest > _DEEP and lowest < 0.8 * seen.lowest:
+        found.append(f"no fitted run lowers its learning rate below {seen.lowest:.0%} of its peak; add one that decays")
+    if _rises(lr[:last]) and not seen.rises:
+        found.append("the learning rate rises again after it fell, which no fitted run does")
+    return found
+
+
+def _lowest(lr: Any, last: int) -> float:
+    """Return the lowest rate after the warm-up, over the peak."""
+    used = lr[:last]
+    later = used[warmup(used) :] if len(used) > 1 else used
+    return float(later.min() / used.max())
+
+
+def _rises(lr: Any) -> bool:
+    if len(lr) < 2:
+        return False
+    seen = features(lr, np.array([len(lr)]), unit=1.0, reference=float(lr.max()))
+    return bool((seen.after - seen.before > 1e-3).any())

@@ -1,0 +1,34 @@
+"""A law: a formula for the loss under any schedule, its parameters, and what was known of them before any run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from dwindle.laws.features import Features
+
+__all__ = ["Law", "Parameter"]
+
+
+class Parameter(NamedTuple):
+    """A parameter and the normal distribution it is expected in, of its logarithm if it is ``positive``.
+
+    ``kind``: "level" is a loss, "amount" a difference of losses, "pure" has no unit of loss. While a law is fitted, losses
+    are measured from the lowest one in units of their range, so that the expectations hold for any loss.
+    """
+
+    name: str
+    expected: float
+    spread: float
+    positive: bool = True
+    kind: str = "pure"
+
+
+@dataclass(frozen=True, eq=False)
+class Law:
+    """``loss(values, features)`` is the loss [n] at the points of ``features`` for the ``values`` of the parameters."""
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    loss: Callable[[Any, Features], Any]

@@ -1,0 +1,186 @@
+"""A logged run as the laws read it: the learning rate of every step, and the loss where it was logged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dwindle.errors import DataError, InvalidValueError, count
+from dwindle.plan import Plan
+from dwindle.units import Horizon
+
+__all__ = ["Run", "rates"]
+
+_FEWEST = 4  # points
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """The learning rates ``lr``, float64 of shape [T], of steps 0 … T - 1, warm-up and all, and the ``loss`` after ``step``.
+
+    ``step`` and ``loss`` have one entry for each logged point, in any order; ``loss`` is any loss that training lowers, of
+    training or validation. A point at step s is the loss of the weights that steps 0 … s - 1 made; s may be T. What is
+    left out is said in ``notes``: points that are not finite, and all but the last of points that repeat a step.
+
+    Raises InvalidValueError if the lengths differ or a rate is negative or not finite; DataError if fewer than four points
+    are left, if steps lie outside the run, or if points of one step disagree so much that two runs must have been mixed.
+
+    >>> run = Run(lr=np.full(1000, 3e-4), step=[200, 400, 400, 800, 1000], loss=[4.0, 3.5, 3.49, 3.3, 3.2])
+    >>> run.step.tolist(), run.notes
+    ([200, 400, 800, 1000], ('1 point that repeats a step was left out; the later one counts',))
+    """
+
+    lr: Any
+    step: Any
+    loss: Any
+    name: str = "run"
+    notes: tuple[str, ...] = field(default=(), init=False)
+
+    def __post_init__(self) -> None:
+        lr, notes = _rates_of(self.lr, self.name), list[str]()
+        step, loss = np.atleast_1d(np.asarray(self.step)), np.atleast_1d(np.asarray(self.loss, dtype=np.float64))
+        if step.shape != loss.shape or step.ndim != 1:
+            raise InvalidValueError(
+                f"{self.name}: step has the shape {step.shape} and loss {loss.shape}; give one loss for each step."
+            )
+        step, loss = _cleaned(self.name, step, loss, notes)
+        if step[0] < 0 or step[-1] > len(lr):
+            raise DataError(
+                f"{self.name}: losses were logged at steps {step[0]} to {step[-1]}, but lr has {len(lr)} steps; give the rate "
+                "of every step from 0 on, and steps, not epochs or tokens."
+            )
+        for array in (lr, step, loss):
+            array.flags.writeable = False
+        for name, value in (("lr", lr), ("step", step), ("loss", loss), ("notes", tuple(notes))):
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def logged(cls, step: Any, lr: Any, loss: Any, *, warmup: int = 0, name: str = "run") -> Run:
+        """Return the run of a log that has the learning rate only where it has a loss: between two points it is a line.
+
+        ``lr`` [n] at the steps ``step`` [n]; before the first point it is that point's, but rises from 0 over the first
+        ``warmup`` steps. A rate that jumps between two points is a slope here: where that matters give every rate, as a plan
+        has them: ``Run(plan.lrs(steps), step, loss)``.
+
+        >>> run = Run.logged([100, 200, 300, 400], [0.5, 0.5, 0.25, 0.0], [3.0, 2.5, 2.2, 2.1], warmup=50)
+        >>> run.lr[[0, 25, 60, 250]].tolist()
+        [0.0, 0.25, 0.5, 0.375]
+        """
+        steps, given = np.atleast_1d(np.asarray(step, np.float64)), np.atleast_1d(np.asarray(lr, np.float64))
+        if steps.shape != given.shape:
+            raise InvalidValueError(
+                f"{name}: {len(steps)} steps and {len(given)} learning rates; give one for each point."
+            )
+        known = np.isfinite(steps) & np.isfinite(given)
+        if not known.any() or steps[known].min() < 0:
+            raise DataError(f"{name}: no point has both a step, not negative, and a learning rate.")
+        length = int(steps[known].max()) + 1
+        _, first = np.unique(steps[known], return_index=True)
+        every = np.arange(length, dtype=np.float64)
+        rates = np.interp(every, steps[known][first], given[known][first])
+        if warmup:
+            rates[: count("warmup", warmup)] *= every[:warmup] / warmup
+        return cls(rates, step, loss, name)
+
+    def __repr__(self) -> str:
+        return f"Run({self.name!r}, {len(self.lr)} steps, peak {self.peak:g}, {len(self.step)} points)"
+
+    @property
+    def peak(self) -> float:
+        """The largest learning rate."""
+        return float(self.lr.max())
+
+    @property
+    def noise(self) -> float:
+        """How far a point lies from the line between its neighbours, as a standard deviation."""
+        if len(self.step) < 5:
+            return 0.0
+        left, middle, right = self.step[:-2], self.step[1:-1], self.step[2:]
+        part = (middle - left) / (right - left)
+        off = self.loss[1:-1] - (1.0 - part) * self.loss[:-2] - part * self.loss[2:]
+        return float(1.4826 * np.median(np.abs(off) / np.sqrt(1.0 + (1.0 - part) ** 2 + part**2)))
+
+
+def rates(lr: Any, horizon: Horizon | int | None = None) -> Any:
+    """Return the learning rate of every step, float64 [T], of an array, or of a Plan over ``horizon``."""
+    if isinstance(lr, Plan):
+        if horizon is None:
+            raise InvalidValueError(
+                "a plan alone does not say how long the run is; give its horizon, such as 10_000 steps."
+            )
+        return lr.lrs(horizon)
+    if horizon is not None:
+        raise InvalidValueError("an array of learning rates has its own length; give no horizon with it.")
+    return _rates_of(lr, "lr")
+
+
+def _rates_of(lr: Any, name: str) -> Any:
+    found = np.array(lr, dtype=np.float64)
+    if found.ndim != 1 or len(found) < 2:
+        raise InvalidValueError(
+            f"{name}: lr must hold the learning rate of every step, [T]; got the shape {found.shape}."
+        )
+    if not np.isfinite(found).all() or found.min() < 0.0:
+        at = int(np.argmax(~np.isfinite(found) | (found < 0.0)))
+        raise InvalidValueError(
+            f"{name}: the learning rate of step {at} is {found[at]}; rates are finite and not negative."
+        )
+    if found.max() == 0.0:
+        raise InvalidValueError(f"{name}: every learning rate is 0; nothing is learned.")
+    return found
+
+
+def _cleaned(name: str, step: Any, loss: Any, notes: list[str]) -> tuple[Any, Any]:
+    """Return the points that can be used, in order of their steps."""
+    numbers = np.asarray(step, dtype=np.float64)
+    finite = np.isfinite(numbers) & np.isfinite(loss)
+    if not finite.all():
+        notes.append(f"{_points(int((~finite).sum()))} not finite and left out")
+    numbers, loss = numbers[finite], loss[finite]
+    if (numbers != np.floor(numbers)).any():
+        raise DataError(
+            f"{name}: step {numbers[numbers != np.floor(numbers)][0]:g} is no whole number; give steps, not epochs."
+        )
+    order = np.argsort(numbers, kind="stable")
+    if (np.diff(numbers) < 0).any():
+        notes.append("the points were not in order of their steps; they were sorted")
+    numbers, loss = numbers[order].astype(np.int64), loss[order]
+    last = np.append(np.diff(numbers) > 0, True) if len(numbers) else np.zeros(0, dtype=bool)
+    if not last.all():
+        _refuse_mixed(name, numbers, loss)
+        dropped = int((~last).sum())
+        notes.append(
+            f"{dropped} point{'s' * (dropped > 1)} that repeat{'s' * (dropped == 1)} a step {_was(dropped)} left out; "
+            "the later one counts"
+        )
+        numbers, loss = numbers[last], loss[last]
+    if len(numbers) < _FEWEST:
+        raise DataError(
+            f"{name}: {_points(len(numbers))} usable; a curve needs at least {_FEWEST}. Log the loss more often."
+        )
+    return numbers, loss
+
+
+def _refuse_mixed(name: str, step: Any, loss: Any) -> None:
+    """Raise if points of one step are further apart than points of neighbouring steps are, nearly everywhere."""
+    same = np.flatnonzero(np.diff(step) == 0)
+    if len(same) < 8 or len(same) < 0.2 * len(step):
+        return
+    apart = np.median(np.abs(loss[same + 1] - loss[same]))
+    _, first = np.unique(step, return_index=True)
+    beside = np.median(np.abs(np.diff(loss[first])))
+    if apart > 4.0 * beside and apart > 0.01 * np.ptp(loss):
+        raise DataError(
+            f"{name}: {len(same)} steps have several losses, {apart:.3g} apart where neighbouring steps differ by {beside:.3g}; "
+            "two runs, or training and validation loss, are mixed. Give each as a Run of its own."
+        )
+
+
+def _points(number: int) -> str:
+    return f"{number} point{'s' * (number != 1)} {_was(number)}"
+
+
+def _was(number: int) -> str:
+    return "was" if number == 1 else "were"

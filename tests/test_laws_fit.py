@@ -1,0 +1,281 @@
+"""Laws of loss curves: what is fitted is found again, what is forecast is honest, and bad logs are refused or said."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import dwindle as dw
+from dwindle.errors import DataError, InvalidValueError, UnknownNameError
+from dwindle.laws import LAWS, Run, fit
+from dwindle.laws.features import features, warmup
+
+T = 12_000
+WARM = dw.warmup(300)
+PLANS = {
+    "constant": dw.Plan(1e-3, WARM.then(dw.constant())),
+    "cosine": dw.Plan(1e-3, WARM.then(dw.cosine(end=0.1))),
+    "wsd": dw.Plan(1e-3, dw.wsd(300, "20%")),
+}
+TRUE = {
+    "noise-floor": (2.0, 0.5, 0.5, 0.03, 0.25, 0.7, 120.0, 0.1, 0.33, 0.25),
+    "multi-power": (2.3, 0.5, 0.45, 0.3, 100.0, 0.5, 0.6),
+    "functional-scaling": (2.3, 0.5, 0.45, 0.08, 2.0, 80.0, 0.5),
+    "annealing": (2.3, 0.5, 0.45, 0.3, 0.05),
+    "power": (2.3, 0.5, 0.45),
+}
+
+
+def curve(law, lr, step, peak=1e-3, values=None):
+    """Return what the law says, in nats and in units of 5,000 steps."""
+    seen = features(np.asarray(lr), np.asarray(step), unit=5000.0, reference=peak)
+    return LAWS[law].loss(np.array(values or TRUE[law]), seen)
+
+
+def runs(law, names=tuple(PLANS), noise=0.0, seed=0):
+    step, generator = np.arange(1, 121) * (T // 120), np.random.default_rng(seed)
+    found = []
+    for name in names:
+        lr = PLANS[name].lrs(T)
+        found.append(Run(lr, step, curve(law, lr, step) + noise * generator.standard_normal(120), name))
+    return found
+
+
+# What a schedule looks like
+
+
+def test_what_the_laws_read_is_what_a_loop_over_the_steps_reads():
+    lr = np.concatenate(
+        [np.linspace(0.0, 1.0, 10), np.full(20, 1.0), np.linspace(1.0, 0.2, 15), np.full(5, 0.2), [0.6] * 10]
+    )
+    step = np.array([5, 30, 41, 50, 60])
+    seen = features(lr, step, unit=10.0, reference=2.0)
+    assert seen.peak == 0.5
+    np.testing.assert_allclose(seen.travelled, [lr[:s].sum() / 10.0 for s in step])
+    changes = [k for k in range(11, len(lr)) if lr[k] != lr[k - 1]]
+    np.testing.assert_allclose(seen.before, lr[np.array(changes) - 1])
+    np.testing.assert_allclose(seen.after, lr[changes])
+    np.testing.assert_allclose(seen.at, [lr[:k].sum() / 10.0 for k in changes])
+    since = [[max(lr[:s].sum() - lr[:k].sum(), 0.0) / 10.0 for k in changes] for s in step]
+    np.testing.assert_allclose(seen.since, since, atol=1e-12)
+    np.testing.assert_allclose(seen.steps_since, [[max(s - k, 0) / 10.0 for k in changes] for s in step])
+
+
+def test_long_slopes_are_taken_in_pieces_that_add_up():
+    lr = dw.Plan(1.0, dw.cosine()).lrs(100_000)
+    few = features(lr, np.array([100_000]), unit=1e4, reference=1.0)
+    assert len(few.at) <= 400
+    assert few.before.sum() - few.after.sum() == pytest.approx(1.0 - lr[-1], abs=1e-6)
+    exact = np.sum(-np.diff(lr) * (lr.sum() - np.cumsum(lr)[:-1])) / 1e4
+    assert (few.before - few.after) @ few.since[0] == pytest.approx(exact, rel=1e-4)
+
+
+@pytest.mark.parametrize(("lr", "steps"), [([1, 1, 1], 0), ([0, 1, 2, 2, 1], 2), ([0, 1, 2], 2), ([2, 1, 2], 0)])
+def test_warm_up_is_the_rise_at_the_start(lr, steps):
+    assert warmup(np.array(lr, dtype=float)) == steps
+
+
+# What is fitted
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_a_curve_of_the_law_itself_is_found_again(law):
+    fitted = fit(runs(law), law)
+    assert max(fitted.error.values()) < 0.004
+    lr = dw.Plan(1e-3, WARM.then(dw.linear(end=0.0))).lrs(T)
+    step = np.arange(2000, T + 1, 500)
+    forecast = fitted.predict(lr, step)
+    assert np.abs(forecast.loss - curve(law, lr, step)).max() < 0.02
+    assert forecast.supported
+
+
+def test_losses_of_any_unit_give_the_same_forecast():
+    """Bits, a small network's 0.1, or an offset: the law is fitted in the range of the losses."""
+    lr, at = PLANS["cosine"].lrs(2 * T), np.arange(4000, 2 * T, 4000)
+    plain = fit(runs("noise-floor")).predict(lr, at)
+    for scale, level in ((1.4427, 0.0), (0.05, 0.0), (1.0, -7.0)):
+        other = fit([Run(r.lr, r.step, scale * r.loss + level, r.name) for r in runs("noise-floor")]).predict(lr, at)
+        np.testing.assert_allclose(other.loss, scale * plain.loss + level, rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(other.upper - other.lower, scale * (plain.upper - plain.lower), rtol=1e-4)
+
+
+def test_parameters_come_in_the_unit_of_the_losses():
+    """L(∞) of a power law, and its amount, without a schedule that does anything."""
+    step = np.arange(1, 201) * 100
+    fitted = fit(Run(np.full(20_000, 0.1), step, 5.0 + 2.0 * (step / (20_000 / 2.4)) ** -0.5), "power")
+    assert fitted.parameters == pytest.approx({"L0": 5.0, "A": 2.0, "alpha": 0.5}, rel=0.02)
+
+
+def test_rates_of_any_scale_give_the_same_forecast():
+    at = np.arange(4000, T, 2000)
+    plain = fit(runs("noise-floor")).predict(PLANS["wsd"].lrs(T), at)
+    scaled = fit([Run(50.0 * r.lr, r.step, r.loss, r.name) for r in runs("noise-floor")])
+    np.testing.assert_allclose(scaled.predict(50.0 * PLANS["wsd"].lrs(T), at).loss, plain.loss, rtol=1e-9)
+
+
+def test_spikes_and_noise_move_the_forecast_little():
+    noisy = runs("noise-floor", noise=0.01)
+    spiked = [Run(r.lr, r.step, np.where(np.arange(120) % 17 == 5, r.loss + 3.0, r.loss), r.name) for r in noisy]
+    at = np.arange(3000, T, 1000)
+    clean = fit(runs("noise-floor")).predict(PLANS["cosine"].lrs(T), at).loss
+    assert np.abs(fit(spiked).predict(PLANS["cosine"].lrs(T), at).loss - clean).max() < 0.02
+
+
+def test_a_curve_weighs_the_same_however_often_it_was_logged():
+    first, second, third = runs("noise-floor")
+    lr = second.lr
+    step = np.arange(1, 6001) * 2
+    dense = Run(lr, step, curve("noise-floor", lr, step), "cosine")
+    at = np.array([6000, T])
+    few, many = fit([first, second, third]).predict(lr, at), fit([first, dense, third]).predict(lr, at)
+    np.testing.assert_allclose(many.loss, few.loss, atol=0.003)
+    np.testing.assert_allclose(many.upper - many.lower, few.upper - few.lower, rtol=0.2)
+
+
+# What is forecast
+
+
+def test_nine_of_ten_logged_losses_lie_in_the_interval_of_a_law_that_holds():
+    inside = []
+    for seed in range(8):
+        found = fit(runs("noise-floor", names=("constant", "wsd"), noise=0.01, seed=seed))
+        run = runs("noise-floor", names=("cosine",), noise=0.01, seed=seed + 100)[0]
+        later = run.step > 2000
+        forecast = found.predict(run.lr, run.step[later])
+        inside.append(((run.loss[later] > forecast.lower) & (run.loss[later] < forecast.upper)).mean())
+    assert 0.85 <= np.mean(inside) <= 1.0
+
+
+def test_the_interval_widens_with_the_horizon():
+    fitted = fit(runs("noise-floor"))
+    widths = []
+    for steps in (T, 2 * T, 4 * T):
+        forecast = fitted.predict(PLANS["cosine"], horizon=steps)
+        widths.append(forecast.upper[-1] - forecast.lower[-1])
+    assert widths == sorted(widths)
+    assert widths[2] > 1.1 * widths[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "plan", "steps", "said"),
+    [
+        (("constant", "cosine"), PLANS["cosine"], 6 * T, "times the longest"),
+        (("constant", "cosine"), dw.Plan(2e-3, WARM.then(dw.cosine())), T, "the peak 0.002 is outside"),
+        (("constant",), PLANS["cosine"], T, "add one that decays"),
+        (("constant", "cosine"), dw.Plan(1e-3, WARM.then(dw.cosine_restarts(3000))), T, "rises again"),
+        (("constant", "cosine"), PLANS["wsd"], T, ""),
+    ],
+)  # fmt: skip
+def test_what_the_runs_cannot_answer_is_said(names, plan, steps, said):
+    forecast = fit(runs("noise-floor", names=names)).predict(plan, horizon=steps)
+    assert forecast.supported is (said == "")
+    assert said in forecast.why
+
+
+def test_two_peaks_tell_of_peaks_between_and_near():
+    values, fits = TRUE["noise-floor"], []
+    for peak in (5e-4, 1e-3):
+        for name, plan in PLANS.items():
+            lr = plan.lrs(T) * (peak / 1e-3)
+            step = np.arange(1, 121) * (T // 120)
+            fits.append(Run(lr, step, curve("noise-floor", lr, step, 7e-4, values), f"{name} {peak}"))
+    fitted = fit(fits)
+    assert max(fitted.error.values()) < 0.003
+    lr = PLANS["cosine"].lrs(T) * 0.7
+    forecast = fitted.predict(lr, [T])
+    assert forecast.supported
+    assert forecast.loss[0] == pytest.approx(curve("noise-floor", lr, [T], 7e-4, values)[0], abs=0.005)
+    assert not fitted.predict(PLANS["cosine"].lrs(T) * 4.0).supported
+
+
+def test_a_plan_is_its_rates():
+    fitted = fit(runs("noise-floor"))
+    np.testing.assert_array_equal(
+        fitted.predict(PLANS["wsd"], horizon=T).loss, fitted.predict(PLANS["wsd"].lrs(T)).loss
+    )
+
+
+# What is refused, and what is left out and said
+
+
+def points(number=20):
+    step = np.arange(1, number + 1) * 500
+    return step, 3.0 + (step / 1000.0) ** -0.5
+
+
+@pytest.mark.parametrize(
+    ("lr", "step", "loss", "error", "said"),
+    [
+        (np.full(100, 0.1), [1, 2, 3], [1.0, 2.0], InvalidValueError, "one loss for each step"),
+        (np.full(100, -0.1), [1, 2, 3, 4], [1.0] * 4, InvalidValueError, "not negative"),
+        ([0.1, np.nan, 0.1], [1, 2, 3, 3], [1.0] * 4, InvalidValueError, "step 1 is nan"),
+        (np.zeros(100), [1, 2, 3, 4], [1.0] * 4, InvalidValueError, "nothing is learned"),
+        (0.1, [1, 2, 3, 4], [1.0] * 4, InvalidValueError, "of every step"),
+        (np.full(100, 0.1), [50], [1.0], DataError, "at least 4"),
+        (np.full(100, 0.1), [1, 2, 3, 4], [np.nan] * 4, DataError, "at least 4"),
+        (np.full(100, 0.1), [0.5, 1.0, 1.5, 2.0], [1.0] * 4, DataError, "not epochs"),
+        (np.full(100, 0.1), [10, 20, 30, 400], [1.0] * 4, DataError, "not epochs or tokens"),
+    ],
+)  # fmt: skip
+def test_a_log_that_cannot_be_used_is_refused_in_words(lr, step, loss, error, said):
+    with pytest.raises(error, match=said):
+        Run(lr, step, loss)
+
+
+def test_two_runs_in_one_log_are_refused():
+    step, loss = points(50)
+    lr = np.full(25_001, 0.1)
+    with pytest.raises(DataError, match="mixed"):
+        Run(lr, np.concatenate([step, step]), np.concatenate([loss, loss + 0.8]))
+    Run(lr, np.concatenate([step, step]), np.concatenate([loss, loss + 1e-4]))  # a run that was resumed
+
+
+def test_another_models_losses_are_refused():
+    step, loss = points()
+    lr = np.full(10_000, 0.1)
+    with pytest.raises(DataError, match="nowhere near"):
+        fit([Run(lr, step, loss, "mine"), Run(lr, step, np.exp(loss), "perplexity")])
+
+
+def test_what_is_left_out_is_said():
+    step, loss = points()
+    shuffled = np.random.default_rng(0).permutation(20)
+    dirty = Run(
+        np.full(10_000, 0.1),
+        np.concatenate([step[shuffled], [4000, 100]]),
+        np.concatenate([loss[shuffled], [3.3, np.inf]]),
+    )
+    assert any("not finite" in note for note in dirty.notes)
+    assert any("sorted" in note for note in dirty.notes)
+    assert any("repeats a step" in note for note in dirty.notes)
+    notes = fit([dirty]).notes
+    assert all(any(word in note for note in notes) for word in ("finite", "sorted", "repeats"))
+    early = Run(np.full(10_000, 0.1), np.concatenate([[100, 200], step]), np.concatenate([[9.0, 8.0], loss]))
+    assert any("2 points before step 500" in note for note in fit(early).notes)
+
+
+def test_the_order_of_points_and_runs_changes_nothing():
+    found = runs("noise-floor", noise=0.01)
+    turned = [Run(r.lr, r.step[::-1], r.loss[::-1], r.name) for r in found[::-1]]
+    at, lr = np.array([5000, T]), PLANS["cosine"].lrs(T)
+    np.testing.assert_allclose(fit(turned).predict(lr, at).loss, fit(found).predict(lr, at).loss, rtol=1e-6)
+
+
+def test_a_fit_needs_runs_and_a_law_that_exists():
+    with pytest.raises(DataError, match="no run"):
+        fit([])
+    with pytest.raises(UnknownNameError, match="noise-floor"):
+        fit(runs("power"), "noise-flor")
+    with pytest.raises(InvalidValueError, match="horizon"):
+        fit(runs("power")).predict(PLANS["cosine"])
+    with pytest.raises(DataError, match="asked for the loss after"):
+        fit(runs("power")).predict(PLANS["cosine"].lrs(T), [T + 1])
+
+
+def test_a_log_with_rates_only_at_its_points():
+    lr = PLANS["cosine"].lrs(T)
+    step = np.arange(400, T, 100)
+    run = Run.logged(step, lr[step], 3.0 - step / T, warmup=300)
+    np.testing.assert_allclose(run.lr, lr[: len(run.lr)], atol=3e-6)
+    with pytest.raises(DataError, match="no point"):
+        Run.logged([-1, -2, -3, -4], [0.1] * 4, [1.0] * 4)
