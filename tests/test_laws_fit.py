@@ -22,13 +22,17 @@ TRUE = {
     "multi-power": (2.3, 0.5, 0.45, 0.3, 100.0, 0.5, 0.6),
     "functional-scaling": (2.3, 0.5, 0.45, 0.08, 2.0, 80.0, 0.5),
     "annealing": (2.3, 0.5, 0.45, 0.3, 0.05),
+    "last-iterate": (2.3, 0.2, 0.1),
     "power": (2.3, 0.5, 0.45),
 }
 
 
 def curve(law, lr, step, peak=1e-3, values=None):
     """Return what the law says, in nats and in units of 5,000 steps."""
-    seen = features(np.asarray(lr), np.asarray(step), unit=5000.0, reference=peak)
+    lr, step = np.asarray(lr), np.asarray(step)
+    seen = features(lr, step, unit=5000.0, reference=peak)
+    if LAWS[law].extra is not None:
+        seen = seen._replace(extra=LAWS[law].extra(lr, step, 5000.0))
     return LAWS[law].loss(np.array(values or TRUE[law]), seen)
 
 

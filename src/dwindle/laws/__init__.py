@@ -14,22 +14,35 @@ from dwindle.laws.carry import RULES, Carried, carry
 from dwindle.laws.equilibrium import Norms, equilibrium
 from dwindle.laws.fit import LAWS, Fitted, fit
 from dwindle.laws.forecast import Forecast
+from dwindle.laws.last_iterate import Cooldown, best_cooldown, best_factors, best_peak, bound, bounds
 from dwindle.laws.law import Law, Parameter
+from dwindle.laws.optimize import Candidate, Optimum, optimize
+from dwindle.laws.refine import refine
 from dwindle.laws.runs import Run
 
 __all__ = [
     "LAWS",
     "RULES",
+    "Candidate",
     "Carried",
+    "Cooldown",
     "Fitted",
     "Forecast",
     "Law",
     "Norms",
+    "Optimum",
     "Parameter",
     "Run",
     "Shares",
+    "best_cooldown",
+    "best_factors",
+    "best_peak",
+    "bound",
+    "bounds",
     "carry",
     "equilibrium",
     "fit",
+    "optimize",
+    "refine",
     "shares",
 ]

@@ -18,6 +18,7 @@ class Features(NamedTuple):
     ``peak``: the peak in units of that the law refers to. ``travelled`` [n]: Σ lr over the steps before each point.
     Of each of k changes after the warm-up: ``before`` and ``after`` [k], the rates; ``at`` [k], Σ lr in its middle;
     ``since`` [n, k], Σ lr from there to the point, 0 before it; ``steps_since`` [n, k], the same in steps.
+    ``extra`` is what a law reads beside all that.
     """
 
     peak: float
@@ -27,6 +28,7 @@ class Features(NamedTuple):
     at: Any
     since: Any
     steps_since: Any
+    extra: Any = None
 
 
 def warmup(lr: Any) -> int:

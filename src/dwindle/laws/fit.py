@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from scipy.optimize import least_squares
 
-from dwindle.errors import DataError, known
+from dwindle.errors import DataError, InvalidValueError, known
 from dwindle.laws.annealing import ANNEALING
+from dwindle.laws.convex import CONVEX
 from dwindle.laws.features import Features, features, warmup
-from dwindle.laws.forecast import Forecast, Known, judged
+from dwindle.laws.forecast import Forecast, Known, reasons
 from dwindle.laws.functional_scaling import FUNCTIONAL_SCALING
 from dwindle.laws.law import Law
 from dwindle.laws.multi_power import MULTI_POWER
@@ -23,12 +24,20 @@ from dwindle.units import Horizon
 
 __all__ = ["LAWS", "Fitted", "fit"]
 
-LAWS: dict[str, Law] = {law.name: law for law in (NOISE_FLOOR, MULTI_POWER, FUNCTIONAL_SCALING, ANNEALING, POWER)}
+LAWS: dict[str, Law] = {
+    law.name: law for law in (NOISE_FLOOR, MULTI_POWER, FUNCTIONAL_SCALING, ANNEALING, CONVEX, POWER)
+}
 _LENGTHS = 2.4  # units in the longest run
 _WRONG = 0.0043  # of the range of losses: how wrong a law is along a whole curve
 _EFFECTIVE = 6.0  # points of a curve whose errors have nothing to do with each other
 _OUTLIER = 2.0  # standard deviations, from which an error counts linearly
 _EARLY = 0.05  # of the longest run: what a law does not describe
+_NINETY = 1.645  # standard deviations
+_OF_PARAMETERS, _OF_LAW = (
+    0.6,
+    1.15,
+)  # times what the fit says, so that left-out curves lie in their intervals: benchmarks/laws.py
+_UNSUPPORTED = 2.0  # times as wide
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,20 +88,50 @@ class Fitted:
             raise DataError(
                 f"the schedule has {len(found)} steps; asked for the loss after {points[0]} to {points[-1]}."
             )
-        seen, frame = self._frame.features(found, points), self._frame
-        loss, slope = self.law.loss(self._values, seen), _slope(self.law, self._values, seen)
-        spread = np.sqrt(np.einsum("ni,ij,nj->n", slope, self._covariance, slope))
-        return judged(points, frame.nats(loss), frame.scale * spread, frame.scale * _WRONG, found, self._known)
+        loss, slope = self.sensitivity(found, points)
+        why = reasons(found, int(points[-1]), self.known)
+        half = np.array([self.half_width(each) for each in slope]) * (_UNSUPPORTED if why else 1.0)
+        said = "; ".join(why) or "within what the fitted runs have seen"
+        return Forecast(points, loss, loss - half, loss + half, not why, said)
 
     @property
-    def _known(self) -> Known:
+    def known(self) -> Known:
+        """What the fitted runs have seen."""
         return Known.of(self.runs)
+
+    @property
+    def unit(self) -> float:
+        """The steps at the peak in which the law measures how far a run has travelled."""
+        return self._frame.unit
+
+    def sensitivity(self, lr: Any, at: Any) -> tuple[Any, Any]:
+        """Return the loss [n] under ``lr`` [T] after ``at`` [n] steps, and its slope [n, k] by the k parameters as fitted."""
+        seen, frame = self._frame.features(lr, np.asarray(at)), self._frame
+        slope = frame.scale * _slope(self.law, self._values, seen)
+        return frame.nats(self.law.loss(self._values, seen)), slope
+
+    def half_width(self, slope: Any, curves: int = 1) -> float:
+        """Return half the 90 % interval of a loss, or of a difference, of this ``slope`` [k] by the parameters.
+
+        The parameters' uncertainty, the law's own error on each of as many ``curves``, and for one the noise of its log.
+        """
+        parameters = _OF_PARAMETERS**2 * float(slope @ self._covariance @ slope)
+        noise = self.known.noise if curves == 1 else 0.0
+        return float(_NINETY * np.sqrt(parameters + curves * (_OF_LAW * self._frame.scale * _WRONG) ** 2 + noise**2))
+
+    def end(self, peak: float, start: float, widths: Any, rates: Any) -> tuple[float, Any]:
+        """Return the last loss of a schedule of stretches, and its gradient [k] by the ``rates`` [k]; see `Law`."""
+        if self.law.end is None:
+            raise InvalidValueError(f"{self.law.name} has no gradient to optimise by; fit 'noise-floor'.")
+        loss, slope = self.law.end(self._values, peak / self._frame.reference, start, widths, rates)
+        return float(self._frame.nats(loss)), self._frame.scale * slope
 
 
 class _Frame:
     """The units that a law is fitted in: of losses, of steps and of peaks."""
 
-    def __init__(self, runs: Sequence[Run]) -> None:
+    def __init__(self, runs: Sequence[Run], law: Law) -> None:
+        self._extra = law.extra
         longest = max(float(run.lr.sum()) / run.peak for run in runs)
         self.unit = longest / _LENGTHS
         self.reference = float(np.exp(np.mean([np.log(peak) for peak in {run.peak for run in runs}])))
@@ -103,7 +142,8 @@ class _Frame:
         self.scale = float(np.ptp(late if len(late) > 4 else every)) or 1.0
 
     def features(self, lr: Any, step: Any) -> Features:
-        return features(lr, step, unit=self.unit, reference=self.reference)
+        seen = features(lr, step, unit=self.unit, reference=self.reference)
+        return seen if self._extra is None else seen._replace(extra=self._extra(lr, step, self.unit))
 
     def nats(self, loss: Any) -> Any:
         return self.level + self.scale * loss
@@ -129,7 +169,7 @@ def fit(runs: Run | Iterable[Run], law: str | Law = "auto") -> Fitted:
     """
     kept, notes = _usable([runs] if isinstance(runs, Run) else list(runs))
     chosen = law if isinstance(law, Law) else LAWS["noise-floor" if law == "auto" else known("law", law, LAWS)]
-    frame = _Frame(kept)
+    frame = _Frame(kept, chosen)
     data = [_Curve(run, frame) for run in kept]
     values, covariance = _solved(chosen, data)
     return Fitted(chosen, tuple(kept), tuple(notes), frame, values, covariance)

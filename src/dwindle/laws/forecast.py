@@ -10,7 +10,7 @@ import numpy as np
 from dwindle.laws.features import features, warmup
 from dwindle.laws.runs import Run
 
-__all__ = ["Forecast", "Known", "judged"]
+__all__ = ["Forecast", "Known", "reasons"]
 
 _LONGER, _HIGHER = 4.0, 1.5  # than any fitted run
 _DEEP = 0.5  # of the peak: a rate that goes lower than this is a decay
@@ -48,20 +48,6 @@ class Known(NamedTuple):
             any(_rises(run.lr) for run in runs),
             float(np.median([run.noise for run in runs])),
         )
-
-
-def judged(step: Any, loss: Any, spread: Any, wrong: float, lr: Any, seen: Known) -> Forecast:
-    """Return the forecast with its interval: the parameters' uncertainty, the law's own error, and the noise of a log."""
-    why = reasons(lr, int(step[-1]), seen)
-    half = _NINETY * np.sqrt((_OF_PARAMETERS * spread) ** 2 + (_OF_LAW * wrong) ** 2 + seen.noise**2)
-    half = half * (2.0 if why else 1.0)
-    said = "; ".join(why) if why else "within what the fitted runs have seen"
-    return Forecast(step, loss, loss - half, loss + half, not why, said)
-
-
-_NINETY = 1.645
-_OF_PARAMETERS, _OF_LAW = 0.6, 1.15
-"""What the two errors are multiplied by, so that left-out curves lie in their intervals: `python benchmarks/laws.py`."""
 
 
 def reasons(lr: Any, last: int, seen: Known) -> list[str]:

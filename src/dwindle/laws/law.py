@@ -27,8 +27,15 @@ class Parameter(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Law:
-    """``loss(values, features)`` is the loss [n] at the points of ``features`` for the ``values`` of the parameters."""
+    """``loss(values, features)`` is the loss [n] at the points of ``features`` for the ``values`` of the parameters.
+
+    ``end(values, peak, start, widths, rates)``, where a law has it, is the last loss and its gradient [k] by the ``rates``
+    [k] of stretches that are ``widths`` [k] units of steps long, after a warm-up over the distance ``start`` to the peak.
+    ``extra(lr, step, unit)``, where a law has it, is what it reads of a schedule beside its features.
+    """
 
     name: str
     parameters: tuple[Parameter, ...]
     loss: Callable[[Any, Features], Any]
+    end: Callable[[Any, float, float, Any, Any], tuple[float, Any]] | None = None
+    extra: Callable[[Any, Any, float], Any] | None = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from dwindle.laws.features import Features
 from dwindle.laws.law import Law, Parameter
 
@@ -21,6 +23,24 @@ def _loss(values: Any, seen: Features) -> Any:
     return floor + progress * (seen.peak**kappa * travelled) ** -alpha + hot
 
 
+def _end(values: Any, peak: float, start: float, widths: Any, rates: Any) -> tuple[float, Any]:
+    floor, progress, alpha, offset, noise, rho, speed, fade, kappa, psi = values
+    at = start + np.concatenate(([0.0], np.cumsum(widths * rates)))
+    end, at = at[-1], at[:-1] + _EARLY
+    moved = speed * (end + _EARLY - at)
+    effect, growth = moved / (1.0 + moved), speed / (1.0 + moved) ** 2
+    height, weight = np.concatenate(([1.0], rates**rho)), at**-fade
+    fallen = height[:-1] - height[1:]
+    hot, cold = noise * peak**psi, progress * (peak**kappa * (end + offset)) ** -alpha
+    loss = floor + cold + hot * (1.0 - (fallen * weight) @ effect)
+    by_end = -alpha * cold / (end + offset) - hot * (fallen * weight) @ growth
+    by_at = hot * fallen * weight * (fade * effect / at + growth)
+    later = np.cumsum(by_at[::-1])[::-1] - by_at  # a rate moves all changes after it
+    reached = weight * effect
+    by_height = hot * (reached - np.append(reached[1:], 0.0))
+    return float(loss), widths * (by_end + later) + by_height * rho * rates.clip(1e-12) ** (rho - 1.0)
+
+
 NOISE_FLOOR = Law(
     "noise-floor",
     (
@@ -36,6 +56,7 @@ NOISE_FLOOR = Law(
         Parameter("psi", 0.25, 0.15, positive=False),
     ),
     _loss,
+    _end,
 )
 """L(t) = L∞ + A·(p^κ·(T + T₀))^-α + B·p^ψ·(1 - Σ_k (r_{k-1}^ρ - r_k^ρ)·G(c·(T - T_k))·(T_k + 0.05)^-φ),  G(x) = x/(1 + x).
 

@@ -1,0 +1,196 @@
+"""The best schedule for a horizon, beside the simplest one that the fitted runs cannot tell from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.optimize import minimize
+
+from dwindle.errors import InvalidValueError, count, real
+from dwindle.laws.features import warmup as risen
+from dwindle.laws.fit import Fitted
+from dwindle.laws.forecast import reasons
+from dwindle.plan import Plan
+from dwindle.schedule import Schedule, constant, cosine, interpolate, linear, warmup, wsd
+from dwindle.units import Horizon, as_horizon, as_time, in_steps, number_of_steps
+
+__all__ = ["Candidate", "Optimum", "optimize"]
+
+_STRETCHES = 300  # between which the rate changes, the shorter the nearer the end
+_LOWEST = 1e-6
+
+
+class Candidate(NamedTuple):
+    """A schedule and the ``loss`` it should end at, ``gain`` below that of the schedule asked about, within ± ``half``.
+
+    ``behind`` is how much worse it is than the best found, ``tied`` whether the runs cannot tell the two apart.
+    """
+
+    name: str
+    plan: Plan
+    loss: float
+    gain: float
+    half: float
+    behind: float
+    tied: bool
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """What to take: ``plan``, the simplest schedule that the fitted runs cannot tell from the ``best`` one.
+
+    ``gain`` ± ``half`` is what it should gain over ``against``; ``distinguishable`` whether that is more than nothing.
+    ``candidates`` are all that were looked at, the simplest first; ``said`` puts it in words; ``supported`` and ``why`` are
+    those of the forecast of ``plan``.
+    """
+
+    plan: Plan
+    best: Plan
+    loss: float
+    gain: float
+    half: float
+    distinguishable: bool
+    candidates: tuple[Candidate, ...]
+    supported: bool
+    why: str
+    said: str
+
+
+def optimize(
+    fitted: Fitted,
+    horizon: Horizon | int,
+    *,
+    peak: float | None = None,
+    rise: Any = None,
+    lowest: float = 0.0,
+    against: Plan | None = None,
+) -> Optimum:
+    """Return the schedule of a run of ``horizon`` that ends at the lowest loss by a law, and the simplest one as good::
+
+        minimise L(T) over peak >= lr_1 >= ... >= lr_T >= lowest·peak, after a linear ``rise`` to the peak
+
+    ``peak``: by default that of the fitted runs, the geometric mean of several. ``rise``: a time or steps, by default the
+    longest warm-up of the runs. ``against``: the plan that a gain is counted from, cosine to 10 % unless given. Intervals of 90 %
+    are of the difference of two losses, to which the parameters' uncertainty and the law's own error contribute. What is
+    closer to the best than that is called tied, and the simplest tied schedule is returned: constant, linear to ``lowest``,
+    cooldowns of 10 to 40 %, cosine, then the best itself.
+
+    Raises InvalidValueError for a law without a gradient, a ``lowest`` outside [0, 1), or a rise as long as the run.
+
+    >>> from dwindle.laws import Run, fit
+    >>> lr, steps = Plan(1e-3, warmup(200).then(cosine())).lrs(10_000), np.arange(2, 41) * 250
+    >>> found = optimize(fit(Run(lr, steps, 2.0 + 200 * lr[steps - 1] + (steps / 1000) ** -0.5)), 10_000)
+    >>> found.plan in [candidate.plan for candidate in found.candidates if candidate.tied]
+    True
+    """
+    run, law = as_horizon(horizon), fitted.law
+    if law.end is None:
+        raise InvalidValueError(f"{law.name} has no gradient to optimise by; fit 'noise-floor'.")
+    lowest = real("lowest", lowest, low=0.0, below=1.0)
+    peaks = sorted({r.peak for r in fitted.runs})
+    top = real("peak", float(np.exp(np.mean(np.log(peaks)))) if peak is None else peak, above=0.0)
+    begun = _rise(fitted, run, rise)
+    names = dict(_simple(begun, lowest)) | {"the best": _best(fitted, run.steps, begun, top, lowest)}
+    plans = {name: Plan(top, schedule) for name, schedule in names.items()}
+    rival = against or Plan(top, warmup(begun).then(cosine(end=0.1)) if begun else cosine(end=0.1))
+    ends = {name: _end_of(fitted, plan, run) for name, plan in plans.items()}
+    rival_end = _end_of(fitted, rival, run)
+    first = min(ends, key=lambda name: ends[name].loss)
+    candidates = tuple(
+        Candidate(
+            name, plan, ends[name].loss, rival_end.loss - ends[name].loss, _half(fitted, ends[name], rival_end),
+            ends[name].loss - ends[first].loss, ends[name].loss - ends[first].loss <= _half(fitted, ends[name], ends[first]),
+        )
+        for name, plan in plans.items()
+    )  # fmt: skip
+    chosen = next(c for c in candidates if c.tied)
+    why = reasons(chosen.plan.lrs(run), run.steps, fitted.known)
+    clear = chosen.gain > chosen.half
+    return Optimum(
+        chosen.plan, plans[first], chosen.loss, chosen.gain, chosen.half, clear, candidates, not why,
+        "; ".join(why) or "within what the fitted runs have seen", _said(chosen, candidates, first, against is not None, clear),
+    )  # fmt: skip
+
+
+def _said(chosen: Candidate, candidates: tuple[Candidate, ...], first: str, given: bool, clear: bool) -> str:
+    rival = "the plan given" if given else "cosine to 10 %"
+    gain = f"{chosen.name}: {chosen.gain:+.4f} ± {chosen.half:.4f} below {rival}"
+    told = gain if clear else f"{gain}: not distinguishable"
+    ahead = next(c for c in candidates if c.name == first)
+    if ahead is chosen:
+        return f"{told}; it is the best found."
+    behind = chosen.loss - ahead.loss
+    return f"{told}; {first} would end {behind:.4f} lower, which the fitted runs cannot distinguish from nothing."
+
+
+class _End(NamedTuple):
+    loss: float
+    slope: Any  # by the parameters
+
+
+def _end_of(fitted: Fitted, plan: Plan, run: Horizon) -> _End:
+    loss, slope = fitted.sensitivity(plan.lrs(run), np.array([run.steps]))
+    return _End(float(loss[0]), slope[0])
+
+
+def _half(fitted: Fitted, one: _End, other: _End) -> float:
+    """Return half the 90 % interval of the difference of two last losses."""
+    return fitted.half_width(one.slope - other.slope, curves=0 if one is other else 2)
+
+
+def _rise(fitted: Fitted, run: Horizon, rise: Any) -> int:
+    """Return the steps of the warm-up."""
+    if rise is None:
+        return min(max(risen(r.lr) for r in fitted.runs), run.steps // 10)
+    steps = count("rise", number_of_steps(in_steps(as_time("rise", rise, low=0), run)), low=0)
+    if steps >= run.steps:
+        raise InvalidValueError(f"a rise of {steps} steps leaves nothing of a run of {run.steps}; give a shorter one.")
+    return steps
+
+
+def _simple(rise: int, lowest: float) -> Iterator[tuple[str, Schedule]]:
+    """Yield the schedules that people use, the simplest first."""
+
+    def after(schedule: Schedule) -> Schedule:
+        return warmup(rise).then(schedule) if rise else schedule
+
+    to = "0" if lowest == 0.0 else f"{100 * lowest:g} %"
+    yield "constant", after(constant())
+    yield f"linear to {to}", after(linear(end=lowest))
+    for part in (10, 20, 40):
+        yield f"cooldown of {part} % to {to}", wsd(rise, f"{part}%", end=lowest)
+    yield f"cosine to {to}", after(cosine(end=lowest))
+
+
+def _best(fitted: Fitted, steps: int, rise: int, peak: float, lowest: float) -> Schedule:
+    """Return the schedule that the law likes best, as a broken line."""
+    nodes = np.unique(np.round(steps - (steps - rise) * np.linspace(1.0, 0.0, _STRETCHES + 1) ** 2).astype(np.int64))
+    widths = np.diff(nodes) / fitted.unit
+    start = 0.5 * rise / fitted.unit
+
+    def loss(y: Any) -> tuple[float, Any]:
+        # rates fall by themselves: lr = lowest + (1 - lowest)·s², s_k = Π (1 - y_j), 0 <= y < 1
+        kept = 1.0 - y
+        s = np.cumprod(kept)
+        value, slope = fitted.end(peak, start, widths, lowest + (1.0 - lowest) * s * s)
+        pull = slope * (1.0 - lowest) * 2.0 * s * s
+        return value, -np.cumsum(pull[::-1])[::-1] / kept
+
+    tried = []
+    place = (nodes[:-1] - rise) / (steps - rise)
+    for part in (1.0, 0.4, 0.15):
+        shape = np.sqrt(np.clip((1.0 - place) / part, _LOWEST, 1.0))
+        y = 1.0 - shape / np.concatenate(([1.0], shape[:-1]))
+        tried.append(
+            minimize(
+                loss, y, jac=True, method="L-BFGS-B", bounds=[(0.0, 1.0 - 1e-3)] * len(y), options={"maxiter": 300}
+            )
+        )
+    found = min(tried, key=lambda result: float(result.fun))
+    rates = lowest + (1.0 - lowest) * np.cumprod(1.0 - found.x) ** 2
+    factors = np.concatenate(([rates[0]], (rates[:-1] + rates[1:]) / 2.0, [rates[-1]]))
+    points = [(int(at), float(f"{factor:.5g}")) for at, factor in zip(nodes, factors, strict=True)]
+    return interpolate(*zip(*([(0, 0.0), *points] if rise else points), strict=True))
