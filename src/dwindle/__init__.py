@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dwindle import errors as errors
     from dwindle import laws as laws
+    from dwindle import logs as logs
     from dwindle import mask as mask
     from dwindle import reference as reference
     from dwindle import replan as replan
@@ -98,6 +99,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
             "jax",
             "keras",
             "laws",
+            "logs",
             "mask",
             "population",
             "reference",

@@ -32,6 +32,7 @@ _WRONG = 0.0043  # of the range of losses: how wrong a law is along a whole curv
 _EFFECTIVE = 6.0  # points of a curve whose errors have nothing to do with each other
 _OUTLIER = 2.0  # standard deviations, from which an error counts linearly
 _EARLY = 0.05  # of the longest run: what a law does not describe
+_FARTHEST = 6.0  # spreads that a parameter may lie from where it is expected
 _NINETY = 1.645  # standard deviations
 _OF_PARAMETERS, _OF_LAW = (
     0.6,
@@ -97,7 +98,12 @@ class Fitted:
     @property
     def known(self) -> Known:
         """What the fitted runs have seen."""
-        return Known.of(self.runs)
+        return Known.of(self.runs, self.begins)
+
+    @property
+    def begins(self) -> int:
+        """The step from which the law describes a run; what was logged before was left out."""
+        return int(_EARLY * max(len(run.lr) for run in self.runs))
 
     @property
     def unit(self) -> float:
@@ -118,6 +124,15 @@ class Fitted:
         parameters = _OF_PARAMETERS**2 * float(slope @ self._covariance @ slope)
         noise = self.known.noise if curves == 1 else 0.0
         return float(_NINETY * np.sqrt(parameters + curves * (_OF_LAW * self._frame.scale * _WRONG) ** 2 + noise**2))
+
+    def difference(self, one: Any, other: Any) -> tuple[float, float]:
+        """Return how much lower the last loss is under the rates ``one`` [T] than under ``other``, and half its 90 % interval.
+
+        What both have in common, they do not differ by: the interval is narrower than those of the two losses are.
+        """
+        (first, by_first), (second, by_second) = (self.sensitivity(lr, np.array([len(lr)])) for lr in (one, other))
+        same = np.array_equal(one, other)
+        return float(second[0] - first[0]), self.half_width(by_first[0] - by_second[0], curves=0 if same else 2)
 
     def end(self, peak: float, start: float, widths: Any, rates: Any) -> tuple[float, Any]:
         """Return the last loss of a schedule of stretches, and its gradient [k] by the ``rates`` [k]; see `Law`."""
@@ -200,7 +215,10 @@ def _solved(law: Law, data: Sequence[_Curve]) -> tuple[Any, Any]:
         parts = [curve.weight * _huber((law.loss(now, curve.seen) - curve.loss) / curve.spread) for curve in data]
         return np.concatenate([*parts, (found - expected) / spread])
 
-    solution = least_squares(errors, expected, x_scale=np.minimum(spread, 1.0), max_nfev=100)
+    reach = _FARTHEST * spread
+    solution = least_squares(
+        errors, expected, bounds=(expected - reach, expected + reach), x_scale=np.minimum(spread, 1.0), max_nfev=100
+    )
     found = values(solution.x)
     inverse = np.linalg.pinv(solution.jac.T @ solution.jac)
     to_values = np.where(positive, found, 1.0)

@@ -13,6 +13,7 @@ from dwindle.laws.runs import Run
 __all__ = ["Forecast", "Known", "reasons"]
 
 _LONGER, _HIGHER = 4.0, 1.5  # than any fitted run
+_SAME = 1.02  # times: peaks that are one
 _DEEP = 0.5  # of the peak: a rate that goes lower than this is a decay
 
 
@@ -31,27 +32,36 @@ class Forecast(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What the fitted runs have seen: their lengths, peaks, lowest rates over their peaks, falls and rises, noise."""
+    """What the fitted runs have seen: their lengths, peaks, lowest rates over their peaks, rises, noise; and from where."""
 
     longest: int
     peaks: tuple[float, ...]
     lowest: float
     rises: bool
     noise: float
+    begins: int
 
     @classmethod
-    def of(cls, runs: Sequence[Run]) -> Known:
+    def of(cls, runs: Sequence[Run], begins: int) -> Known:
         return cls(
             max(int(run.step[-1]) for run in runs),
-            tuple(sorted({run.peak for run in runs})),
+            _apart(sorted(run.peak for run in runs)),
             min(_lowest(run.lr, int(run.step[-1])) for run in runs),
             any(_rises(run.lr) for run in runs),
             float(np.median([run.noise for run in runs])),
+            begins,
         )
+
+
+def _apart(peaks: list[float]) -> tuple[float, ...]:
+    """Return the peaks that differ by more than a log's rounding does."""
+    return tuple(peak for i, peak in enumerate(peaks) if i == 0 or peak > _SAME * peaks[i - 1])
 
 
 def reasons(lr: Any, last: int, seen: Known) -> list[str]:
     """Return why the runs cannot answer what happens under ``lr`` up to step ``last``; nothing if they can."""
+    if last < seen.begins:
+        return [f"the law begins at step {seen.begins}, after the warm-up and what is too early for it"]
     found, peak = [], float(lr[:last].max())
     if last > _LONGER * seen.longest:
         found.append(f"{last} steps are {last / seen.longest:.1f} times the longest fitted run, of {seen.longest}")

@@ -96,49 +96,39 @@ def optimize(
     names = dict(_simple(begun, lowest)) | {"the best": _best(fitted, run.steps, begun, top, lowest)}
     plans = {name: Plan(top, schedule) for name, schedule in names.items()}
     rival = against or Plan(top, warmup(begun).then(cosine(end=0.1)) if begun else cosine(end=0.1))
-    ends = {name: _end_of(fitted, plan, run) for name, plan in plans.items()}
-    rival_end = _end_of(fitted, rival, run)
-    first = min(ends, key=lambda name: ends[name].loss)
-    candidates = tuple(
-        Candidate(
-            name, plan, ends[name].loss, rival_end.loss - ends[name].loss, _half(fitted, ends[name], rival_end),
-            ends[name].loss - ends[first].loss, ends[name].loss - ends[first].loss <= _half(fitted, ends[name], ends[first]),
-        )
-        for name, plan in plans.items()
-    )  # fmt: skip
+    every = {name: plan.lrs(run) for name, plan in plans.items()}
+    ends = {name: float(fitted.loss(lrs, [run.steps])[0]) for name, lrs in every.items()}
+    first, rival_lrs, candidates = min(ends, key=lambda name: ends[name]), rival.lrs(run), []
+    for name, plan in plans.items():
+        gain, half = fitted.difference(every[name], rival_lrs)
+        behind, room = fitted.difference(every[first], every[name])
+        candidates.append(Candidate(name, plan, ends[name], gain, half, behind, behind <= room))
     chosen = next(c for c in candidates if c.tied)
     why = reasons(chosen.plan.lrs(run), run.steps, fitted.known)
     clear = chosen.gain > chosen.half
     return Optimum(
-        chosen.plan, plans[first], chosen.loss, chosen.gain, chosen.half, clear, candidates, not why,
-        "; ".join(why) or "within what the fitted runs have seen", _said(chosen, candidates, first, against is not None, clear),
-    )  # fmt: skip
+        plan=chosen.plan,
+        best=plans[first],
+        loss=chosen.loss,
+        gain=chosen.gain,
+        half=chosen.half,
+        distinguishable=clear,
+        candidates=tuple(candidates),
+        supported=not why,
+        why="; ".join(why) or "within what the fitted runs have seen",
+        said=_said(chosen, candidates, first, "cosine to 10 %" if against is None else "the plan given"),
+    )
 
 
-def _said(chosen: Candidate, candidates: tuple[Candidate, ...], first: str, given: bool, clear: bool) -> str:
-    rival = "the plan given" if given else "cosine to 10 %"
-    gain = f"{chosen.name}: {chosen.gain:+.4f} ± {chosen.half:.4f} below {rival}"
-    told = gain if clear else f"{gain}: not distinguishable"
+def _said(chosen: Candidate, candidates: list[Candidate], first: str, rival: str) -> str:
+    told = f"{chosen.name}: {chosen.gain:+.4f} ± {chosen.half:.4f} below {rival}"
+    if chosen.gain <= chosen.half:
+        told += ": not distinguishable"
     ahead = next(c for c in candidates if c.name == first)
     if ahead is chosen:
         return f"{told}; it is the best found."
     behind = chosen.loss - ahead.loss
     return f"{told}; {first} would end {behind:.4f} lower, which the fitted runs cannot distinguish from nothing."
-
-
-class _End(NamedTuple):
-    loss: float
-    slope: Any  # by the parameters
-
-
-def _end_of(fitted: Fitted, plan: Plan, run: Horizon) -> _End:
-    loss, slope = fitted.sensitivity(plan.lrs(run), np.array([run.steps]))
-    return _End(float(loss[0]), slope[0])
-
-
-def _half(fitted: Fitted, one: _End, other: _End) -> float:
-    """Return half the 90 % interval of the difference of two last losses."""
-    return fitted.half_width(one.slope - other.slope, curves=0 if one is other else 2)
 
 
 def _rise(fitted: Fitted, run: Horizon, rise: Any) -> int:

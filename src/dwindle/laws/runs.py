@@ -60,29 +60,31 @@ class Run:
     def logged(cls, step: Any, lr: Any, loss: Any, *, warmup: int = 0, name: str = "run") -> Run:
         """Return the run of a log that has the learning rate only where it has a loss: between two points it is a line.
 
-        ``lr`` [n] at the steps ``step`` [n]; before the first point it is that point's, but rises from 0 over the first
-        ``warmup`` steps. A rate that jumps between two points is a slope here: where that matters give every rate, as a plan
-        has them: ``Run(plan.lrs(steps), step, loss)``.
+        ``lr`` [n] at the steps ``step`` [n], nan where it was not logged, and ``loss`` [n] the same. Before the first point the
+        rate is that point's, but rises from 0 over the first ``warmup`` steps; after the last it stays. A rate that jumps
+        between two points is a slope here: where that matters give every rate, as a plan has them:
+        ``Run(plan.lrs(steps), step, loss)``.
 
         >>> run = Run.logged([100, 200, 300, 400], [0.5, 0.5, 0.25, 0.0], [3.0, 2.5, 2.2, 2.1], warmup=50)
         >>> run.lr[[0, 25, 60, 250]].tolist()
         [0.0, 0.25, 0.5, 0.375]
         """
-        steps, given = np.atleast_1d(np.asarray(step, np.float64)), np.atleast_1d(np.asarray(lr, np.float64))
-        if steps.shape != given.shape:
+        steps, given, losses = (np.atleast_1d(np.asarray(array, np.float64)) for array in (step, lr, loss))
+        if not steps.shape == given.shape == losses.shape:
             raise InvalidValueError(
-                f"{name}: {len(steps)} steps and {len(given)} learning rates; give one for each point."
+                f"{name}: {len(steps)} steps, {len(given)} learning rates, {len(losses)} losses; give one of each for a point, "
+                "nan where one was not logged."
             )
         known = np.isfinite(steps) & np.isfinite(given)
         if not known.any() or steps[known].min() < 0:
             raise DataError(f"{name}: no point has both a step, not negative, and a learning rate.")
-        length = int(steps[known].max()) + 1
-        _, first = np.unique(steps[known], return_index=True)
-        every = np.arange(length, dtype=np.float64)
-        rates = np.interp(every, steps[known][first], given[known][first])
-        if warmup:
-            rates[: count("warmup", warmup)] *= every[:warmup] / warmup
-        return cls(rates, step, loss, name)
+        points, first = np.unique(steps[known], return_index=True)
+        every = np.arange(int(np.nanmax(steps)) + 1, dtype=np.float64)
+        rates = np.interp(every, points, given[known][first])
+        if rise := min(count("warmup", warmup, low=0), int(points[0])):
+            rates[:rise] *= every[:rise] / rise
+        there = ~np.isnan(losses)
+        return cls(rates, steps[there], losses[there], name)
 
     def __repr__(self) -> str:
         return f"Run({self.name!r}, {len(self.lr)} steps, peak {self.peak:g}, {len(self.step)} points)"
@@ -110,7 +112,7 @@ def rates(lr: Any, horizon: Horizon | int | None = None) -> Any:
             raise InvalidValueError(
                 "a plan alone does not say how long the run is; give its horizon, such as 10_000 steps."
             )
-        return lr.lrs(horizon)
+        return _rates_of(lr.lrs(horizon), "the plan")
     if horizon is not None:
         raise InvalidValueError("an array of learning rates has its own length; give no horizon with it.")
     return _rates_of(lr, "lr")

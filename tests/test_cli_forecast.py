@@ -1,0 +1,383 @@
+"""``dwindle forecast``: what it says in 80 columns and as JSON is what the laws say, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dwindle as dw
+from dwindle.cli import main
+from dwindle.laws import LAWS, Run, fit
+
+CURVES = Path(__file__).resolve().parents[2] / "shared" / "curves" / "multipowerlaw" / "csv_100"
+CONSTANT = "peak 1e-3 | constant"
+STEPS = 10_000
+
+
+def truth(steps: Any) -> Any:
+    """The loss of the logs written here; a constant rate, so that the plan alone tells it."""
+    return 2.0 + (np.asarray(steps) / 1000.0) ** -0.5
+
+
+def table(folder: Path, name: str, header: str, *columns: Sequence[Any]) -> str:
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    rows = [
+        ",".join("" if cell is None else f"{cell!r}" for cell in map(plain, row)) for row in zip(*columns, strict=True)
+    ]
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return str(path)
+
+
+def plain(cell: Any) -> float | None:
+    return None if cell is None or np.isnan(cell) else float(cell)
+
+
+@pytest.fixture
+def constant(tmp_path: Path) -> str:
+    steps = np.arange(0, STEPS + 1, 250)[1:]
+    return table(tmp_path, "constant.csv", "step,lr,loss", steps, np.full(40, 1e-3), truth(steps))
+
+
+@pytest.fixture
+def decayed(tmp_path: Path) -> str:
+    steps = np.arange(0, STEPS + 1, 250)[1:]
+    lrs = dw.parse("peak 1e-3 | cosine to 10%").lrs(STEPS + 1)[steps]
+    return table(tmp_path, "decayed.csv", "step,lr,loss", steps, lrs, truth(steps) - 0.2 * (1 - lrs / 1e-3))
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run `dwindle forecast` and return exit code, stdout and stderr."""
+
+    def forecast(*words: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as left:
+            main(["forecast", *words])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        assert all(len(line) <= 80 for line in out.splitlines() if not line.startswith("{")), out
+        return int(left.value.code or 0), out, err
+
+    return forecast
+
+
+def answer(run: Any, *words: str) -> Any:
+    code, out, err = run(*words, "--json")
+    assert (code, err) == (0, "")
+    return json.loads(out, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+# --- the answer is that of the laws
+
+
+def test_json_is_what_the_laws_say_of_the_same_numbers(run: Any, constant: str, decayed: str) -> None:
+    plan = "peak 1e-3 | linear to 0"
+    said = answer(run, constant, decayed, "--plan", plan, "--steps", "12000")
+    runs = []
+    for name, path in (("constant", constant), ("decayed", decayed)):
+        step, lr, loss = np.loadtxt(path, delimiter=",", skiprows=1).T
+        runs.append(Run.logged(step, lr, loss, name=name))
+    fitted = fit(runs)
+    want = fitted.predict(dw.parse(plan).lrs(12_000))
+    (got,) = said["forecasts"]
+    for key, values in (("steps", want.step), ("loss", want.loss), ("lower", want.lower), ("upper", want.upper)):
+        np.testing.assert_allclose(got[key], values, rtol=1e-12)
+    assert (got["supported"], got["why"], got["horizon"]) == (want.supported, want.why, 12_000)
+    assert got["final"] == {key: got[key][-1] for key in ("loss", "lower", "upper")}
+    assert got["plan"] == str(dw.parse(plan))
+    assert said["law"] == "noise-floor"
+    assert said["parameters"] == pytest.approx(fitted.parameters)
+    assert [log["error"] for log in said["logs"]] == pytest.approx(list(fitted.error.values()))
+    assert said["notes"] == list(fitted.notes)
+    assert said["ranking"] == [{"forecast": 0, "distinguishable": None}]
+    assert said["logs"][0]["columns"] == {"step": "step", "lr": "lr", "loss": "loss"}
+    assert (said["logs"][0]["points"], said["logs"][0]["steps"], said["logs"][0]["peak"]) == (40, [250, STEPS], 1e-3)
+
+
+def test_a_longer_run_of_the_same_kind_is_forecast(run: Any, constant: str) -> None:
+    (got,) = answer(run, constant, "--plan", CONSTANT, "--steps", str(2 * STEPS))["forecasts"]
+    assert got["supported"]
+    assert got["final"]["lower"] < truth(2 * STEPS) < got["final"]["upper"]
+    assert got["final"]["loss"] == pytest.approx(truth(2 * STEPS), abs=0.01)
+
+
+def test_times_asked_for_are_answered_and_the_end(run: Any, constant: str) -> None:
+    words = (constant, "--plan", CONSTANT, "--at", "5000,25%,5000st", "--steps", "8000")
+    (got,) = answer(run, *words)["forecasts"]
+    assert got["steps"] == [2000, 5000, 8000]
+    np.testing.assert_allclose(got["loss"], truth(got["steps"]), atol=0.01)
+    rows = [line.split() for line in run(*words)[1].splitlines()]
+    for step, loss in zip(got["steps"], got["loss"], strict=True):
+        (row,) = [row for row in rows if row[:1] == [f"{step:,}"]]
+        assert float(row[1]) == pytest.approx(loss, abs=1e-3)
+
+
+@pytest.mark.parametrize("law", [name for name in LAWS if name in ("multi-power", "power")])
+def test_the_law_is_chosen(law: str, run: Any, constant: str) -> None:
+    assert answer(run, constant, "--plan", CONSTANT, "--law", law)["law"] == law
+    assert f"law         {law};" in run(constant, "--plan", CONSTANT, "--law", law)[1]
+
+
+def test_a_plan_may_be_a_file(run: Any, constant: str, tmp_path: Path) -> None:
+    path = dw.parse("peak 1e-3 | cosine to 10%")
+    from dwindle.text import save
+
+    file = save(path, tmp_path / "plan.toml")
+    assert answer(run, constant, "--plan", str(file))["forecasts"][0]["plan"] == str(path)
+
+
+# --- what is read of a log
+
+
+def test_validation_losses_between_training_losses(run: Any, tmp_path: Path) -> None:
+    """Rates stand where a training loss was logged, the validation loss in rows of its own, the last one after all rates."""
+    steps = np.arange(1, 401) * 25
+    held = [i % 10 == 9 for i in range(400)]
+    lrs = [None if own else 1e-3 for own in held]
+    train = [None if own else truth(s) - 0.5 for s, own in zip(steps, held, strict=True)]
+    valid = [truth(s) if own else None for s, own in zip(steps, held, strict=True)]
+    path = table(tmp_path, "a.csv", "iter,lr,train_loss,val_loss", steps, lrs, train, valid)
+    said = answer(run, path, "--plan", CONSTANT)
+    assert said["logs"][0]["points"] == 40
+    assert said["forecasts"][0]["horizon"] == STEPS
+    assert said["forecasts"][0]["final"]["loss"] == pytest.approx(truth(STEPS), abs=0.01)
+    assert said["logs"][0]["notes"] == ["the validation loss 'val_loss' was read, not 'train_loss'"]
+    assert not any("finite" in note for note in said["notes"])
+    trained = answer(run, path, "--plan", CONSTANT, "--loss", "train_loss")
+    assert trained["forecasts"][0]["final"]["loss"] == pytest.approx(truth(STEPS) - 0.5, abs=0.01)
+
+
+def test_columns_are_named_on_the_command_line(run: Any, tmp_path: Path, constant: str) -> None:
+    text = Path(constant).read_text().replace("step,lr,loss", "tick,rate,cost", 1)
+    (tmp_path / "named.csv").write_text(text)
+    words = ["--step", "tick", "--lr", "rate", "--loss", "cost", "--plan", CONSTANT]
+    named = answer(run, str(tmp_path / "named.csv"), *words)
+    assert named["forecasts"] == answer(run, constant, "--plan", CONSTANT)["forecasts"]
+
+
+def late(folder: Path) -> str:
+    """A log that begins after a warm-up of 2000 steps; its loss tells how far the run has gone, warm-up and all."""
+    steps = np.arange(2000, STEPS + 1, 200)
+    return table(folder, "late.csv", "step,lr,loss", steps, np.full(len(steps), 1e-3), truth(steps - 1000.0))
+
+
+def test_a_warm_up_that_the_log_lacks_is_asked_for_and_taken(run: Any, tmp_path: Path) -> None:
+    path = late(tmp_path)
+    plan = "peak 1e-3 | warmup 2000st, constant"
+    bare = answer(run, path, "--plan", plan)
+    assert bare["logs"][0]["notes"][0].startswith("the rates before step 2,000 are not in the log: 0.001 was taken")
+    told = answer(run, path, "--plan", plan, "--warmup", "2000")
+    planned = answer(run, path, "--plan", plan, "--log-plan", plan)
+    assert told["logs"][0]["notes"] == planned["logs"][0]["notes"] == []
+    for said in (told, planned):
+        assert said["forecasts"][0]["final"]["loss"] == pytest.approx(truth(STEPS - 1000), abs=1e-3)
+    assert abs(bare["forecasts"][0]["final"]["loss"] - truth(STEPS - 1000)) > 1e-3
+
+
+def test_a_warm_up_that_the_log_shows_is_not_taken_twice(run: Any, tmp_path: Path) -> None:
+    steps = np.arange(0, STEPS + 1, 100)
+    lrs = np.minimum(steps / 1000.0, 1.0) * 1e-3
+    path = table(tmp_path, "shown.csv", "step,lr,loss", steps, lrs, truth(steps + 100))
+    plan = "peak 1e-3 | warmup 1000st, constant"
+    shown, told = (answer(run, path, "--plan", plan, *more) for more in ([], ["--warmup", "1000"]))
+    assert shown["forecasts"] == told["forecasts"]
+    assert told["logs"][0]["notes"] == ["the log has its rates from step 0 on; --warmup was not used for it"]
+
+
+def test_a_fall_between_two_points_is_said_and_a_plan_of_the_log_is_exact(run: Any, tmp_path: Path) -> None:
+    rates = dw.parse("peak 1e-3 | step by 0.3 every 5001st").lrs(STEPS)
+    steps = np.arange(500, STEPS, 500)
+    path = table(tmp_path, "falls.csv", "step,lr,loss", steps, rates[steps], truth(steps) - 0.1 * (rates[steps] < 1e-3))
+    noted = answer(run, path, "--plan", CONSTANT)
+    assert "the rate falls from 0.001 to 0.0003 between steps 5,000 and 5,500" in noted["logs"][0]["notes"][0]
+    exact = answer(run, path, "--plan", CONSTANT, "--log-plan", "peak 1e-3 | step by 0.3 every 5001st")
+    assert exact["logs"][0]["notes"] == []
+    want = fit(Run(rates[: steps[-1]], steps, np.loadtxt(path, delimiter=",", skiprows=1)[:, 2])).parameters
+    assert exact["parameters"] == pytest.approx(want, rel=1e-9)
+
+
+def test_a_fall_after_the_last_loss_is_nobodys_business(run: Any, constant: str) -> None:
+    """Some trainers log a rate of 0 once they are done."""
+    with Path(constant).open("a") as file:
+        file.write("10010,0.0,\n")
+    assert answer(run, constant, "--plan", CONSTANT)["logs"][0]["notes"] == []
+
+
+def test_a_plan_of_the_log_may_be_a_step_off(run: Any, tmp_path: Path) -> None:
+    """Some trainers log the rate of the step that was done, some of the next; over a short warm-up that is much."""
+    steps, plan = np.arange(1, 61) * 5, "peak 1e-3 | warmup 50st, constant"
+    rates = dw.parse(plan).lrs(304)
+    for shift, code in ((-1, 0), (0, 0), (1, 0), (3, 2)):
+        path = table(tmp_path, f"by{shift}.csv", "step,lr,loss", steps, rates[steps + shift], truth(steps))
+        assert run(path, "--plan", CONSTANT, "--log-plan", plan)[0] == code
+
+
+def test_a_plan_of_the_log_needs_no_rates_in_it(run: Any, tmp_path: Path) -> None:
+    steps = np.arange(250, STEPS + 1, 250)
+    path = table(tmp_path, "bare.csv", "step,loss", steps, truth(steps))
+    said = answer(run, path, "--plan", CONSTANT, "--log-plan", CONSTANT)
+    assert said["logs"][0]["columns"]["lr"] is None
+    assert run(path, "--plan", CONSTANT)[0] == 2
+
+
+def test_one_plan_for_each_log_in_their_order(run: Any, constant: str, decayed: str) -> None:
+    one, other = ("--log-plan", "peak 1e-3 | constant"), ("--log-plan", "peak 1e-3 | cosine to 10%")
+    assert run(constant, decayed, "--plan", CONSTANT, *one, *other)[0] == 0
+    code, _, err = run(constant, decayed, "--plan", CONSTANT, *other, *one)
+    assert code == 2
+    assert "--log-plan gives the rate" in err
+    assert run(constant, decayed, "--plan", CONSTANT, *one)[0] == 2  # the one is not the other's
+    assert "3 --log-plan for 2 logs" in run(constant, decayed, "--plan", CONSTANT, *one, *one, *one)[2]
+
+
+def test_logs_of_one_name_are_told_apart_by_their_path(run: Any, tmp_path: Path, constant: str) -> None:
+    (tmp_path / "b").mkdir()
+    other = tmp_path / "b" / "constant.csv"
+    other.write_text(Path(constant).read_text())
+    names = [log["name"] for log in answer(run, constant, str(other), "--plan", CONSTANT)["logs"]]
+    assert names == [constant, str(other)]
+
+
+# --- what is said
+
+
+def test_the_answer_in_80_columns(run: Any, constant: str, decayed: str) -> None:
+    code, out, err = run(constant, decayed, "--plan", "peak 1e-3 | linear to 0 | decoupled 0.1")
+    assert (code, err) == (0, "")
+    (got,) = answer(run, constant, decayed, "--plan", "peak 1e-3 | linear to 0 | decoupled 0.1")["forecasts"]
+    final = re.search(r"final loss +([\d.]+), 90 % interval ([\d.]+) to ([\d.]+)", out)
+    assert final is not None
+    half = (got["final"]["upper"] - got["final"]["lower"]) / 2
+    for text, key in zip(final.groups(), ("loss", "lower", "upper"), strict=True):
+        assert float(text) == pytest.approx(got["final"][key], abs=0.05 * half)
+    assert "log 1       constant" in out
+    assert "40 points of step, lr, loss; steps 250 to 10,000; peak 0.001" in out
+    assert "supported: within what the fitted runs have seen" in out
+    assert "NOT SUPPORTED" not in out
+    assert "over 10,000 steps, as the longest log" in flat(out)
+    assert "no law reads decoupled 0.1" in out
+    for word in LAWS["noise-floor"].parameters:
+        assert word.name in out
+
+
+def test_the_picture_falls_as_the_losses_do(run: Any, constant: str) -> None:
+    out = run(constant, "--plan", CONSTANT, "--steps", str(2 * STEPS))[1]
+    lines = {line[:12].strip(): line[12:68] for line in out.splitlines() if re.search("[▁▂▃▄▅▆▇█]", line)}
+    assert set(lines) >= {"log", "fitted", "plan", "± 90 %"}
+    for name in ("log", "fitted", "plan"):
+        blocks = lines[name].strip()
+        assert list(blocks) == sorted(blocks, reverse=True)
+        assert blocks[0] == "█"
+    assert lines["log"][28:].strip() == ""  # the log is half as long as the plan
+    assert lines["plan"].rstrip()[-1] == "▁"
+    assert len(lines["plan"].rstrip()) == 56
+
+
+def test_what_is_not_supported_is_said_first(run: Any, constant: str) -> None:
+    plan = "peak 1e-2 | constant"
+    code, out, _ = run(constant, "--plan", plan)
+    assert code == 0
+    why = answer(run, constant, "--plan", plan)["forecasts"][0]["why"]
+    assert "peak" in why
+    assert flat(out).startswith(f"NOT SUPPORTED: {why}. The figures are a guess.")
+    assert "not supported: see above" in out
+
+
+def test_plans_are_compared(run: Any, constant: str, decayed: str) -> None:
+    plans = [
+        "peak 1e-3 | constant",
+        "peak 1e-3 | cosine to 10%",
+        "peak 1e-3 | cosine to 11%",
+        "peak 3e-3 | cosine to 10%",
+    ]
+    words = [constant, decayed, *(word for plan in plans for word in ("--plan", plan))]
+    code, out, _ = run(*words)
+    assert code == 0
+    said = answer(run, *words)
+    finals = [got["final"] for got in said["forecasts"]]
+    halves = [(final["upper"] - final["lower"]) / 2 for final in finals]
+    assert [got["supported"] for got in said["forecasts"]] == [True, True, True, False]
+    ranking = [(rank["forecast"], rank["distinguishable"]) for rank in said["ranking"]]
+    assert ranking == [(1, None), (2, False), (0, True), (3, None)]
+    assert finals[3]["loss"] < finals[1]["loss"]  # the lowest is a guess, and nothing is compared with it
+    assert finals[0]["loss"] - finals[1]["loss"] > max(halves[:2])
+    assert 0 < finals[2]["loss"] - finals[1]["loss"] < max(halves[1:3])
+    lines = out.partition("final loss, lowest first\n")[2].splitlines()
+    assert [line.split()[1] for line in lines] == ["2", "3", "1", "4"]
+    assert lines[1].endswith("not distinguishable from plan 2")
+    assert lines[2].endswith("higher than plan 2")
+    assert lines[3].endswith("not supported, and not compared")
+    assert flat(out).startswith("NOT SUPPORTED for plan 4: ")
+
+
+def test_long_and_strange_names_stay_within_80_columns(run: Any, tmp_path: Path, constant: str) -> None:
+    path = tmp_path / f"{'long-' * 40}\x1b[31m.csv"
+    path.write_text(Path(constant).read_text())
+    _, out, _ = run(str(path), "--plan", CONSTANT)
+    assert "\x1b" not in out
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["LOG"], "Missing option '--plan'"),
+        (["absent.csv", "--plan", CONSTANT], "absent.csv: cannot be read"),
+        (["LOG", "LOG", "--plan", CONSTANT], "is given twice"),
+        (["LOG", "--plan", "peak 1 | cosin"], "--plan: "),
+        (["LOG", "--plan", "absent.toml"], "absent.toml"),
+        (["LOG", "--plan", "peak 0"], "--plan peak 0 | constant: "),
+        (["LOG", "--plan", "peak 1 | warmup 1ep, constant"], "1ep needs to know steps_per_epoch; add --steps-per-epoch K."),
+        (["LOG", "--plan", "peak 1 | warmup 1e6tok, constant"], "write it in steps or %."),
+        (["LOG", "--plan", CONSTANT, "--steps", "1"], "--steps must be at least 2"),
+        (["LOG", "--plan", CONSTANT, "--steps", "1000000000000"], "Give optimiser steps, not tokens"),
+        (["LOG", "--plan", CONSTANT, "--warmup", "-1"], "--warmup must be at least 0"),
+        (["LOG", "--plan", CONSTANT, "--law", "multipower"], "did you mean 'multi-power'"),
+        (["LOG", "--plan", CONSTANT, "--at", "soon"], "--at: 'soon' is not a time"),
+        (["LOG", "--plan", CONSTANT, "--at", "10001"], "--at must be from 0 to the 10000 steps of the plan; got 10001."),
+        (["LOG", "--plan", CONSTANT, "--loss", "los"], "no column 'los'; did you mean 'loss'"),
+        (["LOG", "--plan", CONSTANT, "--log-plan", "peak 2e-3"], "at step 250 and the log says 0.001. Correct the plan"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_and_exit_2(words: list[str], said: str, run: Any, constant: str) -> None:
+    code, out, err = run(*(constant if word == "LOG" else word for word in words))
+    assert (code, out) == (2, "")
+    assert said in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_logs_that_cannot_be_used(run: Any, tmp_path: Path, constant: str) -> None:
+    steps = np.arange(1, 41) * 250
+    other = table(tmp_path, "other.csv", "step,lr,val_loss", steps, np.full(40, 1e-3), truth(steps))
+    assert "not the same loss" in run(constant, other, "--plan", CONSTANT)[2]
+    tokens = table(tmp_path, "tokens.csv", "step,lr,loss", steps * 1_000_000, np.full(40, 1e-3), truth(steps))
+    assert "Are these examples or tokens?" in run(tokens, "--plan", CONSTANT)[2]
+    few = table(tmp_path, "few.csv", "step,lr,loss", steps[:3], np.full(3, 1e-3), truth(steps[:3]))
+    assert "few: 3 points were usable" in run(few, "--plan", CONSTANT)[2]
+    apart = table(tmp_path, "apart.csv", "step,lr,loss", [1, None], [None, 1.0], [3.0, 2.0])
+    assert "no row has both a step and a learning rate" in run(apart, "--plan", CONSTANT)[2]
+
+
+# --- a published run
+
+
+@pytest.mark.skipif(not CURVES.exists(), reason=f"the curves are not at {CURVES}")
+def test_a_published_cosine_run_ends_in_the_interval(run: Any) -> None:
+    logs = [str(CURVES / f"{name}.csv") for name in ("constant_24000", "wsdcon_9")]
+    plan = "peak 3e-4 | warmup 2160st, cosine to 10%"
+    (got,) = answer(run, *logs, "--plan", plan, "--steps", "24000", "--warmup", "2160", "--at", "23920")["forecasts"]
+    logged = np.loadtxt(CURVES / "cosine_24000.csv", delimiter=",", skiprows=1)[-1]
+    assert (got["steps"][0], got["supported"]) == (logged[0], True)
+    assert got["lower"][0] < logged[2] < got["upper"][0]
