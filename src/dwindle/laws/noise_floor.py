@@ -46,8 +46,8 @@ NOISE_FLOOR = Law(
     (
         Parameter("floor", -0.6, 4.0, positive=False, kind="level"),
         Parameter("progress", 0.5, 2.0, kind="amount"),
-        Parameter("alpha", 0.52, 0.2),
-        Parameter("offset", 0.045, 0.035, positive=False),
+        Parameter("alpha", 0.5, 0.12),
+        Parameter("offset", 0.03, 0.04, positive=False),
         Parameter("noise", 0.28, 0.5, kind="amount"),
         Parameter("rho", 0.72, 0.12, positive=False),
         Parameter("speed", 130.0, 0.7),
