@@ -105,7 +105,7 @@ def tasks(folder: Path) -> Iterator[Task]:
 def judged(fitted: Fitted, run: Run) -> dict[str, Any]:
     """Return what a forecast of one curve was worth."""
     later = run.step >= max(warmup(run.lr), fitted.begins)
-    told, loss = fitted.predict(run.lr, run.step[later]), run.loss[later]
+    told, loss = fitted.predict(run.lr, at=run.step[later]), run.loss[later]
     off, inside = np.abs(told.loss - loss), (told.lower <= loss) & (loss <= told.upper)
     return {
         "run": run.name, "peak": run.peak, "supported": told.supported,

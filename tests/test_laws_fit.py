@@ -88,7 +88,7 @@ def test_a_curve_of_the_law_itself_is_found_again(law):
     assert max(fitted.error.values()) < 0.004
     lr = dw.Plan(1e-3, WARM.then(dw.linear(end=0.0))).lrs(T)
     step = np.arange(2000, T + 1, 500)
-    forecast = fitted.predict(lr, step)
+    forecast = fitted.predict(lr, at=step)
     assert np.abs(forecast.loss - curve(law, lr, step)).max() < 0.02
     assert forecast.supported
 
@@ -96,9 +96,9 @@ def test_a_curve_of_the_law_itself_is_found_again(law):
 def test_losses_of_any_unit_give_the_same_forecast():
     """Bits, a small network's 0.1, or an offset: the law is fitted in the range of the losses."""
     lr, at = PLANS["cosine"].lrs(2 * T), np.arange(4000, 2 * T, 4000)
-    plain = fit(runs("noise-floor")).predict(lr, at)
+    plain = fit(runs("noise-floor")).predict(lr, at=at)
     for scale, level in ((1.4427, 0.0), (0.05, 0.0), (1.0, -7.0)):
-        other = fit([Run(r.lr, r.step, scale * r.loss + level, r.name) for r in runs("noise-floor")]).predict(lr, at)
+        other = fit([Run(r.lr, r.step, scale * r.loss + level, r.name) for r in runs("noise-floor")]).predict(lr, at=at)
         np.testing.assert_allclose(other.loss, scale * plain.loss + level, rtol=1e-6, atol=1e-7)
         np.testing.assert_allclose(other.upper - other.lower, scale * (plain.upper - plain.lower), rtol=1e-4)
 
@@ -112,17 +112,17 @@ def test_parameters_come_in_the_unit_of_the_losses():
 
 def test_rates_of_any_scale_give_the_same_forecast():
     at = np.arange(4000, T, 2000)
-    plain = fit(runs("noise-floor")).predict(PLANS["wsd"].lrs(T), at)
+    plain = fit(runs("noise-floor")).predict(PLANS["wsd"].lrs(T), at=at)
     scaled = fit([Run(50.0 * r.lr, r.step, r.loss, r.name) for r in runs("noise-floor")])
-    np.testing.assert_allclose(scaled.predict(50.0 * PLANS["wsd"].lrs(T), at).loss, plain.loss, rtol=1e-9)
+    np.testing.assert_allclose(scaled.predict(50.0 * PLANS["wsd"].lrs(T), at=at).loss, plain.loss, rtol=1e-9)
 
 
 def test_spikes_and_noise_move_the_forecast_little():
     noisy = runs("noise-floor", noise=0.01)
     spiked = [Run(r.lr, r.step, np.where(np.arange(120) % 17 == 5, r.loss + 3.0, r.loss), r.name) for r in noisy]
     at = np.arange(3000, T, 1000)
-    clean = fit(runs("noise-floor")).predict(PLANS["cosine"].lrs(T), at).loss
-    assert np.abs(fit(spiked).predict(PLANS["cosine"].lrs(T), at).loss - clean).max() < 0.02
+    clean = fit(runs("noise-floor")).predict(PLANS["cosine"].lrs(T), at=at).loss
+    assert np.abs(fit(spiked).predict(PLANS["cosine"].lrs(T), at=at).loss - clean).max() < 0.02
 
 
 def test_a_curve_weighs_the_same_however_often_it_was_logged():
@@ -131,7 +131,7 @@ def test_a_curve_weighs_the_same_however_often_it_was_logged():
     step = np.arange(1, 6001) * 2
     dense = Run(lr, step, curve("noise-floor", lr, step), "cosine")
     at = np.array([6000, T])
-    few, many = fit([first, second, third]).predict(lr, at), fit([first, dense, third]).predict(lr, at)
+    few, many = fit([first, second, third]).predict(lr, at=at), fit([first, dense, third]).predict(lr, at=at)
     np.testing.assert_allclose(many.loss, few.loss, atol=0.003)
     np.testing.assert_allclose(many.upper - many.lower, few.upper - few.lower, rtol=0.2)
 
@@ -145,7 +145,7 @@ def test_nine_of_ten_logged_losses_lie_in_the_interval_of_a_law_that_holds():
         found = fit(runs("noise-floor", names=("constant", "wsd"), noise=0.01, seed=seed))
         run = runs("noise-floor", names=("cosine",), noise=0.01, seed=seed + 100)[0]
         later = run.step > 2000
-        forecast = found.predict(run.lr, run.step[later])
+        forecast = found.predict(run.lr, at=run.step[later])
         inside.append(((run.loss[later] > forecast.lower) & (run.loss[later] < forecast.upper)).mean())
     assert 0.85 <= np.mean(inside) <= 1.0
 
@@ -186,7 +186,7 @@ def test_two_peaks_tell_of_peaks_between_and_near():
     fitted = fit(fits)
     assert max(fitted.error.values()) < 0.003
     lr = PLANS["cosine"].lrs(T) * 0.7
-    forecast = fitted.predict(lr, [T])
+    forecast = fitted.predict(lr, at=[T])
     assert forecast.supported
     assert forecast.loss[0] == pytest.approx(curve("noise-floor", lr, [T], 7e-4, values)[0], abs=0.005)
     assert not fitted.predict(PLANS["cosine"].lrs(T) * 4.0).supported
@@ -262,7 +262,19 @@ def test_the_order_of_points_and_runs_changes_nothing():
     found = runs("noise-floor", noise=0.01)
     turned = [Run(r.lr, r.step[::-1], r.loss[::-1], r.name) for r in found[::-1]]
     at, lr = np.array([5000, T]), PLANS["cosine"].lrs(T)
-    np.testing.assert_allclose(fit(turned).predict(lr, at).loss, fit(found).predict(lr, at).loss, rtol=1e-6)
+    np.testing.assert_allclose(fit(turned).predict(lr, at=at).loss, fit(found).predict(lr, at=at).loss, rtol=1e-6)
+
+
+def test_a_log_is_taken_as_the_run_it_shows():
+    class Log:
+        name, step = "mine", np.arange(1, 41) * 100.0
+        lr, loss = np.full(40, 0.1), 2.0 + step**-0.5
+
+    fitted = fit(Log)
+    assert list(fitted.error) == ["mine"]
+    assert fitted.predict(dw.Plan(0.1), 8000, at=[8000]).supported
+    with pytest.raises(InvalidValueError, match="Give Run"):
+        fit([3.0])
 
 
 def test_a_fit_needs_runs_and_a_law_that_exists():
@@ -273,7 +285,7 @@ def test_a_fit_needs_runs_and_a_law_that_exists():
     with pytest.raises(InvalidValueError, match="horizon"):
         fit(runs("power")).predict(PLANS["cosine"])
     with pytest.raises(DataError, match="asked for the loss after"):
-        fit(runs("power")).predict(PLANS["cosine"].lrs(T), [T + 1])
+        fit(runs("power")).predict(PLANS["cosine"].lrs(T), at=[T + 1])
 
 
 def test_a_log_with_rates_only_at_its_points():

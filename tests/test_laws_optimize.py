@@ -100,6 +100,11 @@ def test_constraints_are_kept():
     assert optimize(FITTED, T, rise="5%").candidates[1].plan.lrs(T)[300] == pytest.approx(5e-4, rel=0.01)
 
 
+def test_a_run_without_a_warm_up_is_one():
+    for candidate in optimize(FITTED, T, rise=0).candidates:
+        assert candidate.plan.lrs(T)[0] > 0.9 * candidate.plan.peak
+
+
 def test_a_plan_of_the_best_has_a_text():
     best = optimize(FITTED, T).best
     assert dw.parse(str(best)) == best

@@ -21,6 +21,27 @@ README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
 
 
+def write_logs(folder: Path) -> None:
+    """Write the logs of two runs as run1.csv and run2.csv."""
+    steps = np.arange(200, 10_001, 100)
+    for name, text in (("run1", "peak 3e-4 | warmup 2%, constant"), ("run2", "peak 3e-4 | warmup 2%, cosine to 10%")):
+        lrs = dw.parse(text).lrs(10_001)[steps]
+        rows = zip(steps, lrs, 2.0 + 500.0 * lrs + (steps / 1000.0) ** -0.5, strict=True)
+        text = "".join(f"{step},{lr},{loss}\n" for step, lr, loss in rows)
+        (folder / f"{name}.csv").write_text("step,lr,loss\n" + text)
+
+
+@pytest.mark.parametrize("command", re.findall(r"^    dwindle ((?:forecast|optimize) .*)$", README, re.M))
+def test_every_forecast_and_optimize_command_runs(command: str, tmp_path: Path) -> None:
+    write_logs(tmp_path)
+    words = shlex.split(command.split("#")[0])
+    out = subprocess.run(
+        [sys.executable, "-m", "dwindle", *words], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert out.returncode == 0, out.stderr
+    assert max(len(line) for line in out.stdout.splitlines()) <= 80
+
+
 def test_every_python_block_runs_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     net = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
@@ -29,6 +50,7 @@ def test_every_python_block_runs_in_order(tmp_path: Path, monkeypatch: pytest.Mo
         "torch": torch, "model": torch.nn.Linear(3, 2), "validation_loss": 0.5,
         "keras": keras, "net": net, "x": x, "y": x[:, :2],
     }  # fmt: skip
+    write_logs(tmp_path)
     assert len(BLOCKS) >= 4
     for block in BLOCKS:
         fast = block.replace("trials=20", "trials=4, seeds=2").replace(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.optimize import least_squares
 
-from dwindle.errors import DataError, InvalidValueError, known
+from dwindle.errors import DataError, InvalidValueError, known, shown
 from dwindle.laws.annealing import ANNEALING
 from dwindle.laws.convex import CONVEX
 from dwindle.laws.features import Features, features, warmup
@@ -71,7 +71,7 @@ class Fitted:
         """Return the loss [n] under the learning rates ``lr`` [T] after ``at`` [n] steps, without more."""
         return self._frame.nats(self.law.loss(self._values, self._frame.features(lr, np.asarray(at))))
 
-    def predict(self, lr: Any, at: Any = None, *, horizon: Horizon | int | None = None) -> Forecast:
+    def predict(self, lr: Any, horizon: Horizon | int | None = None, *, at: Any = None) -> Forecast:
         """Return the loss under ``lr``, rates [T] or a Plan over ``horizon``, after ``at`` steps, some 200 unless given.
 
         ``lower`` and ``upper`` hold a logged loss in nine of ten cases, as far as the runs that this was calibrated on tell;
@@ -167,9 +167,10 @@ class _Frame:
         return {"level": self.nats(value), "amount": self.scale * value, "pure": value}[kind]
 
 
-def fit(runs: Run | Iterable[Run], law: str | Law = "auto") -> Fitted:
+def fit(runs: Any, law: str | Law = "auto") -> Fitted:
     """Fit a law to one or more runs: Σ of Huber's errors over the points, plus Σ ((parameter - expected)/spread)² over the law's.
 
+    ``runs``: a `Run` or several; a log, that is anything with arrays ``step``, ``lr`` and ``loss``, is taken by `Run.logged`.
     ``law``: a name of `LAWS`, or "auto", which is "noise-floor". A curve counts as a few points, however many it has, since its
     errors hang together; its noise is estimated from it. What a law does not describe, the warm-up and the first 5 % of the
     longest run, is left out, and so said. Runs of several peaks are fitted together; only "noise-floor" knows what a peak does.
@@ -182,12 +183,21 @@ def fit(runs: Run | Iterable[Run], law: str | Law = "auto") -> Fitted:
     >>> max(fitted.error.values()) < 0.01
     True
     """
-    kept, notes = _usable([runs] if isinstance(runs, Run) else list(runs))
+    given = [runs] if hasattr(runs, "step") else list(runs)
+    kept, notes = _usable([_run(each) for each in given])
     chosen = law if isinstance(law, Law) else LAWS["noise-floor" if law == "auto" else known("law", law, LAWS)]
     frame = _Frame(kept, chosen)
     data = [_Curve(run, frame) for run in kept]
     values, covariance = _solved(chosen, data)
     return Fitted(chosen, tuple(kept), tuple(notes), frame, values, covariance)
+
+
+def _run(given: Any) -> Run:
+    if isinstance(given, Run):
+        return given
+    if not all(hasattr(given, name) for name in ("step", "lr", "loss")):
+        raise InvalidValueError(f"a run has a step, an lr and a loss; got {shown(given)}. Give Run(lr, step, loss).")
+    return Run.logged(given.step, given.lr, given.loss, name=getattr(given, "name", "run"))
 
 
 class _Curve:

@@ -14,7 +14,7 @@ from dwindle.laws.features import warmup as risen
 from dwindle.laws.fit import Fitted
 from dwindle.laws.forecast import reasons
 from dwindle.plan import Plan
-from dwindle.schedule import Schedule, constant, cosine, interpolate, linear, warmup, wsd
+from dwindle.schedule import Schedule, constant, cosine, interpolate, linear, warmup
 from dwindle.units import Horizon, as_horizon, as_time, in_steps, number_of_steps
 
 __all__ = ["Candidate", "Optimum", "optimize"]
@@ -151,7 +151,7 @@ def _simple(rise: int, lowest: float) -> Iterator[tuple[str, Schedule]]:
     yield "constant", after(constant())
     yield f"linear to {to}", after(linear(end=lowest))
     for part in (10, 20, 40):
-        yield f"cooldown of {part} % to {to}", wsd(rise, f"{part}%", end=lowest)
+        yield f"cooldown of {part} % to {to}", after(constant().then(linear(f"{part}%", end=lowest)))
     yield f"cosine to {to}", after(cosine(end=lowest))
 
 
