@@ -199,6 +199,18 @@ def test_a_plan_is_its_rates():
     )
 
 
+def test_a_forecast_is_drawn_with_its_band():
+    pytest.importorskip("matplotlib")
+    forecast = fit(runs("noise-floor")).predict(PLANS["cosine"], T)
+    axes = forecast.plot()
+    assert axes.lines[0].get_ydata() == pytest.approx(forecast.loss)
+    edges = axes.collections[0].get_datalim(axes.transData)
+    assert (edges.y0, edges.y1) == pytest.approx((forecast.lower.min(), forecast.upper.max()))
+    far = fit(runs("noise-floor")).predict(PLANS["cosine"], 10 * T).plot(axes)
+    assert far is axes
+    assert "not supported" in axes.get_title()
+
+
 # What is refused, and what is left out and said
 
 

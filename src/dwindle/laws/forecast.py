@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dwindle.errors import MissingExtraError
 from dwindle.laws.features import features, warmup
 from dwindle.laws.runs import Run
 
@@ -29,6 +30,22 @@ class Forecast(NamedTuple):
     upper: Any
     supported: bool
     why: str
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draw the loss with its band into matplotlib's ``axes``, new ones unless given, and return them.
+
+        Raises MissingExtraError without matplotlib: pip install 'dwindle[plot]'.
+        """
+        if axes is None:
+            try:
+                from matplotlib.figure import Figure
+            except ImportError as error:
+                raise MissingExtraError.of("matplotlib", "plot") from error
+            axes = Figure(layout="constrained").subplots()
+        (line,) = axes.plot(self.step, self.loss, linestyle="-" if self.supported else "--")
+        axes.fill_between(self.step, self.lower, self.upper, alpha=0.25, linewidth=0, color=line.get_color())
+        axes.set(xlabel="step", ylabel="loss", title="" if self.supported else f"not supported: {self.why}")
+        return axes
 
 
 class Known(NamedTuple):
