@@ -10,7 +10,7 @@ True
 """
 
 from dwindle.laws.average import Shares, shares
-from dwindle.laws.carry import RULES, Carried, carry
+from dwindle.laws.carry import Carried, carry
 from dwindle.laws.equilibrium import Norms, equilibrium
 from dwindle.laws.fit import LAWS, Fitted, fit
 from dwindle.laws.forecast import Forecast
@@ -18,6 +18,7 @@ from dwindle.laws.last_iterate import Cooldown, best_cooldown, best_factors, bes
 from dwindle.laws.law import Law, Parameter
 from dwindle.laws.optimize import Candidate, Optimum, optimize
 from dwindle.laws.refine import refine
+from dwindle.laws.rules import RULES
 from dwindle.laws.runs import Run
 
 __all__ = [
