@@ -13,7 +13,8 @@ import pytest
 
 import dwindle as dw
 from dwindle.cli import main
-from dwindle.laws import LAWS, Run, fit
+from dwindle.cli_runs import Columns, sources
+from dwindle.laws import LAWS, Fitted, Run, fit
 
 CURVES = Path(__file__).resolve().parents[2] / "shared" / "curves" / "multipowerlaw" / "csv_100"
 CONSTANT = "peak 1e-3 | constant"
@@ -52,6 +53,12 @@ def decayed(tmp_path: Path) -> str:
     return table(tmp_path, "decayed.csv", "step,lr,loss", steps, lrs, truth(steps) - 0.2 * (1 - lrs / 1e-3))
 
 
+def fitted_alone(*paths: str) -> Fitted:
+    """The law of these logs, fitted without the command."""
+    columns = [(Path(path).stem, np.loadtxt(path, delimiter=",", skiprows=1).T) for path in paths]
+    return fit([Run.logged(*each, name=name) for name, each in columns])
+
+
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Any:
     """Run `dwindle forecast` and return exit code, stdout and stderr."""
@@ -83,11 +90,7 @@ def flat(text: str) -> str:
 def test_json_is_what_the_laws_say_of_the_same_numbers(run: Any, constant: str, decayed: str) -> None:
     plan = "peak 1e-3 | linear to 0"
     said = answer(run, constant, decayed, "--plan", plan, "--steps", "12000")
-    runs = []
-    for name, path in (("constant", constant), ("decayed", decayed)):
-        step, lr, loss = np.loadtxt(path, delimiter=",", skiprows=1).T
-        runs.append(Run.logged(step, lr, loss, name=name))
-    fitted = fit(runs)
+    fitted = fitted_alone(constant, decayed)
     want = fitted.predict(dw.parse(plan).lrs(12_000))
     (got,) = said["forecasts"]
     for key, values in (("steps", want.step), ("loss", want.loss), ("lower", want.lower), ("upper", want.upper)):
@@ -99,7 +102,7 @@ def test_json_is_what_the_laws_say_of_the_same_numbers(run: Any, constant: str, 
     assert said["parameters"] == pytest.approx(fitted.parameters)
     assert [log["error"] for log in said["logs"]] == pytest.approx(list(fitted.error.values()))
     assert said["notes"] == list(fitted.notes)
-    assert said["ranking"] == [{"forecast": 0, "distinguishable": None}]
+    assert said["ranking"] == [{"forecast": 0, "behind": None, "half": None, "distinguishable": None}]
     assert said["logs"][0]["columns"] == {"step": "step", "lr": "lr", "loss": "loss"}
     assert (said["logs"][0]["points"], said["logs"][0]["steps"], said["logs"][0]["peak"]) == (40, [250, STEPS], 1e-3)
 
@@ -191,7 +194,21 @@ def test_a_warm_up_that_the_log_shows_is_not_taken_twice(run: Any, tmp_path: Pat
     plan = "peak 1e-3 | warmup 1000st, constant"
     shown, told = (answer(run, path, "--plan", plan, *more) for more in ([], ["--warmup", "1000"]))
     assert shown["forecasts"] == told["forecasts"]
-    assert told["logs"][0]["notes"] == ["the log has its rates from step 0 on; --warmup was not used for it"]
+    assert told["logs"][0]["notes"] == []
+
+
+def test_a_warm_up_that_the_log_shows_in_part(tmp_path: Path) -> None:
+    lrs, steps = dw.parse("peak 1e-3 | warmup 1000st, constant").lrs(STEPS + 1), np.arange(500, STEPS + 1, 500)
+    path = table(tmp_path, "part.csv", "step,lr,loss", steps, lrs[steps], truth(steps))
+    (source,) = sources([Path(path)], Columns(None, None, None), [], 1000, None)
+    np.testing.assert_allclose(source.run.lr, lrs, rtol=1e-12)
+    assert source.notes == []
+
+
+def test_a_log_is_believed_against_a_warm_up(run: Any, constant: str) -> None:
+    bare, told = (answer(run, constant, "--plan", CONSTANT, *more) for more in ([], ["--warmup", "2000"]))
+    note = "the rate at step 250 is 0.001 in the log, not that of --warmup 2000: the log is believed"
+    assert (bare["logs"][0]["notes"], told["logs"][0]["notes"]) == ([], [note])
 
 
 def test_a_fall_between_two_points_is_said_and_a_plan_of_the_log_is_exact(run: Any, tmp_path: Path) -> None:
@@ -305,19 +322,38 @@ def test_plans_are_compared(run: Any, constant: str, decayed: str) -> None:
     assert code == 0
     said = answer(run, *words)
     finals = [got["final"] for got in said["forecasts"]]
-    halves = [(final["upper"] - final["lower"]) / 2 for final in finals]
+    fitted = fitted_alone(constant, decayed)
     assert [got["supported"] for got in said["forecasts"]] == [True, True, True, False]
     ranking = [(rank["forecast"], rank["distinguishable"]) for rank in said["ranking"]]
     assert ranking == [(1, None), (2, False), (0, True), (3, None)]
     assert finals[3]["loss"] < finals[1]["loss"]  # the lowest is a guess, and nothing is compared with it
-    assert finals[0]["loss"] - finals[1]["loss"] > max(halves[:2])
-    assert 0 < finals[2]["loss"] - finals[1]["loss"] < max(halves[1:3])
-    lines = out.partition("final loss, lowest first\n")[2].splitlines()
+    assert [rank["behind"] is None for rank in said["ranking"]] == [True, False, False, True]
+    lines = out.partition("final loss, lowest first, and how much higher than the first, ± 90 %\n")[2].splitlines()
     assert [line.split()[1] for line in lines] == ["2", "3", "1", "4"]
-    assert lines[1].endswith("not distinguishable from plan 2")
-    assert lines[2].endswith("higher than plan 2")
+    for line, rank, verdict in zip(
+        lines[1:3], said["ranking"][1:3], ("not distinguishable from", "higher than"), strict=True
+    ):
+        behind = finals[rank["forecast"]]["loss"] - finals[1]["loss"]
+        assert rank["behind"] == pytest.approx(behind, rel=1e-9)
+        lower, half = fitted.difference(*(dw.parse(plans[i]).lrs(STEPS) for i in (1, rank["forecast"])))
+        assert (rank["behind"], rank["half"]) == pytest.approx((lower, half), rel=1e-9)
+        assert (behind > rank["half"]) == (verdict == "higher than")
+        figures = re.search(rf"([\d.]+) ±([\d.]+), {verdict} plan 2$", line)
+        assert figures is not None
+        assert float(figures[1]) == pytest.approx(behind, abs=0.06 * rank["half"])
+        assert float(figures[2]) == pytest.approx(rank["half"], rel=0.06)
     assert lines[3].endswith("not supported, and not compared")
     assert flat(out).startswith("NOT SUPPORTED for plan 4: ")
+
+
+def test_plans_are_told_apart_by_the_interval_of_their_difference(run: Any, constant: str, decayed: str) -> None:
+    words = [word for end in range(10, 60, 2) for word in ("--plan", f"peak 1e-3 | cosine to {end}%")]
+    first, *others = answer(run, constant, decayed, *words)["ranking"]
+    assert (first["behind"], first["half"], first["distinguishable"]) == (None, None, None)
+    shares = [rank["behind"] / rank["half"] for rank in others]
+    assert [rank["distinguishable"] for rank in others] == [share > 1.0 for share in shares]
+    assert any(0.7 < share < 1.0 for share in shares)
+    assert any(1.0 < share < 1.4 for share in shares)
 
 
 def test_long_and_strange_names_stay_within_80_columns(run: Any, tmp_path: Path, constant: str) -> None:
@@ -366,6 +402,8 @@ def test_logs_that_cannot_be_used(run: Any, tmp_path: Path, constant: str) -> No
     assert "Are these examples or tokens?" in run(tokens, "--plan", CONSTANT)[2]
     few = table(tmp_path, "few.csv", "step,lr,loss", steps[:3], np.full(3, 1e-3), truth(steps[:3]))
     assert "few: 3 points were usable" in run(few, "--plan", CONSTANT)[2]
+    endless = table(tmp_path, "endless.csv", "step,lr,loss", [*steps, np.inf], np.full(41, 1e-3), truth([*steps, 1e9]))
+    assert "endless: column 'step' holds inf" in run(endless, "--plan", CONSTANT)[2]
     apart = table(tmp_path, "apart.csv", "step,lr,loss", [1, None], [None, 1.0], [3.0, 2.0])
     assert "no row has both a step and a learning rate" in run(apart, "--plan", CONSTANT)[2]
 

@@ -17,8 +17,8 @@ from dwindle.decay import CONVENTIONS, L2, Corrected, Decoupled, Independent
 from dwindle.errors import DwindleError, InvalidValueError, NoExactMapError, UnknownNameError, UnresolvedTimeError
 from dwindle.laws.average import shares
 from dwindle.laws.carry import Carried, carry
-from dwindle.laws.rules import RULES, Rule
 from dwindle.laws.equilibrium import equilibrium
+from dwindle.laws.rules import RULES, Rule
 from dwindle.plan import Group, Plan
 from dwindle.reference import SGD, Adam, Optimiser, run
 from dwindle.units import Horizon

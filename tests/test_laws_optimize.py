@@ -100,6 +100,19 @@ def test_constraints_are_kept():
     assert optimize(FITTED, T, rise="5%").candidates[1].plan.lrs(T)[300] == pytest.approx(5e-4, rel=0.01)
 
 
+def test_after_a_long_rise_what_does_not_fit_is_not_looked_at():
+    names = [c.name for c in optimize(FITTED, T, rise=int(0.7 * T)).candidates]
+    assert "cooldown of 20 % to 0" in names
+    assert "cooldown of 40 % to 0" not in names
+
+
+def test_what_a_gain_is_counted_from_is_told():
+    found = optimize(FITTED, T)
+    gain, half = FITTED.difference(found.plan.lrs(T), found.against.lrs(T))
+    assert (gain, half) == pytest.approx((found.gain, found.half))
+    assert found.plan.peak == PLANS["cosine"].peak
+
+
 def test_a_run_without_a_warm_up_is_one():
     for candidate in optimize(FITTED, T, rise=0).candidates:
         assert candidate.plan.lrs(T)[0] > 0.9 * candidate.plan.peak

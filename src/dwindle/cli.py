@@ -1,4 +1,4 @@
-"""The command line: ``dwindle study``, ``show``, ``convert``, ``forecast``. It talks to people and does no arithmetic.
+"""The command line: ``dwindle study``, ``show``, ``convert``, ``forecast``, ``optimize``. It does no arithmetic.
 
 Exit codes: 0 done; 1 a failed run; 2 bad input, one line; 130 interrupted, resumable. Heavy imports wait for their command.
 """
@@ -19,6 +19,7 @@ import typer
 from dwindle import __version__
 from dwindle.cli_convert import convert
 from dwindle.cli_forecast import forecast
+from dwindle.cli_optimize import optimize
 from dwindle.errors import DwindleError, InvalidValueError
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def show(
 
 app.command()(convert)
 app.command()(forecast)
+app.command()(optimize)
 
 
 def _plan(text: str) -> Any:

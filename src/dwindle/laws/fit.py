@@ -128,7 +128,8 @@ class Fitted:
     def difference(self, one: Any, other: Any) -> tuple[float, float]:
         """Return how much lower the last loss is under the rates ``one`` [T] than under ``other``, and half its 90 % interval.
 
-        What both have in common, they do not differ by: the interval is narrower than those of the two losses are.
+        What the two have in common does not count: the parameters' uncertainty is that of the difference. The law's own error
+        counts for each of them.
         """
         (first, by_first), (second, by_second) = (self.sensitivity(lr, np.array([len(lr)])) for lr in (one, other))
         same = np.array_equal(one, other)
@@ -227,8 +228,9 @@ def _solved(law: Law, data: Sequence[_Curve]) -> tuple[Any, Any]:
 
     reach = _FARTHEST * spread
     solution = least_squares(
-        errors, expected, bounds=(expected - reach, expected + reach), x_scale=np.minimum(spread, 1.0), max_nfev=100
-    )
+        errors, expected, bounds=(expected - reach, expected + reach), x_scale=np.minimum(spread, 1.0),
+        ftol=1e-10, xtol=1e-10, gtol=1e-10, max_nfev=200,
+    )  # fmt: skip
     found = values(solution.x)
     inverse = np.linalg.pinv(solution.jac.T @ solution.jac)
     to_values = np.where(positive, found, 1.0)

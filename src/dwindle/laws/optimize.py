@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.optimize import minimize
 
-from dwindle.errors import InvalidValueError, count, real
+from dwindle.errors import DwindleError, InvalidValueError, count, real
 from dwindle.laws.features import warmup as risen
 from dwindle.laws.fit import Fitted
 from dwindle.laws.forecast import reasons
@@ -52,6 +52,7 @@ class Optimum:
     loss: float
     gain: float
     half: float
+    against: Plan
     distinguishable: bool
     candidates: tuple[Candidate, ...]
     supported: bool
@@ -90,16 +91,15 @@ def optimize(
     if law.end is None:
         raise InvalidValueError(f"{law.name} has no gradient to optimise by; fit 'noise-floor'.")
     lowest = real("lowest", lowest, low=0.0, below=1.0)
-    peaks = sorted({r.peak for r in fitted.runs})
-    top = real("peak", float(np.exp(np.mean(np.log(peaks)))) if peak is None else peak, above=0.0)
+    top = real("peak", _peak(fitted) if peak is None else peak, above=0.0)
     begun = _rise(fitted, run, rise)
     names = dict(_simple(begun, lowest)) | {"the best": _best(fitted, run.steps, begun, top, lowest)}
     plans = {name: Plan(top, schedule) for name, schedule in names.items()}
     rival = against or Plan(top, warmup(begun).then(cosine(end=0.1)) if begun else cosine(end=0.1))
-    every = {name: plan.lrs(run) for name, plan in plans.items()}
+    every = {name: plan.lrs(run) for name, plan in plans.items() if _fits(plan, run)}
     ends = {name: float(fitted.loss(lrs, [run.steps])[0]) for name, lrs in every.items()}
     first, rival_lrs, candidates = min(ends, key=lambda name: ends[name]), rival.lrs(run), []
-    for name, plan in plans.items():
+    for name, plan in [(name, plans[name]) for name in every]:
         gain, half = fitted.difference(every[name], rival_lrs)
         behind, room = fitted.difference(every[first], every[name])
         candidates.append(Candidate(name, plan, ends[name], gain, half, behind, behind <= room))
@@ -112,6 +112,7 @@ def optimize(
         loss=chosen.loss,
         gain=chosen.gain,
         half=chosen.half,
+        against=rival,
         distinguishable=clear,
         candidates=tuple(candidates),
         supported=not why,
@@ -129,6 +130,21 @@ def _said(chosen: Candidate, candidates: list[Candidate], first: str, rival: str
         return f"{told}; it is the best found."
     behind = chosen.loss - ahead.loss
     return f"{told}; {first} would end {behind:.4f} lower, which the fitted runs cannot distinguish from nothing."
+
+
+def _peak(fitted: Fitted) -> float:
+    """Return the peak of the runs; of several the geometric mean."""
+    peaks = sorted({run.peak for run in fitted.runs})
+    return peaks[0] if len(peaks) == 1 else float(f"{np.exp(np.mean(np.log(peaks))):.6g}")
+
+
+def _fits(plan: Plan, run: Horizon) -> bool:
+    """Whether the run is long enough for the plan: after a long rise there is no room for a long cooldown."""
+    try:
+        plan.resolve(run)
+    except DwindleError:
+        return False
+    return True
 
 
 def _rise(fitted: Fitted, run: Horizon, rise: Any) -> int:

@@ -1,0 +1,288 @@
+"""What ``dwindle forecast`` and ``dwindle optimize`` read: logs as runs, plans and times, each error with its option."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from dwindle.errors import DataError, DwindleError, InvalidValueError, UnresolvedTimeError, count
+
+if TYPE_CHECKING:
+    from dwindle.laws import Fitted, Run
+    from dwindle.logs import Log
+    from dwindle.plan import Plan
+    from dwindle.units import Horizon
+
+__all__ = [
+    "AsJson", "Columns", "Law", "LogPlans", "Logs", "LossColumn", "LrColumn", "Source", "StepColumn", "StepsPerEpoch",
+    "Warmup", "given_plan", "horizon", "last_step", "logs_as_json", "lrs_of", "sources", "steps_of", "strict",
+]  # fmt: skip
+
+_LONGEST = 100_000_000  # steps; more are examples or tokens, and their rates would fill the memory
+_LATE = 1.5  # gaps between points: where a log begins later than that, its first rates are not in it
+_JUMP = 0.2  # of the peak: what between two points is no slope
+_OFF, _MOST_OFF = 0.01, 0.1  # of the peak, of the points: how far a plan of a log may be from its rates
+
+Logs = Annotated[list[Path], typer.Argument(metavar="LOG", help="CSV logs: step, learning rate, loss.")]
+StepsPerEpoch = Annotated[int | None, typer.Option(help="Steps of an epoch, for times in ep.")]
+Warmup = Annotated[int, typer.Option(help="Steps of a linear warm-up from 0 that the logs do not show.")]
+Law = Annotated[str, typer.Option(help="The law to fit, such as noise-floor or multi-power.")]
+LogPlans = Annotated[
+    list[str] | None, typer.Option(help="The plan of the logs instead of their rates: one for all, or one a log.")
+]
+StepColumn = Annotated[str | None, typer.Option(help="The column of steps.", metavar="COLUMN")]
+LrColumn = Annotated[str | None, typer.Option(help="The column of learning rates.", metavar="COLUMN")]
+LossColumn = Annotated[str | None, typer.Option(help="The column of losses.", metavar="COLUMN")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
+
+
+class Columns(NamedTuple):
+    """The columns asked for on the command line, None where their usual names are to be looked for."""
+
+    step: str | None
+    lr: str | None
+    loss: str | None
+
+
+class Source(NamedTuple):
+    """A log, the run made of it, and what is to be said of its rates."""
+
+    path: Path
+    log: Log
+    run: Run
+    notes: list[str]
+
+
+def sources(
+    paths: Sequence[Path], columns: Columns, log_plans: Sequence[str], warmup: int, steps_per_epoch: int | None
+) -> list[Source]:
+    """Return the logs as runs, their rates from the logs, or from ``log_plans`` where these are given."""
+    rise = count("--warmup", warmup, low=0)
+    own: list[Plan | None] = [given_plan("--log-plan", text) for text in log_plans]
+    if len(own) not in (0, 1, len(paths)):
+        raise InvalidValueError(
+            f"{len(own)} --log-plan for {len(paths)} logs; give one for all, or one a log in their order."
+        )
+    logs = _read(paths, columns, needs_lr=not own)
+    plans = own if len(own) == len(paths) else (own or [None]) * len(paths)
+    return [
+        _from_rates(path, log, rise) if plan is None else _from_plan(path, log, plan, steps_per_epoch)
+        for path, log, plan in zip(paths, logs, plans, strict=True)
+    ]
+
+
+def last_step(log: Log) -> int:
+    """Return the last step of a log."""
+    import numpy as np
+
+    steps = log.step[~np.isnan(log.step)]
+    if np.isinf(steps).any():
+        raise DataError(f"{log.name}: column {log.columns.step!r} holds inf, and a step is finite. Correct the log.")
+    last = float(steps.max()) if len(steps) else 0.0
+    if last > _LONGEST:
+        raise DataError(
+            f"{log.name}: column {log.columns.step!r} goes to {last:g}; a run has at most {_LONGEST:g} steps here. Are these "
+            "examples or tokens? Give optimiser steps."
+        )
+    return math.ceil(last)
+
+
+def _read(paths: Sequence[Path], columns: Columns, *, needs_lr: bool) -> list[Log]:
+    """Return the logs under names that differ; all of them must hold the same kind of loss."""
+    from dataclasses import replace
+
+    from dwindle.logs import kind, read
+
+    places = [path.resolve() for path in paths]
+    for i, path in enumerate(paths):
+        if places[i] in places[:i]:
+            raise DataError(f"{path} is given twice; it would count double. Give each log once.")
+    found = [read(path, **columns._asdict(), needs_lr=needs_lr) for path in paths]
+    first: dict[str, tuple[Path, str]] = {}
+    for path, log in zip(paths, found, strict=True):
+        first.setdefault(kind(log.columns.loss), (path, log.columns.loss))
+    if {"validation", "training"} <= first.keys():
+        (one, valid), (other, train) = first["validation"], first["training"]
+        raise DataError(
+            f"{one} has a validation loss, {valid!r}, and {other} only a training loss, {train!r}: not the same loss. "
+            "Choose one that all have, with --loss COLUMN."
+        )
+    stems = [log.name for log in found]
+    return [
+        log if stems.count(log.name) == 1 else replace(log, name=str(path))
+        for path, log in zip(paths, found, strict=True)
+    ]
+
+
+def _from_rates(path: Path, log: Log, warmup: int) -> Source:
+    """Return the run with the rates of its log, and notes on what the log does not tell of them."""
+    import numpy as np
+
+    from dwindle.laws import Run
+
+    known = np.isfinite(log.step) & np.isfinite(log.lr)
+    if not known.any():
+        raise DataError(f"{path}: no row has both a step and a learning rate.")
+    last_step(log)  # refuses steps whose rates would fill the memory
+    steps, first = np.unique(log.step[known], return_index=True)
+    lrs, notes = log.lr[known][first], list(log.notes)
+    notes += _beginning(steps, lrs, warmup)
+    notes += _jumps(steps, lrs, last=float(log.step[~np.isnan(log.loss)].max()))
+    return Source(path, log, Run.logged(log.step, log.lr, log.loss, warmup=warmup, name=log.name), notes)
+
+
+def _from_plan(path: Path, log: Log, plan: Plan, steps_per_epoch: int | None) -> Source:
+    """Return the run with the rates of ``plan``, of which those in the log must be."""
+    import numpy as np
+
+    from dwindle.laws import Run
+    from dwindle.units import Horizon
+
+    lrs = lrs_of("--log-plan", plan, Horizon(steps=last_step(log), steps_per_epoch=steps_per_epoch))
+    _refuse_other_rates(path, log, lrs)
+    there = ~np.isnan(log.loss)
+    return Source(path, log, Run(lrs, log.step[there], log.loss[there], log.name), list(log.notes))
+
+
+def _beginning(steps: Any, lrs: Any, warmup: int) -> list[str]:
+    """Return a note where the first rate is not the warm-up's, or comes late and none was given."""
+    import numpy as np
+
+    at, lr, peak = steps[0], lrs[0], lrs.max()
+    if warmup > at and abs(lr - peak * at / warmup) > _OFF * peak + peak / warmup:
+        return [f"the rate at step {at:,.0f} is {lr:g} in the log, not that of --warmup {warmup}: the log is believed"]
+    if not warmup and len(steps) > 1 and at > _LATE * float(np.median(np.diff(steps))):
+        return [
+            f"the rates before step {at:,.0f} are not in the log: {lr:g} was taken; if they rose say --warmup N, for "
+            "the forecast depends on it"
+        ]
+    return []
+
+
+def _jumps(steps: Any, lrs: Any, last: float) -> list[str]:
+    """Return a note on the first fall between two points before ``last`` that is too steep for a slope, if there is one."""
+    import numpy as np
+
+    falls = np.flatnonzero((-np.diff(lrs) > _JUMP * lrs.max()) & (steps[:-1] < last))
+    if not len(falls):
+        return []
+    at, to = falls[0], falls[0] + 1
+    return [
+        f"the rate falls from {lrs[at]:g} to {lrs[to]:g} between steps {steps[at]:,.0f} and {steps[to]:,.0f}: a line was taken; "
+        "--log-plan gives the exact step"
+    ]
+
+
+def _refuse_other_rates(path: Path, log: Log, lrs: Any) -> None:
+    """Raise if the rates in the log are not the plan's, a step to either side allowed for how rates are logged."""
+    import numpy as np
+
+    known = np.isfinite(log.step) & np.isfinite(log.lr)
+    steps, logged = log.step[known].astype(np.int64), log.lr[known]
+    if not len(steps):
+        return
+    near = np.stack([lrs[(steps + shift).clip(0, len(lrs) - 1)] for shift in (-1, 0, 1)])
+    off = np.maximum(near.min(axis=0) - logged, logged - near.max(axis=0)) > _OFF * max(lrs.max(), logged.max())
+    if off.mean() > _MOST_OFF:
+        at = int(np.argmax(off))
+        raise DataError(
+            f"{path}: --log-plan gives the rate {near[1, at]:.4g} at step {steps[at]} and the log says {logged[at]:.4g}. Correct "
+            "the plan (its times in steps, where the run was longer than the log), or leave it out."
+        )
+
+
+# --- plans, times and lengths, as options give them
+
+
+def given_plan(option: str, text: str) -> Plan:
+    """Return the plan in one line, or in the .toml or .json file of that name."""
+    from dwindle.text import load, parse
+
+    try:
+        return load(text) if text.lower().endswith((".toml", ".json")) else parse(text)
+    except DwindleError as error:
+        raise type(error)(f"{option}: {error}") from error
+
+
+def horizon(option: str, steps: int, steps_per_epoch: int | None) -> Horizon:
+    """Return the run of that many steps."""
+    from dwindle.units import Horizon
+
+    if count(option, steps, low=2) > _LONGEST:
+        raise InvalidValueError(
+            f"{option} is at most {_LONGEST:g} here; got {steps}. Give optimiser steps, not tokens."
+        )
+    return Horizon(steps=steps, steps_per_epoch=steps_per_epoch)
+
+
+def lrs_of(option: str, plan: Plan, run: Horizon) -> Any:
+    """Return the learning rate of every step, float64 [T], not all of them 0."""
+    from dwindle.laws.runs import rates
+
+    try:
+        return rates(plan, run)
+    except UnresolvedTimeError as error:
+        raise _with_option(option, error) from error
+    except DwindleError as error:
+        raise type(error)(f"{option} {plan}: {error}") from error
+
+
+def steps_of(option: str, text: str, run: Horizon) -> float:
+    """Return the time written in ``text`` in steps of ``run``."""
+    from dwindle.units import Time
+
+    try:
+        return Time.parse(text).steps(run)
+    except UnresolvedTimeError as error:
+        raise _with_option(option, error) from error
+    except DwindleError as error:
+        raise type(error)(f"{option}: {error}") from error
+
+
+def _with_option(option: str, error: UnresolvedTimeError) -> UnresolvedTimeError:
+    """Return the error with the option that would have told what an epoch is."""
+    cause = str(error).partition("; give")[0]
+    more = "add --steps-per-epoch K." if "steps_per_epoch" in cause else "write it in steps or %."
+    return UnresolvedTimeError(f"{option}: {cause}; {more}")
+
+
+# --- as JSON
+
+
+def logs_as_json(read: Sequence[Source], fitted: Fitted) -> dict[str, Any]:
+    """Return what was read and fitted."""
+    return {
+        "law": fitted.law.name,
+        "parameters": fitted.parameters,
+        "notes": list(fitted.notes),
+        "logs": [
+            {
+                "name": source.log.name,
+                "path": str(source.path),
+                "columns": source.log.columns._asdict(),
+                "points": len(source.run.step),
+                "steps": [int(source.run.step[0]), int(source.run.step[-1])],
+                "peak": source.run.peak,
+                "error": fitted.error.get(source.log.name),
+                "notes": source.notes,
+            }
+            for source in read
+        ],
+    }
+
+
+def strict(value: Any) -> Any:
+    """Return the value with null for numbers that JSON has no word for.
+
+    >>> strict({"loss": [2.5, math.inf]})
+    {'loss': [2.5, None]}
+    """
+    if isinstance(value, dict):
+        return {key: strict(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [strict(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
