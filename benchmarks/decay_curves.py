@@ -18,9 +18,9 @@ paired over the curves, rival less aware; 95 % intervals are bootstrapped over c
 share stretches of training and so may be wrong together.
 
 The best λ of each peak and schedule: fitted to ``few``, or to all λ and peaks of its three schedules (``schedules``, judged on
-the other five). ``loss`` is how much more the run at the predicted λ loses than the best of the eight; beside it the best one λ for
-all (``fixed``), and the best λ·Σlr for all (``timescale``), both as the fitted curves have it. ``off`` counts places on the list
-of λ.
+the other five). ``loss`` is how much more the run at the predicted λ loses than the best of the eight, ``off`` counts places
+on the list of λ. Beside it the best one λ for all (``fixed``) and the best λ·Σlr for all (``timescale``), as the fitted
+curves have them.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ True
 
 from dwindle.laws.average import Shares, shares
 from dwindle.laws.carry import Carried, carry
+from dwindle.laws.decay_aware import Decayed, FittedDecay, fit_decayed
+from dwindle.laws.decay_curves import decay_curves
 from dwindle.laws.equilibrium import Norms, equilibrium
 from dwindle.laws.fit import LAWS, Fitted, fit
 from dwindle.laws.forecast import Forecast
@@ -27,7 +29,9 @@ __all__ = [
     "Candidate",
     "Carried",
     "Cooldown",
+    "Decayed",
     "Fitted",
+    "FittedDecay",
     "Forecast",
     "Law",
     "Norms",
@@ -41,8 +45,10 @@ __all__ = [
     "bound",
     "bounds",
     "carry",
+    "decay_curves",
     "equilibrium",
     "fit",
+    "fit_decayed",
     "optimize",
     "refine",
     "shares",
