@@ -665,6 +665,7 @@ def _trained(queue=None):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork")  # JAX's, where a test before this one has used it; the child does not
 def test_a_forked_child_trains_too():
     assert _trained() == [0.5] * 10
     context = multiprocessing.get_context("fork")
