@@ -122,7 +122,9 @@ def test_spikes_and_noise_move_the_forecast_little():
     spiked = [Run(r.lr, r.step, np.where(np.arange(120) % 17 == 5, r.loss + 3.0, r.loss), r.name) for r in noisy]
     at = np.arange(3000, T, 1000)
     clean = fit(runs("noise-floor")).predict(PLANS["cosine"].lrs(T), at=at).loss
-    assert np.abs(fit(spiked).predict(PLANS["cosine"].lrs(T), at=at).loss - clean).max() < 0.02
+    forecast = fit(spiked).predict(PLANS["cosine"].lrs(T), at=at)
+    assert np.abs(forecast.loss - clean).max() < 0.02
+    assert (forecast.upper - forecast.lower).max() < 0.1
 
 
 def test_a_curve_weighs_the_same_however_often_it_was_logged():
@@ -190,6 +192,16 @@ def test_two_peaks_tell_of_peaks_between_and_near():
     assert forecast.supported
     assert forecast.loss[0] == pytest.approx(curve("noise-floor", lr, [T], 7e-4, values)[0], abs=0.005)
     assert not fitted.predict(PLANS["cosine"].lrs(T) * 4.0).supported
+
+
+def test_points_come_in_the_order_asked_for():
+    fitted, lr = fit(runs("noise-floor")), PLANS["cosine"].lrs(T)
+    asked = fitted.predict(lr, at=[9000, 3000, 9000, 6000.0])
+    assert asked.step.tolist() == [9000, 3000, 9000, 6000]
+    assert asked.loss[0] == asked.loss[2] < asked.loss[3] < asked.loss[1]
+    for at in ([], [0.5], [np.nan], [[1, 2]]):
+        with pytest.raises(InvalidValueError, match="whole numbers"):
+            fitted.predict(lr, at=at)
 
 
 def test_a_plan_is_its_rates():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy.optimize import least_squares
 
 from dwindle.errors import DataError, InvalidValueError, known, shown
@@ -37,7 +39,7 @@ _NINETY = 1.645  # standard deviations
 _OF_PARAMETERS, _OF_LAW = (
     0.6,
     1.15,
-)  # times what the fit says, so that left-out curves lie in their intervals: benchmarks/laws.py
+)  # times what the fit says, so that intervals hold curves left out: benchmarks/laws.py
 _UNSUPPORTED = 2.0  # times as wide
 
 
@@ -84,18 +86,14 @@ class Fitted:
         (True, True)
         """
         found = rates(lr, horizon)
-        points = _spread(found) if at is None else np.unique(np.atleast_1d(np.asarray(at, dtype=np.int64)))
-        if points[0] < 0 or points[-1] > len(found):
-            raise DataError(
-                f"the schedule has {len(found)} steps; asked for the loss after {points[0]} to {points[-1]}."
-            )
+        points = _spread(found) if at is None else _steps(at, len(found))
         loss, slope = self.sensitivity(found, points)
-        why = reasons(found, int(points[-1]), self.known)
-        half = np.array([self.half_width(each) for each in slope]) * (_UNSUPPORTED if why else 1.0)
+        why = reasons(found, int(points.max()), self.known)
+        half = self.half_width(slope) * (_UNSUPPORTED if why else 1.0)
         said = "; ".join(why) or "within what the fitted runs have seen"
         return Forecast(points, loss, loss - half, loss + half, not why, said)
 
-    @property
+    @cached_property
     def known(self) -> Known:
         """What the fitted runs have seen."""
         return Known.of(self.runs, self.begins)
@@ -116,14 +114,14 @@ class Fitted:
         slope = frame.scale * _slope(self.law, self._values, seen)
         return frame.nats(self.law.loss(self._values, seen)), slope
 
-    def half_width(self, slope: Any, curves: int = 1) -> float:
-        """Return half the 90 % interval of a loss, or of a difference, of this ``slope`` [k] by the parameters.
+    def half_width(self, slope: Any, curves: int = 1) -> Any:
+        """Return half the 90 % interval [n] of losses, or of differences, of these ``slope`` [n, k] by the parameters.
 
         The parameters' uncertainty, the law's own error on each of as many ``curves``, and for one the noise of its log.
         """
-        parameters = _OF_PARAMETERS**2 * float(slope @ self._covariance @ slope)
+        parameters = _OF_PARAMETERS**2 * np.einsum("...i,ij,...j->...", slope, self._covariance, slope)
         noise = self.known.noise if curves == 1 else 0.0
-        return float(_NINETY * np.sqrt(parameters + curves * (_OF_LAW * self._frame.scale * _WRONG) ** 2 + noise**2))
+        return _NINETY * np.sqrt(parameters + curves * (_OF_LAW * self._frame.scale * _WRONG) ** 2 + noise**2)
 
     def difference(self, one: Any, other: Any) -> tuple[float, float]:
         """Return how much lower the last loss is under the rates ``one`` [T] than under ``other``, and half its 90 % interval.
@@ -133,7 +131,7 @@ class Fitted:
         """
         (first, by_first), (second, by_second) = (self.sensitivity(lr, np.array([len(lr)])) for lr in (one, other))
         same = np.array_equal(one, other)
-        return float(second[0] - first[0]), self.half_width(by_first[0] - by_second[0], curves=0 if same else 2)
+        return float(second[0] - first[0]), float(self.half_width(by_first[0] - by_second[0], curves=0 if same else 2))
 
     def end(self, peak: float, start: float, widths: Any, rates: Any) -> tuple[float, Any]:
         """Return the last loss of a schedule of stretches, and its gradient [k] by the ``rates`` [k]; see `Law`."""
@@ -152,8 +150,9 @@ class _Frame:
         self.unit = longest / _LENGTHS
         self.reference = float(np.exp(np.mean([np.log(peak) for peak in {run.peak for run in runs}])))
         steps = max(len(run.lr) for run in runs)
-        late = np.concatenate([run.loss[run.step >= 0.1 * steps] for run in runs])
-        every = np.concatenate([run.loss for run in runs])
+        smooth = [_without_spikes(run.loss) for run in runs]
+        late = np.concatenate([loss[run.step >= 0.1 * steps] for run, loss in zip(runs, smooth, strict=True)])
+        every = np.concatenate(smooth)
         self.level = float(every.min())
         self.scale = float(np.ptp(late if len(late) > 4 else every)) or 1.0
 
@@ -295,6 +294,22 @@ def _refuse_strangers(runs: Sequence[Run]) -> None:
                 f"{run.name}: its losses, {run.loss.min():.4g} to {run.loss.max():.4g}, are nowhere near those of the other "
                 f"runs, {low:.4g} to {high:.4g}. Are they of the same model, data and unit? Fit it alone."
             )
+
+
+def _without_spikes(loss: Any) -> Any:
+    """Return the median of each five neighbouring points."""
+    return np.median(sliding_window_view(np.pad(loss, 2, mode="edge"), 5), axis=1)
+
+
+def _steps(at: Any, steps: int) -> Any:
+    points = np.atleast_1d(np.asarray(at))
+    if points.ndim != 1 or not len(points) or not (points == np.floor(points)).all():
+        raise InvalidValueError(f"at must be whole numbers of steps, one or more; got {shown(at)}.")
+    if points.min() < 0 or points.max() > steps:
+        raise DataError(
+            f"the schedule has {steps} steps; asked for the loss after {points.min():g} to {points.max():g}."
+        )
+    return points.astype(np.int64)
 
 
 def _spread(lr: Any) -> Any:
