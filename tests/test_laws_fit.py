@@ -152,6 +152,22 @@ def test_nine_of_ten_logged_losses_lie_in_the_interval_of_a_law_that_holds():
     assert 0.85 <= np.mean(inside) <= 1.0
 
 
+def test_where_a_law_does_not_fit_its_intervals_say_so():
+    """A loss that falls exponentially, and hardly minds the rate."""
+
+    def found(name):
+        lr, step = PLANS[name].lrs(T), np.arange(1, 121) * (T // 120)
+        return Run(lr, step, 1.0 + np.exp(-step / 2500.0) + 0.05 * np.tanh(lr[step - 1] / 1e-3), name)
+
+    fitted = fit([found("constant"), found("cosine")])
+    assert "intervals are as much wider" in fitted.notes[-1]
+    assert not any("wider" in note for note in fit(runs("noise-floor")).notes)
+    left = found("wsd")
+    later = left.step > 1000
+    forecast = fitted.predict(left.lr, at=left.step[later])
+    assert ((forecast.lower < left.loss[later]) & (left.loss[later] < forecast.upper)).mean() > 0.8
+
+
 def test_the_interval_widens_with_the_horizon():
     fitted = fit(runs("noise-floor"))
     widths = []
@@ -169,6 +185,7 @@ def test_the_interval_widens_with_the_horizon():
         (("constant", "cosine"), dw.Plan(2e-3, WARM.then(dw.cosine())), T, "the peak 0.002 is outside"),
         (("constant",), PLANS["cosine"], T, "add one that decays"),
         (("constant", "cosine"), dw.Plan(1e-3, WARM.then(dw.cosine_restarts(3000))), T, "rises again"),
+        (("constant", "cosine"), PLANS["wsd"], T // 30, "the law begins"),
         (("constant", "cosine"), PLANS["wsd"], T, ""),
     ],
 )  # fmt: skip
@@ -192,6 +209,13 @@ def test_two_peaks_tell_of_peaks_between_and_near():
     assert forecast.supported
     assert forecast.loss[0] == pytest.approx(curve("noise-floor", lr, [T], 7e-4, values)[0], abs=0.005)
     assert not fitted.predict(PLANS["cosine"].lrs(T) * 4.0).supported
+
+
+def test_the_start_of_a_short_run_can_be_asked_about():
+    step = np.array([5, 8, 12, 15])
+    fitted = fit(Run(np.full(15, 0.1), step, 2.0 + 1.0 / step))
+    assert np.isfinite(fitted.predict(np.full(15, 0.1), at=[0, 1, 15]).loss).all()
+    assert not fitted.predict(np.full(15, 0.1), at=[0]).supported
 
 
 def test_points_come_in_the_order_asked_for():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -41,6 +42,8 @@ _OF_PARAMETERS, _OF_LAW = (
     1.15,
 )  # times what the fit says, so that intervals hold curves left out: benchmarks/laws.py
 _UNSUPPORTED = 2.0  # times as wide
+_BADLY = 2.0  # misfits: from which it is said
+_OF_MEDIAN = 0.287  # the variance of the median of five normal numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +59,7 @@ class Fitted:
     _frame: _Frame
     _values: Any
     _covariance: Any
+    _misfit: float
 
     @property
     def parameters(self) -> dict[str, float]:
@@ -117,11 +121,13 @@ class Fitted:
     def half_width(self, slope: Any, curves: int = 1) -> Any:
         """Return half the 90 % interval [n] of losses, or of differences, of these ``slope`` [n, k] by the parameters.
 
-        The parameters' uncertainty, the law's own error on each of as many ``curves``, and for one the noise of its log.
+        The parameters' uncertainty, the law's own error on each of as many ``curves``, and for one the noise of its log; the
+        first two as much larger as the law misses the fitted runs by more than it should.
         """
         parameters = _OF_PARAMETERS**2 * np.einsum("...i,ij,...j->...", slope, self._covariance, slope)
         noise = self.known.noise if curves == 1 else 0.0
-        return _NINETY * np.sqrt(parameters + curves * (_OF_LAW * self._frame.scale * _WRONG) ** 2 + noise**2)
+        own = curves * (_OF_LAW * self._frame.scale * _WRONG) ** 2
+        return _NINETY * np.sqrt((parameters + own) * self._misfit**2 + noise**2)
 
     def difference(self, one: Any, other: Any) -> tuple[float, float]:
         """Return how much lower the last loss is under the rates ``one`` [T] than under ``other``, and half its 90 % interval.
@@ -189,7 +195,13 @@ def fit(runs: Any, law: str | Law = "auto") -> Fitted:
     frame = _Frame(kept, chosen)
     data = [_Curve(run, frame) for run in kept]
     values, covariance = _solved(chosen, data)
-    return Fitted(chosen, tuple(kept), tuple(notes), frame, values, covariance)
+    misfit = _misfit(chosen, values, data)
+    if misfit > _BADLY:
+        notes.append(
+            f"{chosen.name} misses these runs by {misfit:.1f} times what it misses the curves it was made for; its intervals are "
+            "as much wider"
+        )
+    return Fitted(chosen, tuple(kept), tuple(notes), frame, values, covariance, misfit)
 
 
 def _run(given: Any) -> Run:
@@ -207,7 +219,7 @@ class _Curve:
         self.seen = frame.features(run.lr, run.step)
         self.loss = (run.loss - frame.level) / frame.scale
         noise, part = run.noise / frame.scale, min(_EFFECTIVE / len(run.step), 1.0)
-        self.spread = np.hypot(_WRONG, noise)
+        self.noise, self.spread = noise, np.hypot(_WRONG, noise)
         self.weight = np.sqrt(part) * self.spread / np.hypot(_WRONG, noise * np.sqrt(part))
 
 
@@ -234,6 +246,15 @@ def _solved(law: Law, data: Sequence[_Curve]) -> tuple[Any, Any]:
     inverse = np.linalg.pinv(solution.jac.T @ solution.jac)
     to_values = np.where(positive, found, 1.0)
     return found, inverse * to_values[:, None] * to_values[None, :]
+
+
+def _misfit(law: Law, values: Any, data: Sequence[_Curve]) -> float:
+    """Return how many times further off the runs the law is than it should be, at least 1; their noise and spikes apart."""
+    squares = []
+    for curve in data:
+        smooth = _without_spikes(law.loss(values, curve.seen) - curve.loss)
+        squares.append(float(np.mean(smooth**2)) - curve.noise**2 * _OF_MEDIAN)
+    return max(1.0, math.sqrt(max(float(np.mean(squares)), 0.0)) / _WRONG)
 
 
 def _huber(error: Any) -> Any:
@@ -298,7 +319,7 @@ def _refuse_strangers(runs: Sequence[Run]) -> None:
 
 def _without_spikes(loss: Any) -> Any:
     """Return the median of each five neighbouring points."""
-    return np.median(sliding_window_view(np.pad(loss, 2, mode="edge"), 5), axis=1)
+    return np.median(sliding_window_view(np.pad(loss, 2, mode="reflect"), 5), axis=1)
 
 
 def _steps(at: Any, steps: int) -> Any:

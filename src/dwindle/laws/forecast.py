@@ -77,7 +77,7 @@ def _apart(peaks: list[float]) -> tuple[float, ...]:
 
 def reasons(lr: Any, last: int, seen: Known) -> list[str]:
     """Return why the runs cannot answer what happens under ``lr`` up to step ``last``; nothing if they can."""
-    if last < seen.begins:
+    if last < seen.begins or not lr[:last].any():
         return [f"the law begins at step {seen.begins}, after the warm-up and what is too early for it"]
     found, peak = [], float(lr[:last].max())
     if last > _LONGER * seen.longest:
@@ -99,7 +99,7 @@ def _lowest(lr: Any, last: int) -> float:
     """Return the lowest rate after the warm-up, over the peak."""
     used = lr[:last]
     later = used[warmup(used) :] if len(used) > 1 else used
-    return float(later.min() / used.max())
+    return float(later.min() / lr.max())
 
 
 def _rises(lr: Any) -> bool:
