@@ -10,6 +10,8 @@ Curves of two projects, read from FOLDER (../shared/curves unless given). Protoc
   15,000) and predict all longer runs, up to 50,000 steps; peaks 5e-4 and 1e-3, each alone.
 - ``same peak``: all curves of a peak but one, which is predicted. ``pooled``: the same, with the curves of both peaks fitted.
 - ``other peak``: all curves of one peak; predict those of the other.
+- ``other kind``: the shipped curves of a small network, whose task these laws were not made for: of each peak and weight
+  decay fit the constant rate and the cosine, predict the other six schedules.
 
 Errors are in nats. ``points`` and ``finals`` are the shares of logged losses and of last ones inside their 90 % intervals,
 ``rank`` is Spearman's correlation of predicted and logged last losses within one peak. Points before the law begins are
@@ -31,7 +33,7 @@ from scipy.stats import spearmanr
 from surroundings import begin, command, save
 
 import dwindle as dw
-from dwindle.laws import LAWS, Fitted, Run, fit, optimize
+from dwindle.laws import LAWS, Fitted, Run, decay_curves, fit, optimize
 from dwindle.laws.features import warmup
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "curves"
@@ -100,6 +102,17 @@ def tasks(folder: Path) -> Iterator[Task]:
             yield "same peak", [run for other, run in own.items() if other != name], [left]
             yield "pooled", [run for run in curves.values() if run is not left], [left]
         yield "other peak", list(own.values()), [run for (_, at), run in curves.items() if at != peak]
+
+    yield from other_kind()
+
+
+def other_kind() -> Iterator[Task]:
+    groups: dict[tuple[float, float], dict[str, Run]] = {}
+    for curve in decay_curves():
+        groups.setdefault((curve.lam, curve.peak), {})[curve.schedule] = curve.decayed.run
+    for runs in groups.values():
+        short = [name for name in runs if name.endswith("constant") or "cosine" in name]
+        yield "other kind", [runs[name] for name in short], [run for name, run in runs.items() if name not in short]
 
 
 def judged(fitted: Fitted, run: Run) -> dict[str, Any]:
