@@ -107,7 +107,7 @@ def forecast(
 def _answer(fitted: Fitted, plan: Plan, run: Horizon, times: Sequence[int] | None) -> _Answer:
     lrs = lrs_of("--plan", plan, run)
     curve = fitted.predict(lrs)
-    return _Answer(plan, lrs, curve, curve if times is None else fitted.predict(lrs, at=[*times, run.steps]))
+    return _Answer(plan, lrs, curve, curve if times is None else fitted.predict(lrs, at=sorted({*times, run.steps})))
 
 
 def _times(text: str, run: Horizon) -> list[int]:
