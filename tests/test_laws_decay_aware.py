@@ -19,8 +19,8 @@ from dwindle.laws import Run, fit, shares
 from dwindle.laws.decay_aware import DECAY_AWARE, Decayed, _seen, fit_decayed, left_of
 from dwindle.laws.decay_curves import SHIPPED, decay_curves
 from dwindle.laws.features import features
-from dwindle.laws.fit import _Frame
 from dwindle.laws.noise_floor import NOISE_FLOOR
+from dwindle.laws.solve import Frame
 
 T = 1000
 STEP = np.arange(1, 41) * 25
@@ -42,7 +42,7 @@ def doses(name, decay, peak=5e-3):
 
 def seen(lr, share, step=STEP):
     """Return the features, and the frame that a fit of runs with the longest schedule has."""
-    frame = _Frame([Run(doses("constant", None)[0], STEP, np.linspace(2.0, 1.0, len(STEP)))], DECAY_AWARE)
+    frame = Frame([Run(doses("constant", None)[0], STEP, np.linspace(2.0, 1.0, len(STEP)))], DECAY_AWARE)
     return _seen(frame, lr, share, np.asarray(step)), frame
 
 

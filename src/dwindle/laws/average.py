@@ -11,7 +11,7 @@ from dwindle.errors import InvalidValueError, real
 from dwindle.plan import Plan, Timescale, as_plan
 from dwindle.units import Horizon, as_horizon
 
-__all__ = ["Shares", "shares"]
+__all__ = ["Shares", "doses", "shares"]
 
 Array = npt.NDArray[np.float64]
 
@@ -92,7 +92,7 @@ def shares(plan: Plan, run: Horizon | int, *, group: str | None = None) -> Share
             "cautious decay takes its share only where update and weight agree in sign, so no one average describes it; "
             "ask for the plan without cautious, which decays at least as much."
         )
-    lrs, taken = _doses(plan, run, group)
+    lrs, taken = doses(plan, run, group)
     left = _kept_after(taken)
     initial = float((1.0 - taken[0]) * left[0])
     if not (np.isfinite(initial) and np.all(np.isfinite(left))):
@@ -102,7 +102,7 @@ def shares(plan: Plan, run: Horizon | int, *, group: str | None = None) -> Share
     return Shares(initial, taken * left, lrs * left, plan.timescale(run))
 
 
-def _doses(plan: Plan, run: Horizon, group: str | None) -> tuple[Array, Array]:
+def doses(plan: Plan, run: Horizon, group: str | None) -> tuple[Array, Array]:
     """Return the learning rate and the share that decay takes at every step; l2 as under plain SGD."""
     resolved, lrs, taken = plan.resolve(run), np.empty(run.steps), np.empty(run.steps)
     for low in range(0, run.steps, _BLOCK):

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dwindle.errors import DataError, InvalidValueError
-from dwindle.laws.average import _doses
+from dwindle.laws.average import doses
 from dwindle.laws.features import Features
-from dwindle.laws.fit import _Curve, _Frame, _solved, _usable
 from dwindle.laws.law import Law, Parameter
 from dwindle.laws.noise_floor import NOISE_FLOOR
 from dwindle.laws.runs import Run
+from dwindle.laws.solve import Curve, Frame, solved, usable
 from dwindle.plan import Plan, as_plan
 from dwindle.units import Horizon, as_horizon
 
@@ -56,7 +56,7 @@ class Decayed:
         plan = as_plan(plan)
         if plan.decay is not None and plan.decay.cautious:
             raise InvalidValueError(f"{name}: cautious decay takes no one share of all weights; the law needs one.")
-        lr, share = _doses(plan, as_horizon(horizon), None)
+        lr, share = doses(plan, as_horizon(horizon), None)
         return cls(Run(lr, step, loss, name), share)
 
     @property
@@ -144,7 +144,7 @@ class FittedDecay:
 
     runs: tuple[Decayed, ...]
     notes: tuple[str, ...]
-    _frame: _Frame
+    _frame: Frame
     _values: Any
 
     @property
@@ -161,7 +161,7 @@ class FittedDecay:
 
     def predict(self, plan: Plan, horizon: Horizon | int, at: Any) -> Any:
         """Return the loss [n] of a ``plan``, its decay included, over ``horizon`` after ``at`` [n] steps."""
-        return self.loss(*_doses(as_plan(plan), as_horizon(horizon), None), at)
+        return self.loss(*doses(as_plan(plan), as_horizon(horizon), None), at)
 
 
 def fit_decayed(runs: Iterable[Decayed]) -> FittedDecay:
@@ -182,18 +182,14 @@ def fit_decayed(runs: Iterable[Decayed]) -> FittedDecay:
         _refuse_alike(given)
     # the names of runs need not differ, but tell here which share belongs to which
     named = {f"{place}: {decayed.run.name}": decayed for place, decayed in enumerate(given, 1)}
-    kept, notes = _usable([Run(d.run.lr, d.run.step, d.run.loss, name) for name, d in named.items()])
-    frame = _Frame(kept, DECAY_AWARE)
-    data = []
-    for run in kept:
-        curve = _Curve(run, frame)
-        curve.seen = _seen(frame, run.lr, named[run.name].share, run.step)
-        data.append(curve)
-    values, _ = _solved(DECAY_AWARE, data)
+    kept, notes = usable([Run(d.run.lr, d.run.step, d.run.loss, name) for name, d in named.items()])
+    frame = Frame(kept, DECAY_AWARE)
+    data = [Curve(run, frame, _seen(frame, run.lr, named[run.name].share, run.step)) for run in kept]
+    values, _ = solved(DECAY_AWARE, data)
     return FittedDecay(tuple(Decayed(run, named[run.name].share) for run in kept), tuple(notes), frame, values)
 
 
-def _seen(frame: _Frame, lr: Any, share: Any, step: Any) -> Features:
+def _seen(frame: Frame, lr: Any, share: Any, step: Any) -> Features:
     """Return the features of a schedule, with what decay took beside them."""
     seen = frame.features(lr, step)
     taken = np.concatenate(([0.0], np.cumsum(-np.log1p(-share))))

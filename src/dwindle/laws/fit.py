@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
-from scipy.optimize import least_squares
 
 from dwindle.errors import DataError, InvalidValueError, known, shown
 from dwindle.laws.annealing import ANNEALING
 from dwindle.laws.convex import CONVEX
-from dwindle.laws.features import Features, features, warmup
+from dwindle.laws.features import Features, warmup
 from dwindle.laws.forecast import Forecast, Known, reasons
 from dwindle.laws.functional_scaling import FUNCTIONAL_SCALING
 from dwindle.laws.law import Law
@@ -23,6 +19,7 @@ from dwindle.laws.multi_power import MULTI_POWER
 from dwindle.laws.noise_floor import NOISE_FLOOR
 from dwindle.laws.power import POWER
 from dwindle.laws.runs import Run, rates
+from dwindle.laws.solve import EARLY, WRONG, Curve, Frame, misfit, solved, usable
 from dwindle.units import Horizon
 
 __all__ = ["LAWS", "Fitted", "fit"]
@@ -30,20 +27,10 @@ __all__ = ["LAWS", "Fitted", "fit"]
 LAWS: dict[str, Law] = {
     law.name: law for law in (NOISE_FLOOR, MULTI_POWER, FUNCTIONAL_SCALING, ANNEALING, CONVEX, POWER)
 }
-_LENGTHS = 2.4  # units in the longest run
-_WRONG = 0.0043  # of the range of losses: how wrong a law is along a whole curve
-_EFFECTIVE = 6.0  # points of a curve whose errors have nothing to do with each other
-_OUTLIER = 2.0  # standard deviations, from which an error counts linearly
-_EARLY = 0.05  # of the longest run: what a law does not describe
-_FARTHEST = 6.0  # spreads that a parameter may lie from where it is expected
 _NINETY = 1.645  # standard deviations
-_OF_PARAMETERS, _OF_LAW = (
-    0.6,
-    1.15,
-)  # times what the fit says, so that intervals hold curves left out: benchmarks/laws.py
+_OF_PARAMETERS, _OF_LAW = 0.6, 1.15  # times what the fit says, so that intervals hold in benchmarks/laws.py
 _UNSUPPORTED = 2.0  # times as wide
 _BADLY = 2.0  # misfits: from which it is said
-_OF_MEDIAN = 0.287  # the variance of the median of five normal numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +43,7 @@ class Fitted:
     law: Law
     runs: tuple[Run, ...]
     notes: tuple[str, ...]
-    _frame: _Frame
+    _frame: Frame
     _values: Any
     _covariance: Any
     _misfit: float
@@ -105,7 +92,7 @@ class Fitted:
     @property
     def begins(self) -> int:
         """The step from which the law describes a run; what was logged before was left out."""
-        return int(_EARLY * max(len(run.lr) for run in self.runs))
+        return int(EARLY * max(len(run.lr) for run in self.runs))
 
     @property
     def unit(self) -> float:
@@ -126,7 +113,7 @@ class Fitted:
         """
         parameters = _OF_PARAMETERS**2 * np.einsum("...i,ij,...j->...", slope, self._covariance, slope)
         noise = self.known.noise if curves == 1 else 0.0
-        own = curves * (_OF_LAW * self._frame.scale * _WRONG) ** 2
+        own = curves * (_OF_LAW * self._frame.scale * WRONG) ** 2
         return _NINETY * np.sqrt((parameters + own) * self._misfit**2 + noise**2)
 
     def difference(self, one: Any, other: Any) -> tuple[float, float]:
@@ -147,32 +134,6 @@ class Fitted:
         return float(self._frame.nats(loss)), self._frame.scale * slope
 
 
-class _Frame:
-    """The units that a law is fitted in: of losses, of steps and of peaks."""
-
-    def __init__(self, runs: Sequence[Run], law: Law) -> None:
-        self._extra = law.extra
-        longest = max(float(run.lr.sum()) / run.peak for run in runs)
-        self.unit = longest / _LENGTHS
-        self.reference = float(np.exp(np.mean([np.log(peak) for peak in {run.peak for run in runs}])))
-        steps = max(len(run.lr) for run in runs)
-        smooth = [_without_spikes(run.loss) for run in runs]
-        late = np.concatenate([loss[run.step >= 0.1 * steps] for run, loss in zip(runs, smooth, strict=True)])
-        every = np.concatenate(smooth)
-        self.level = float(every.min())
-        self.scale = float(np.ptp(late if len(late) > 4 else every)) or 1.0
-
-    def features(self, lr: Any, step: Any) -> Features:
-        seen = features(lr, step, unit=self.unit, reference=self.reference)
-        return seen if self._extra is None else seen._replace(extra=self._extra(lr, step, self.unit))
-
-    def nats(self, loss: Any) -> Any:
-        return self.level + self.scale * loss
-
-    def own(self, value: Any, kind: str) -> Any:
-        return {"level": self.nats(value), "amount": self.scale * value, "pure": value}[kind]
-
-
 def fit(runs: Any, law: str | Law = "auto") -> Fitted:
     """Fit a law to one or more runs: Σ of Huber's errors over the points, plus Σ ((parameter - expected)/spread)² over the law's.
 
@@ -190,18 +151,18 @@ def fit(runs: Any, law: str | Law = "auto") -> Fitted:
     True
     """
     given = [runs] if hasattr(runs, "step") else list(runs)
-    kept, notes = _usable([_run(each) for each in given])
+    kept, notes = usable([_run(each) for each in given])
     chosen = law if isinstance(law, Law) else LAWS["noise-floor" if law == "auto" else known("law", law, LAWS)]
-    frame = _Frame(kept, chosen)
-    data = [_Curve(run, frame) for run in kept]
-    values, covariance = _solved(chosen, data)
-    misfit = _misfit(chosen, values, data)
-    if misfit > _BADLY:
+    frame = Frame(kept, chosen)
+    data = [Curve(run, frame, frame.features(run.lr, run.step)) for run in kept]
+    values, covariance = solved(chosen, data)
+    missed = misfit(chosen, values, data)
+    if missed > _BADLY:
         notes.append(
-            f"{chosen.name} misses these runs by {misfit:.1f} times what it misses the curves it was made for; its intervals are "
+            f"{chosen.name} misses these runs by {missed:.1f} times what it misses the curves it was made for; its intervals are "
             "as much wider"
         )
-    return Fitted(chosen, tuple(kept), tuple(notes), frame, values, covariance, misfit)
+    return Fitted(chosen, tuple(kept), tuple(notes), frame, values, covariance, missed)
 
 
 def _run(given: Any) -> Run:
@@ -210,59 +171,6 @@ def _run(given: Any) -> Run:
     if not all(hasattr(given, name) for name in ("step", "lr", "loss")):
         raise InvalidValueError(f"a run has a step, an lr and a loss; got {shown(given)}. Give Run(lr, step, loss).")
     return Run.logged(given.step, given.lr, given.loss, name=getattr(given, "name", "run"))
-
-
-class _Curve:
-    """The points of a run as they are fitted, with the weight of each."""
-
-    def __init__(self, run: Run, frame: _Frame) -> None:
-        self.seen = frame.features(run.lr, run.step)
-        self.loss = (run.loss - frame.level) / frame.scale
-        noise, part = run.noise / frame.scale, min(_EFFECTIVE / len(run.step), 1.0)
-        self.noise, self.spread = noise, np.hypot(_WRONG, noise)
-        self.weight = np.sqrt(part) * self.spread / np.hypot(_WRONG, noise * np.sqrt(part))
-
-
-def _solved(law: Law, data: Sequence[_Curve]) -> tuple[Any, Any]:
-    """Return the most likely values of the parameters and the covariance of them (Laplace's approximation)."""
-    positive = np.array([p.positive for p in law.parameters])
-    expected = np.array([np.log(p.expected) if p.positive else p.expected for p in law.parameters])
-    spread = np.array([p.spread for p in law.parameters])
-
-    def values(found: Any) -> Any:
-        return np.where(positive, np.exp(np.where(positive, found, 0.0)), found)
-
-    def errors(found: Any) -> Any:
-        now = values(found)
-        parts = [curve.weight * _huber((law.loss(now, curve.seen) - curve.loss) / curve.spread) for curve in data]
-        return np.concatenate([*parts, (found - expected) / spread])
-
-    reach = _FARTHEST * spread
-    solution = least_squares(
-        errors, expected, bounds=(expected - reach, expected + reach), x_scale=np.minimum(spread, 1.0),
-        ftol=1e-10, xtol=1e-10, gtol=1e-10, max_nfev=200,
-    )  # fmt: skip
-    found = values(solution.x)
-    inverse = np.linalg.pinv(solution.jac.T @ solution.jac)
-    to_values = np.where(positive, found, 1.0)
-    return found, inverse * to_values[:, None] * to_values[None, :]
-
-
-def _misfit(law: Law, values: Any, data: Sequence[_Curve]) -> float:
-    """Return how many times further off the runs the law is than it should be, at least 1; their noise and spikes apart."""
-    squares = []
-    for curve in data:
-        smooth = _without_spikes(law.loss(values, curve.seen) - curve.loss)
-        squares.append(float(np.mean(smooth**2)) - curve.noise**2 * _OF_MEDIAN)
-    return max(1.0, math.sqrt(max(float(np.mean(squares)), 0.0)) / _WRONG)
-
-
-def _huber(error: Any) -> Any:
-    """Return what squared is e² up to the limit c, and 2c|e| - c² beyond."""
-    size = np.abs(error)
-    return np.sign(error) * np.where(
-        size <= _OUTLIER, size, np.sqrt(np.maximum(2.0 * _OUTLIER * size - _OUTLIER**2, 0.0))
-    )
 
 
 def _slope(law: Law, values: Any, seen: Features) -> Any:
@@ -274,52 +182,6 @@ def _slope(law: Law, values: Any, seen: Features) -> Any:
         there[i], back[i] = value + step, value - step
         columns.append((law.loss(there, seen) - law.loss(back, seen)) / (2.0 * step))
     return np.stack(columns, axis=1)
-
-
-def _usable(runs: list[Run]) -> tuple[list[Run], list[str]]:
-    """Return the runs without what no law describes, and what was left out."""
-    if not runs:
-        raise DataError("there is no run to fit; give at least one Run(lr, step, loss).")
-    names = [run.name for run in runs]
-    longest = max(len(run.lr) for run in runs)
-    kept, notes = [], []
-    for i, run in enumerate(runs):
-        name = run.name if names.count(run.name) == 1 else f"{run.name} {i + 1}"
-        notes += [f"{name}: {note}" for note in run.notes]
-        start = max(warmup(run.lr), int(_EARLY * longest))
-        later = run.step >= start
-        if later.sum() < 4:
-            notes.append(f"{name}: fewer than 4 points after step {start}, where the law begins; the run was left out")
-            continue
-        if not later.all():
-            notes.append(
-                f"{name}: {int((~later).sum())} points before step {start} are warm-up or too early, and left out"
-            )
-        kept.append(Run(run.lr, run.step[later], run.loss[later], name))
-    if not kept:
-        raise DataError("no run has 4 points after its warm-up; " + "; ".join(notes))
-    _refuse_strangers(kept)
-    return kept, notes
-
-
-def _refuse_strangers(runs: Sequence[Run]) -> None:
-    """Raise if the losses of one run are of another size altogether: another unit, another model or other data."""
-    if len(runs) < 2:
-        return
-    for run in runs:
-        others = np.concatenate([other.loss for other in runs if other is not run])
-        low, high = others.min(), others.max()
-        reach = 1.0 * max(high - low, 0.05 * abs(low))
-        if run.loss.min() > high + reach or run.loss.max() < low - reach:
-            raise DataError(
-                f"{run.name}: its losses, {run.loss.min():.4g} to {run.loss.max():.4g}, are nowhere near those of the other "
-                f"runs, {low:.4g} to {high:.4g}. Are they of the same model, data and unit? Fit it alone."
-            )
-
-
-def _without_spikes(loss: Any) -> Any:
-    """Return the median of each five neighbouring points."""
-    return np.median(sliding_window_view(np.pad(loss, 2, mode="reflect"), 5), axis=1)
 
 
 def _steps(at: Any, steps: int) -> Any:
@@ -335,5 +197,5 @@ def _steps(at: Any, steps: int) -> Any:
 
 def _spread(lr: Any) -> Any:
     """Return some 200 steps of a schedule, all over it, with its end."""
-    start = min(max(warmup(lr), int(_EARLY * len(lr))), len(lr) - 1)
+    start = min(max(warmup(lr), int(EARLY * len(lr))), len(lr) - 1)
     return np.unique(np.linspace(start, len(lr), 200).astype(np.int64))
