@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from dwindle.errors import InvalidValueError, count, known, real, shown
+from dwindle.errors import InvalidValueError, count, known, real
+from dwindle.laws.arrays import Array, row
 from dwindle.schedule import Constant, Ramp, Schedule, curve, warmup, wsd
 from dwindle.units import Horizon, Time, as_horizon, as_time, in_steps, number_of_steps
 
 __all__ = ["Cooldown", "Tuned", "best_cooldown", "best_factors", "best_peak", "bound", "bounds"]
 
-Array = npt.NDArray[np.float64]
-
+_EACH = "numbers in one row, one for each step"
 _LONGEST = 10**6  # steps of a search, worked out one by one; the shape has long settled by then
 _COARSE, _FINE = 48, 12  # cooldowns tried over the whole run, and each time between the neighbours of the best
 SHAPES = ("linear", "sqrt", "1-sqrt", "square", "1-square", "cosine", "exponential")
@@ -266,7 +265,7 @@ def _halves(rates: Array, norms: Array, distance: float) -> tuple[float, float]:
 
 def _rates(name: str, values: Any) -> Array:
     """Return ``values`` as float64 [T]; raise unless they are finite and zero or more."""
-    rates = _vector(name, values)
+    rates = row(name, values, _EACH)
     if not len(rates):
         raise InvalidValueError(
             f"{name} must not be empty; give the learning rate of every step, as Plan.lrs(run) does."
@@ -281,7 +280,7 @@ def _norms(values: Any, steps: int) -> Array:
     """Return the gradient norms as float64 [steps]; raise unless they are finite and above 0."""
     if np.ndim(values) == 0:
         return np.full(steps, real("gradient_norm", values, above=0.0))
-    norms = _vector("gradient_norm", values)
+    norms = row("gradient_norm", values, _EACH)
     if len(norms) != steps:
         raise InvalidValueError(f"gradient_norm must be one number or one for each of {steps} steps; got {len(norms)}.")
     wrong = np.flatnonzero(~(np.isfinite(norms) & (norms > 0.0)))
@@ -290,18 +289,8 @@ def _norms(values: Any, steps: int) -> Array:
     return norms
 
 
-def _vector(name: str, values: Any) -> Array:
-    try:
-        vector = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
-        raise InvalidValueError(f"{name} must be numbers, one for each step; got {shown(values)}.") from None
-    if vector.ndim != 1:
-        raise InvalidValueError(f"{name} must be numbers in one row, one for each step; got shape {vector.shape}.")
-    return vector
-
-
 def _steps(at: Any, steps: int) -> list[int]:
-    ends = [count("at", s, low=0) for s in _vector("at", at).tolist()]
+    ends = [count("at", s, low=0) for s in row("at", at, _EACH).tolist()]
     beyond = [s for s in ends if s >= steps]
     if beyond:
         raise InvalidValueError(f"at must be below the {steps} steps that have a rate; got {beyond[0]}.")

@@ -7,14 +7,12 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from dwindle.errors import InvalidValueError, count, known, real, shown
+from dwindle.laws.arrays import Array, row
 from dwindle.schedule import Interpolate
 
 __all__ = ["refine"]
-
-Array = npt.NDArray[np.float64]
 
 _EXPONENTS = {"sgd": 2, "adam": 1}
 _LONGEST = 10**7
@@ -108,7 +106,7 @@ def _farthest(factors: Array, start: int, end: int) -> tuple[float, int, int, in
 
 
 def _norms(norms: Any) -> Array:
-    values = _row("norms", norms)
+    values = row("norms", norms)
     if len(values) < 2:
         raise InvalidValueError(
             f"norms must be at least two gradient norms of a run; got {len(values)}. For constant norms use linear decay."
@@ -133,22 +131,12 @@ def _places(at: Any, measured: int, steps: int | None) -> tuple[Array, int]:
         return np.arange(measured, dtype=np.float64), _short_enough(run)
     if steps is None:
         raise InvalidValueError("at does not say how long the run was; give steps.")
-    run, places = _short_enough(count("steps", steps)), _row("at", at)
+    run, places = _short_enough(count("steps", steps)), row("at", at)
     if len(places) != measured:
         raise InvalidValueError(f"at must have one step for each of the {measured} norms; got {len(places)}.")
     if not (np.all(np.isfinite(places)) and np.all(np.diff(places) > 0.0) and places[0] >= 0.0 and places[-1] < run):
         raise InvalidValueError(f"at must increase from 0 or later to below {run} steps; got {shown(at)}. Sort it.")
     return places, run
-
-
-def _row(name: str, values: Any) -> Array:
-    try:
-        row = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
-        raise InvalidValueError(f"{name} must be a row of numbers; got {shown(values)}.") from None
-    if row.ndim != 1:
-        raise InvalidValueError(f"{name} must be a row of numbers; got shape {row.shape}.")
-    return row
 
 
 def _short_enough(steps: int) -> int:
