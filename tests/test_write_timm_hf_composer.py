@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import dwindle as dw
@@ -25,6 +25,7 @@ from dwindle.plan import Plan
 from dwindle.schedule import Schedule
 from dwindle.schedule.greedy import Greedy
 from dwindle.schedule.plateau import Plateau
+from dwindle.schedule.shapes import Ramp
 from dwindle.torch import params
 from dwindle.units import Horizon
 from peers import load_composer, load_timm
@@ -122,6 +123,7 @@ def test_every_recipe_of_every_peer_runs_and_reads_back(case: dict[str, Any], pe
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(schedules, st.integers(100, 400), st.sampled_from(PEERS))
+@example(Ramp(start=0.0, end=0.01, steps=1_000_000, shape="exponential", ratio=0.01), 100, "timm")  # near its low end
 def test_any_schedule_runs_and_reads_back(schedule: Schedule, steps: int, peer: str) -> None:
     plan = Plan(0.1, schedule)
     horizon = dw.Horizon(steps=steps, steps_per_epoch=10, batch_size=8, tokens_per_step=4096)

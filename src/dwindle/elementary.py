@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from dwindle.namespace import Namespace
 
-__all__ = ["PowerParts", "power", "power_parts", "sin_squared"]
+__all__ = ["PowerParts", "power", "power_less_one", "power_parts", "sin_squared"]
 
 _SPLIT = 67108864.0  # 2**26: a product of a 27-bit and a 26-bit number is exact in float64
 _DIGITS = Context(prec=60)
@@ -65,6 +65,23 @@ def power(parts: PowerParts, exponent: Any, xp: Namespace) -> Any:
     >>> power(power_parts(0.5), 3.0, namespace(3.0))
     0.125
     """
+    less, k = _less_one(parts, exponent, xp)
+    return xp.ldexp(1.0 + less, k)
+
+
+def power_less_one(parts: PowerParts, exponent: Any, xp: Namespace) -> Any:
+    """Return base**(exponent/divisor) - 1 without the cancellation near 0, where the power is near 1.
+
+    >>> from dwindle.namespace import namespace
+    >>> power_less_one(power_parts(2.0), 1e-300, namespace(1e-300)) == 1e-300 * math.log(2.0)
+    True
+    """
+    less, k = _less_one(parts, exponent, xp)
+    return xp.ldexp(less, k) + (xp.ldexp(1.0 + 0.0 * less, k) - 1.0)
+
+
+def _less_one(parts: PowerParts, exponent: Any, xp: Namespace) -> tuple[Any, Any]:
+    """Return (2**r - 1, k) where 2**(r + k) is the power, |r| <= 1/2."""
     high, middle, low, largest = parts
     n = xp.clip(exponent, 0.0, largest)
     fine = n % _SPLIT
@@ -75,7 +92,7 @@ def power(parts: PowerParts, exponent: Any, xp: Namespace) -> Any:
     q = 1.321544258792169e-06 + r * (1.0178062445845774e-07 + r * (7.072585949269223e-09 + r * 4.4549605981865186e-10))
     q = 0.0013333558146416936 + r * (0.0001540353044173605 + r * (1.525273382983612e-05 + r * q))
     q = 0.6931471805599453 + r * (0.24022650695910097 + r * (0.0555041086648216 + r * (0.009618129107606888 + r * q)))
-    return xp.ldexp(1.0 + r * q, k)
+    return r * q, k
 
 
 def _leading_bits(value: float, bits: int = 26) -> float:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dwindle.elementary import power, power_parts, sin_squared
+from dwindle.elementary import power, power_less_one, power_parts, sin_squared
 from dwindle.errors import InvalidValueError, known, real
 from dwindle.namespace import SCALAR, Namespace, namespace
 from dwindle.schedule.algebra import Schedule, _unresolved
@@ -61,7 +61,9 @@ def _square(a: Any, rest: Any, whole: float, xp: Namespace) -> Any:
 
 
 def _exponential(a: Any, rest: Any, whole: float, xp: Namespace, ratio: float = 0.5) -> Any:
-    return (power(power_parts(ratio), a / whole, xp) - ratio) / (1.0 - ratio)
+    # r^x - r = r^x (1 - r^(1-x)), which does not cancel as x comes to 1
+    parts = power_parts(ratio)
+    return power(parts, a / whole, xp) * (power_less_one(parts, rest / whole, xp) / power_less_one(parts, 1.0, SCALAR))
 
 
 SHAPES = {"linear": _linear, "cosine": _cosine, "sqrt": _sqrt, "square": _square, "exponential": _exponential}

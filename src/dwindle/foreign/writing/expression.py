@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -186,7 +187,9 @@ def _fallen(ramp: Ramp, step: str, steps: float, *, rising: bool) -> str:
     if ramp.shape == "square":
         return f"({share}) * (({whole} + {done}) / {whole})"
     if ramp.shape == "exponential":
-        return f"({_n(ramp.ratio)} ** ({done} / {whole}) - {_n(ramp.ratio)}) / {_n(1.0 - ramp.ratio)}"
+        # r^x - r = tanh((1-x) ln(1/r)/2) (r^x + r), which does not cancel as x comes to 1
+        ratio, pull = _n(ramp.ratio), _n(-0.5 * math.log(ramp.ratio))
+        return f"tanh({share} * {pull}) * ({ratio} ** ({done} / {whole}) + {ratio}) / {_n(1.0 - ramp.ratio)}"
     return share
 
 
