@@ -10,7 +10,7 @@ Whole λ are held out. Protocols:
 - ``few``: fit 18 curves (λ 0.03, 0.25, 2; peaks 0.001, 0.004; constant, cosine, 20 % cooldown), predict the other λ in all
   peaks and schedules.
 
-Laws: ``aware``, `dwindle.laws.decay_aware`; ``blind``, the noise-floor law fitted to the same curves, whatever their λ;
+Laws: ``aware``, the decay-aware law; ``blind``, the noise-floor law fitted to the same curves, whatever their λ;
 ``per λ``, the noise-floor law fitted to each λ alone, their forecasts taken linearly in log λ (0 counts as half the least
 λ), and that of the nearest beyond the ends. Errors are means over the points from step 200 on, and of last losses, in nats.
 ``spread`` is the mean distance of the held-out losses from their mean over the curves at the same step. Differences are
@@ -20,7 +20,7 @@ share stretches of training and so may be wrong together.
 The best λ of each peak and schedule: fitted to ``few``, or to all λ and peaks of its three schedules (``schedules``, judged on
 the other five). ``loss`` is how much more the run at the predicted λ loses than the best of the eight, ``off`` counts places
 on the list of λ. Beside it the best one λ for all (``fixed``) and the best λ·Σlr for all (``timescale``), as the fitted
-curves have them.
+curves have them. ``points`` and ``finals``: what part of the logged losses, and of the last ones, lies in the 90 % interval.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ from typing import Any
 import numpy as np
 from surroundings import begin, command, save
 
-from dwindle.laws import fit
-from dwindle.laws.decay_aware import fit_decayed
+from dwindle.laws import Fitted, Run, fit
 from dwindle.laws.decay_curves import SHIPPED, DecayCurve, decay_curves
 
 START = 200  # where the laws begin
@@ -43,7 +42,7 @@ FEW_SCHEDULES = ("constant", "cosine to 10%", "constant, linear to 0% over 20%")
 RIVALS = ("blind", "per λ")
 
 Curves = list[DecayCurve]
-Forecaster = Callable[[DecayCurve, Any], Any]
+Forecaster = Callable[[DecayCurve, Any], tuple[Any, Any]]  # losses, and half their 90 % intervals
 
 
 def plain(curve: DecayCurve) -> str:
@@ -69,13 +68,19 @@ def tasks(curves: Curves) -> Iterator[tuple[str, Curves, Curves]]:
 
 
 def aware(curves: Curves) -> Forecaster:
-    fitted = fit_decayed(curve.decayed for curve in curves)
-    return lambda curve, at: fitted.loss(curve.decayed.run.lr, curve.decayed.share, at)
+    return forecaster(fit([curve.run for curve in curves], "decay-aware"))
 
 
 def blind(curves: Curves) -> Forecaster:
-    fitted = fit([curve.decayed.run for curve in curves])
-    return lambda curve, at: fitted.loss(curve.decayed.run.lr, at)
+    return forecaster(fit([Run(c.run.lr, c.run.step, c.run.loss, c.run.name) for c in curves]))
+
+
+def forecaster(fitted: Fitted) -> Forecaster:
+    def forecast(curve: DecayCurve, at: Any) -> tuple[Any, Any]:
+        told = fitted.predict(curve.run.course, at=at)
+        return told.loss, told.upper - told.loss
+
+    return forecast
 
 
 def per_lambda(curves: Curves) -> Forecaster:
@@ -83,10 +88,11 @@ def per_lambda(curves: Curves) -> Forecaster:
     laws = [blind([curve for curve in curves if curve.lam == lam]) for lam in known]
     least = min(lam for lam in known if lam) / 2.0
 
-    def forecast(curve: DecayCurve, at: Any) -> Any:
+    def forecast(curve: DecayCurve, at: Any) -> tuple[Any, Any]:
         place = np.interp(np.log(max(curve.lam, least)), np.log(np.maximum(known, least)), np.arange(len(known)))
         low = min(int(place), len(known) - 2)
-        return (1.0 - place + low) * laws[low](curve, at) + (place - low) * laws[low + 1](curve, at)
+        near, far = (laws[i](curve, at)[0] for i in (low, low + 1))
+        return (1.0 - place + low) * near + (place - low) * far, np.full(len(near), np.nan)
 
     return forecast
 
@@ -94,16 +100,18 @@ def per_lambda(curves: Curves) -> Forecaster:
 LAWS: dict[str, Callable[[Curves], Forecaster]] = {"aware": aware, "blind": blind, "per λ": per_lambda}
 
 
-def errors(forecast: Forecaster, curve: DecayCurve) -> tuple[float, float]:
-    """Return the mean error over the points, and that of the last loss."""
-    run = curve.decayed.run
+def errors(forecast: Forecaster, curve: DecayCurve) -> list[float]:
+    """Return the mean error over the points, that of the last loss, and what part of the points and whether it is inside."""
+    run = curve.run
     later = run.step >= START
-    off = np.abs(forecast(curve, run.step[later]) - run.loss[later])
-    return float(off.mean()), float(off[-1])
+    told, half = forecast(curve, run.step[later])
+    off = np.abs(told - run.loss[later])
+    inside = np.where(np.isnan(half), np.nan, off <= half)
+    return [float(each) for each in (off.mean(), off[-1], inside.mean(), inside[-1])]
 
 
 def spread(curves: Curves) -> float:
-    losses = np.array([curve.decayed.run.loss[curve.decayed.run.step >= START] for curve in curves])
+    losses = np.array([curve.run.loss[curve.run.step >= START] for curve in curves])
     return float(np.abs(losses - losses.mean(axis=0)).mean())
 
 
@@ -120,7 +128,8 @@ def interval(values: Any, groups: Any) -> list[float]:
 def judged(given: list[tuple[str, Curves, Curves]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Print and return the errors of each law in each protocol, and the paired differences."""
     rows, differences = list[dict[str, Any]](), list[dict[str, Any]]()
-    print(f"{'protocol':11}{'law':9}{'curves':>6}{'error':>9}{'/ spread':>9}{'final':>9}{'largest':>9}{'fits, s':>9}")
+    heads = {"error": 9, "/ spread": 9, "final": 9, "largest": 9, "points": 8, "finals": 8, "fits, s": 9}
+    print(f"{'protocol':11}{'law':9}{'curves':>6}" + "".join(f"{head:>{width}}" for head, width in heads.items()))
     for protocol in dict.fromkeys(name for name, _, _ in given):
         mine = [(fitted, left) for name, fitted, left in given if name == protocol]
         held = [curve for _, left in mine for curve in left]
@@ -130,19 +139,22 @@ def judged(given: list[tuple[str, Curves, Curves]]) -> tuple[list[dict[str, Any]
             made = [(fitting(fitted), left) for fitted, left in mine]
             seconds = time.perf_counter() - begun
             found[law] = np.array([errors(forecast, curve) for forecast, left in made for curve in left])
-            error, final = found[law].mean(axis=0)
+            error, final, points, finals = found[law].mean(axis=0)
             row = {
                 "protocol": protocol, "law": law, "curves": len(held), "error": float(error),
                 "relative": float(error) / spread(held), "final": float(final), "largest_final": float(found[law][:, 1].max()),
-                "seconds": seconds, "each": {"names": [curve.decayed.run.name for curve in held], "errors": found[law].tolist()},
+                "points_inside": None if np.isnan(points) else float(points),
+                "finals_inside": None if np.isnan(finals) else float(finals),
+                "seconds": seconds, "each": {"names": [curve.run.name for curve in held], "errors": found[law][:, :2].tolist()},
             }  # fmt: skip
             rows.append(row)
+            inside = "".join(f"{'-':>8}" if np.isnan(each) else f"{each:8.0%}" for each in (points, finals))
             print(
                 f"{protocol:11}{law:9}{len(held):6}{row['error']:9.4f}{row['relative']:9.1%}{row['final']:9.4f}"
-                f"{row['largest_final']:9.4f}{seconds:9.1f}",
+                f"{row['largest_final']:9.4f}{inside}{seconds:9.1f}",
                 flush=True,
             )
-        names, groups = [c.decayed.run.name for c in held], [f"{c.lam} {c.peak}" for c in held]
+        names, groups = [c.run.name for c in held], [f"{c.lam} {c.peak}" for c in held]
         for rival in RIVALS:
             for column, what in enumerate(("error", "final")):
                 less = found[rival][:, column] - found["aware"][:, column]
@@ -194,13 +206,13 @@ def best(curves: Curves) -> list[dict[str, Any]]:
 
 
 def last(curve: DecayCurve) -> float:
-    return float(curve.decayed.run.loss[-1])
+    return float(curve.run.loss[-1])
 
 
 def choices(fitted: Curves, groups: list[Curves]) -> dict[str, Any]:
     """Return the place of the λ that each rule chooses in each group of runs that differ in λ alone."""
     forecast = aware(fitted)
-    told = [[forecast(curve, [len(curve.decayed.run.lr)])[0] for curve in group] for group in groups]
+    told = [[forecast(curve, [len(curve.run.lr)])[0][0] for curve in group] for group in groups]
     known: dict[tuple[float, str], Curves] = {}
     for curve in fitted:
         known.setdefault((curve.peak, curve.schedule), []).append(curve)
@@ -209,9 +221,7 @@ def choices(fitted: Curves, groups: list[Curves]) -> dict[str, Any]:
         return sum(last(group[choose(group)]) for group in known.values())
 
     def by_timescale(total: float) -> Callable[[Curves], int]:
-        return lambda group: int(
-            np.argmin([abs(np.log(max(c.lam, 0.015) * c.decayed.run.lr.sum() / total)) for c in group])
-        )
+        return lambda group: int(np.argmin([abs(np.log(max(c.lam, 0.015) * c.run.lr.sum() / total)) for c in group]))
 
     def by_lambda(lam: float) -> Callable[[Curves], int]:
         return lambda group: [c.lam for c in group].index(lam)

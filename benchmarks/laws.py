@@ -109,7 +109,7 @@ def tasks(folder: Path) -> Iterator[Task]:
 def other_kind() -> Iterator[Task]:
     groups: dict[tuple[float, float], dict[str, Run]] = {}
     for curve in decay_curves():
-        groups.setdefault((curve.lam, curve.peak), {})[curve.schedule] = curve.decayed.run
+        groups.setdefault((curve.lam, curve.peak), {})[curve.schedule] = curve.run
     for runs in groups.values():
         short = [name for name in runs if name.endswith("constant") or "cosine" in name]
         yield "other kind", [runs[name] for name in short], [run for name, run in runs.items() if name not in short]

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import importlib.util
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,14 @@ from hypothesis import strategies as st
 
 import dwindle as dw
 from dwindle.errors import DataError, InvalidValueError
-from dwindle.laws import Run, fit, shares
-from dwindle.laws.decay_aware import DECAY_AWARE, Decayed, _seen, fit_decayed, left_of
+from dwindle.laws import Course, Run, best_decay, course, fit, optimize, shares
+from dwindle.laws.decay_aware import DECAY_AWARE
 from dwindle.laws.decay_curves import SHIPPED, decay_curves
 from dwindle.laws.features import features
+from dwindle.laws.law import Stretches
 from dwindle.laws.noise_floor import NOISE_FLOOR
 from dwindle.laws.solve import Frame
+from dwindle.laws.taken import left_of, mean_kept, mean_kept_slope
 
 T = 1000
 STEP = np.arange(1, 41) * 25
@@ -32,18 +35,21 @@ SCHEDULES = {
 }
 DECAYS = {"decoupled": dw.decoupled(0.8), "independent": dw.independent(0.004), "corrected": dw.corrected(0.8)}
 CURVES = decay_curves()
+NAMES = ("constant", "cosine to 10%", "constant, linear to 0% over 20%")
+SOME = [c for c in CURVES if c.peak in (1e-3, 4e-3) and c.schedule.partition(", ")[2] in NAMES]
+LAMBDAS = np.geomspace(0.03, 2.0, 40)
+FEW = fit([c.run for c in SOME if c.lam in (0.03, 0.25, 2.0)])
 
 
 def doses(name, decay, peak=5e-3):
-    plan = dw.Plan(peak, SCHEDULES[name], decay=decay)
-    run = Decayed.of(plan, T, STEP, np.ones(len(STEP)))
-    return run.run.lr, run.share
+    run = Run.of(dw.Plan(peak, SCHEDULES[name], decay=decay), T, STEP, np.ones(len(STEP)))
+    return run.lr, run.share
 
 
 def seen(lr, share, step=STEP):
     """Return the features, and the frame that a fit of runs with the longest schedule has."""
     frame = Frame([Run(doses("constant", None)[0], STEP, np.linspace(2.0, 1.0, len(STEP)))], DECAY_AWARE)
-    return _seen(frame, lr, share, np.asarray(step)), frame
+    return frame.features(Course(lr, share), np.asarray(step)), frame
 
 
 def loop(lr, share, step, strength):
@@ -102,6 +108,12 @@ def test_what_is_left_since_a_change_is_the_product_since_its_middle():
     np.testing.assert_allclose(found.extra.since[:, 0], after, atol=1e-12)
 
 
+@pytest.mark.parametrize("x", [1e-4, 9e-4, 1.1e-3, 0.5, 20.0])
+def test_the_slope_of_what_is_kept(x):
+    there, back = (float(mean_kept(np.array(x * (1.0 + s)))) for s in (1e-5, -1e-5))
+    assert float(mean_kept_slope(np.array(x))) == pytest.approx((there - back) / (2e-5 * x), rel=1e-5)
+
+
 # What it becomes
 
 
@@ -144,21 +156,42 @@ def test_with_decay_it_is_its_formula_step_by_step(name):
         assert told == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("share", [(0.0, 1), (2e-4, 1), (2e-3, 2), (3e-2, 1)])
+def test_the_last_loss_of_stretches_is_that_of_their_rates_and_has_their_gradient(share):
+    generator = np.random.default_rng(0)
+    rates, steps, unit = np.sort(generator.uniform(0.05, 1.0, 30))[::-1], generator.integers(20, 300, 30), 1500.0
+    rates[0], values = 1.0, np.append(BLIND, [0.2, 0.8])
+    lr = np.concatenate((np.linspace(0.0, 1.0, 151)[:-1], np.repeat(rates, steps)))
+    given = Stretches(steps / unit, rates, lr[:150].sum() / unit, unit, share)
+    loss, slope = DECAY_AWARE.end(values, 1.3, given)
+    seen = features(lr, np.array([len(lr)]), unit=unit, reference=1.0 / 1.3)
+    taking = Course(lr, share[0] * lr ** share[1])
+    seen = seen._replace(extra=DECAY_AWARE.extra(taking, seen.at, np.array([len(lr)]), unit))
+    near = 1e-5 if share[1] == 1 else 1e-4  # T_ω is exact where rate and share keep their ratio
+    assert loss == pytest.approx(DECAY_AWARE.loss(values, seen)[0], abs=near)
+    for i, each in enumerate(1e-6 * np.eye(30)):
+        up, down = (DECAY_AWARE.end(values, 1.3, given._replace(rates=rates + s * each))[0] for s in (1, -1))
+        assert slope[i] == pytest.approx((up - down) / 2e-6, rel=1e-5, abs=1e-8)
+
+
 def test_a_curve_of_the_law_itself_is_found_again():
     values = np.append(BLIND, [0.3, 1.0])
     runs = []
     for name in SCHEDULES:
         for lam in (0.0, 0.2, 0.8, 2.0):
             lr, share = doses(name, dw.decoupled(lam))
-            runs.append(Decayed(Run(lr, STEP, DECAY_AWARE.loss(values, seen(lr, share)[0]), f"{name} {lam}"), share))
-    fitted = fit_decayed(runs)
+            runs.append(Run(lr, STEP, DECAY_AWARE.loss(values, seen(lr, share)[0]), f"{name} {lam}", share))
+    fitted = fit(runs)
+    assert fitted.law is DECAY_AWARE
     for name in SCHEDULES:
         lr, share = doses(name, dw.decoupled(0.4))
         expected = DECAY_AWARE.loss(values, seen(lr, share)[0])
         later = STEP > 100
-        assert np.abs(fitted.loss(lr, share, STEP[later]) - expected[later]).max() < 0.02
+        assert np.abs(fitted.loss(Course(lr, share), STEP[later]) - expected[later]).max() < 0.02
         plan = dw.Plan(5e-3, SCHEDULES[name], decay=dw.decoupled(0.4))
-        np.testing.assert_array_equal(fitted.predict(plan, T, STEP), fitted.loss(lr, share, STEP))
+        told, again = fitted.predict(plan, T, at=STEP), fitted.predict(lr, share=share, at=STEP)
+        np.testing.assert_array_equal(told.loss, fitted.loss(Course(lr, share), STEP))
+        np.testing.assert_array_equal(told.upper, again.upper)
 
 
 # The shipped curves
@@ -169,10 +202,10 @@ def test_every_curve_is_there_once_and_whole():
     assert len(keys) == len(set(keys)) == 256
     assert [len({key[i] for key in keys}) for i in range(3)] == [8, 4, 8]
     for curve in CURVES:
-        run = curve.decayed.run
+        run = curve.run
         assert (len(run.step), run.step[0], run.step[-1], len(run.lr)) == (53, 100, 4000, 4000)
         assert run.peak == curve.peak
-        assert curve.decayed.pace == pytest.approx(curve.lam)
+        assert curve.run.pace == pytest.approx(curve.lam)
         assert 1.5 < run.loss.min() < run.loss.max() < 2.5
 
 
@@ -186,7 +219,7 @@ def test_most_decay_hurts_and_the_best_falls_with_the_rate():
     """What the curves were made for."""
     best = {}
     for curve in CURVES:
-        best.setdefault((curve.peak, curve.schedule), []).append((curve.decayed.run.loss[-1], curve.lam))
+        best.setdefault((curve.peak, curve.schedule), []).append((curve.run.loss[-1], curve.lam))
     assert all(max(group)[1] == 2.0 or group[0][1] == max(group)[1] for group in best.values())
     means = [
         np.mean([min(group)[1] for (peak, _), group in best.items() if peak == each])
@@ -226,15 +259,14 @@ def test_the_script_trains_as_the_population_does():
 
 
 def test_of_a_lambda_it_has_not_seen_it_says_more_than_the_blind_law():
-    names = ("constant", "cosine to 10%", "constant, linear to 0% over 20%")
-    some = [c for c in CURVES if c.peak in (1e-3, 4e-3) and c.schedule.partition(", ")[2] in names]
-    known, left = [c for c in some if c.lam in (0.03, 0.25, 2.0)], [c for c in some if c.lam in (0.0, 0.5, 1.0)]
-    aware, blind = fit_decayed(c.decayed for c in known), fit([c.decayed.run for c in known])
+    known, left = [c for c in SOME if c.lam in (0.03, 0.25, 2.0)], [c for c in SOME if c.lam in (0.0, 0.5, 1.0)]
+    aware, blind = fit([c.run for c in known]), fit([c.run for c in known], "noise-floor")
+    assert aware.law is DECAY_AWARE
     errors = []
     for curve in left:
-        run = curve.decayed.run
+        run = curve.run
         at, loss = run.step[run.step >= 200], run.loss[run.step >= 200]
-        told = aware.loss(run.lr, curve.decayed.share, at), blind.loss(run.lr, at)
+        told = aware.loss(run.course, at), blind.loss(run.lr, at)
         errors.append([np.abs(each - loss).mean() for each in told])
     mine, rival = np.mean(errors, axis=0)
     assert mine < 0.01
@@ -242,25 +274,90 @@ def test_of_a_lambda_it_has_not_seen_it_says_more_than_the_blind_law():
     assert 0.5 < aware.parameters["strength"] < 2.0
 
 
+def test_a_decay_outside_those_of_the_runs_is_not_supported():
+    plan = dw.Plan(4e-3, dw.warmup(100).then(dw.cosine(end=0.1)))
+    for lam, supported in ((0.5, True), (2.5, True), (4.0, False)):
+        told = FEW.predict(replace(plan, decay=dw.decoupled(lam)), 4000, at=[4000])
+        assert told.supported == supported
+        assert supported or f"λ = {lam:g}" in told.why
+    blind = fit([c.run for c in SOME if c.lam == 0.25])
+    assert blind.predict(plan, 4000).supported  # says nothing of decay
+    assert "two λ" in blind.predict(replace(plan, decay=dw.decoupled(1.0)), 4000).why
+
+
+# The best decay
+
+
+def test_the_best_decay_is_the_lowest_of_all():
+    for kind, scale in ((dw.decoupled, 1.0), (dw.independent, 4e-3)):
+        plan = dw.Plan(4e-3, dw.warmup(100).then(dw.cosine(end=0.1)), decay=kind(2.0 * scale))
+        found = best_decay(FEW, plan, 4000)
+        ends = [float(FEW.predict(replace(plan, decay=kind(lam * scale)), 4000, at=[4000]).loss[0]) for lam in LAMBDAS]
+        at_best = float(FEW.predict(replace(plan, decay=kind(found.best)), 4000, at=[4000]).loss[0])
+        assert at_best <= min(ends) + 1e-7
+        assert found.low <= found.best <= found.high
+        assert found.distinguishable == (found.gain > found.half)
+        assert found.gain == pytest.approx(ends[-1] - at_best, abs=1e-9)
+        assert found.plan.decay == (kind(found.best) if found.distinguishable else plan.decay)
+
+
+def test_a_decay_that_cannot_be_told_from_the_best_is_kept():
+    plan = dw.Plan(4e-3, dw.warmup(100).then(dw.cosine(end=0.1)))
+    best = best_decay(FEW, plan, 4000).best
+    near = replace(plan, decay=dw.decoupled(1.05 * best))
+    found = best_decay(FEW, near, 4000)
+    assert not found.distinguishable
+    assert found.plan == near
+    assert "not distinguishable" in found.said
+
+
+def test_the_best_decay_is_sought_only_where_the_law_reads_it():
+    plan = dw.Plan(4e-3, dw.warmup(100).then(dw.cosine(end=0.1)))
+    with pytest.raises(InvalidValueError, match="two λ"):
+        best_decay(fit([c.run for c in SOME if c.lam == 0.25]), plan, 4000)
+    for decay in (dw.decoupled(dw.cosine()), dw.decoupled(0.1, cautious=True)):
+        with pytest.raises(InvalidValueError, match="one number"):
+            best_decay(FEW, replace(plan, decay=decay), 4000)
+
+
+def test_the_best_schedule_brings_its_own_decay():
+    found = optimize(FEW, 4000)
+    assert all(c.plan.decay.weight_decay > 0.0 for c in found.candidates)
+    given = optimize(FEW, 4000, decay=dw.decoupled(1.0))
+    assert {c.plan.decay for c in given.candidates} == {dw.decoupled(1.0)}
+    last, other = found.candidates[-1], given.candidates[-1]
+    assert last.name == other.name == "the best"
+    assert last.loss == min(c.loss for c in found.candidates)
+    assert last.loss < other.loss
+    gain, half = FEW.difference(course(found.plan, 4000), course(found.against, 4000))
+    assert (gain, half) == pytest.approx((found.gain, found.half))
+
+
 # What is refused
 
 
 def test_runs_that_decay_alike_are_refused():
     with pytest.raises(DataError, match="too much alike"):
-        fit_decayed(c.decayed for c in CURVES if c.lam == 0.25)
+        fit([c.run for c in CURVES if c.lam == 0.25], "decay-aware")
     with pytest.raises(DataError, match="too much alike"):
-        fit_decayed(c.decayed for c in CURVES if c.lam == 0.0)
-    with pytest.raises(DataError, match="no run"):
-        fit_decayed([])
+        fit([c.run for c in CURVES if c.lam == 0.0], "decay-aware")
+    assert fit([c.run for c in CURVES if c.lam == 0.25 and c.peak == 1e-3]).law is NOISE_FLOOR
+    run = CURVES[0].run
+    with pytest.raises(DataError, match="of every run"):
+        fit([Run(run.lr, run.step, run.loss)], "decay-aware")
 
 
 def test_shares_that_cannot_be_are_refused_in_words():
-    run = CURVES[0].decayed.run
+    run = CURVES[0].run
     for share, said in ((np.zeros(5), "4000 steps"), (np.full(4000, 1.0), "Lower"), (np.full(4000, np.nan), "Lower")):
         with pytest.raises(InvalidValueError, match=said):
-            Decayed(run, share)
-    with pytest.raises(InvalidValueError, match="cautious"):
-        Decayed.of(dw.Plan(0.1, decay=dw.decoupled(0.1, cautious=True)), 8, [2, 4, 6, 8], [1.0] * 4)
+            Run(run.lr, run.step, run.loss, share=share)
+        with pytest.raises(InvalidValueError, match=said):
+            FEW.predict(run.lr, share=share)
+    with pytest.raises(InvalidValueError, match="give a Plan"):
+        FEW.predict(run.lr)
+    cautious = dw.Plan(0.1, decay=dw.decoupled(0.1, cautious=True))
+    assert Run.of(cautious, 8, [2, 4, 6, 8], [1.0] * 4).share is None
 
 
 def test_a_file_that_is_not_of_these_curves_is_refused(tmp_path):

@@ -9,6 +9,7 @@ from scipy.optimize import minimize
 import dwindle as dw
 from dwindle.errors import InvalidValueError
 from dwindle.laws import Run, fit, optimize
+from dwindle.laws.law import Stretches
 from test_laws_fit import PLANS, T, runs
 
 FITTED = fit(runs("noise-floor", noise=0.002))
@@ -17,9 +18,9 @@ FITTED = fit(runs("noise-floor", noise=0.002))
 def test_the_gradient_is_that_of_the_last_loss():
     generator = np.random.default_rng(0)
     rates, widths = np.sort(generator.uniform(0.05, 1.0, 30))[::-1], generator.uniform(0.01, 0.2, 30)
-    _, slope = FITTED.end(1.3e-3, 0.05, widths, rates)
+    _, slope = FITTED.end(1.3e-3, Stretches(widths, rates, 0.05, FITTED.unit))
     each = 1e-6 * np.eye(30)
-    ends = [[FITTED.end(1.3e-3, 0.05, widths, rates + s * e)[0] for s in (1, -1)] for e in each]
+    ends = [[FITTED.end(1.3e-3, Stretches(widths, rates + s * e, 0.05, FITTED.unit))[0] for s in (1, -1)] for e in each]
     np.testing.assert_allclose(slope, [(up - down) / 2e-6 for up, down in ends], rtol=1e-5, atol=1e-8)
 
 
@@ -28,7 +29,7 @@ def test_the_last_loss_of_stretches_is_that_of_their_rates(peak):
     rates, lengths = np.array([1.0, 0.7, 0.7, 0.3, 0.0]), np.array([500, 100, 1000, 20, 7])
     lr = peak * np.concatenate([np.linspace(0.0, 1.0, 101), np.repeat(rates, lengths)])
     start = lr[:101].sum() / peak / FITTED.unit
-    end, _ = FITTED.end(peak, start, lengths / FITTED.unit, rates)
+    end, _ = FITTED.end(peak, Stretches(lengths / FITTED.unit, rates, start, FITTED.unit))
     assert end == pytest.approx(float(FITTED.loss(lr, [len(lr)])[0]), abs=1e-6)
 
 
@@ -39,7 +40,7 @@ def long_run(fitted, steps, rise, pieces=1500):
 
     def loss(y):
         s = np.cumprod(1.0 - y)
-        value, slope = fitted.end(1e-3, start, widths, s * s)
+        value, slope = fitted.end(1e-3, Stretches(widths, s * s, start, fitted.unit))
         return value, -np.cumsum((slope * 2.0 * s * s)[::-1])[::-1] / (1.0 - y)
 
     ends = []

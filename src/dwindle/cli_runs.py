@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from dwindle.units import Horizon
 
 __all__ = [
-    "AsJson", "Columns", "Law", "LogPlans", "Logs", "LossColumn", "LrColumn", "Source", "StepColumn", "StepsPerEpoch",
-    "Warmup", "given_plan", "horizon", "last_step", "logs_as_json", "lrs_of", "sources", "steps_of", "strict",
+    "AsJson", "Columns", "Html", "Law", "LogPlans", "Logs", "LossColumn", "LrColumn", "Source", "StepColumn", "StepsPerEpoch",
+    "Warmup", "command_line", "file_of_its_own", "given_plan", "horizon", "last_step", "logs_as_json", "lrs_of", "sources",
+    "steps_of", "strict",
 ]  # fmt: skip
 
 _LONGEST = 100_000_000  # steps; more are examples or tokens, and their rates would fill the memory
@@ -29,7 +31,7 @@ _OFF, _MOST_OFF = 0.01, 0.1  # of the peak, of the points: how far a plan of a l
 
 Logs = Annotated[list[Path], typer.Argument(metavar="LOG", help="CSV logs: step, learning rate, loss.")]
 StepsPerEpoch = Annotated[int | None, typer.Option(help="Steps of an epoch, for times in ep.")]
-Warmup = Annotated[int, typer.Option(help="Steps of a linear warm-up from 0 that the logs do not show.")]
+Warmup = Annotated[int | None, typer.Option(help="Steps of a linear warm-up from 0 that the logs do not show.")]
 Law = Annotated[str, typer.Option(help="The law to fit, such as noise-floor or multi-power.")]
 LogPlans = Annotated[
     list[str] | None, typer.Option(help="The plan of the logs instead of their rates: one for all, or one a log.")
@@ -38,6 +40,9 @@ StepColumn = Annotated[str | None, typer.Option(help="The column of steps.", met
 LrColumn = Annotated[str | None, typer.Option(help="The column of learning rates.", metavar="COLUMN")]
 LossColumn = Annotated[str | None, typer.Option(help="The column of losses.", metavar="COLUMN")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
+Html = Annotated[
+    Path | None, typer.Option("--html", metavar="FILE", help="Write the answer and its curves as one HTML page.")
+]
 
 
 class Columns(NamedTuple):
@@ -49,19 +54,20 @@ class Columns(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A log, the run made of it, and what is to be said of its rates."""
+    """A log, the run made of it, what is to be said of its rates, and the plan that gave them, if one did."""
 
     path: Path
     log: Log
     run: Run
     notes: list[str]
+    plan: Plan | None = None
 
 
 def sources(
-    paths: Sequence[Path], columns: Columns, log_plans: Sequence[str], warmup: int, steps_per_epoch: int | None
+    paths: Sequence[Path], columns: Columns, log_plans: Sequence[str], warmup: int | None, steps_per_epoch: int | None
 ) -> list[Source]:
     """Return the logs as runs, their rates from the logs, or from ``log_plans`` where these are given."""
-    rise = count("--warmup", warmup, low=0)
+    rise = None if warmup is None else count("--warmup", warmup, low=0)
     own: list[Plan | None] = [given_plan("--log-plan", text) for text in log_plans]
     if len(own) not in (0, 1, len(paths)):
         raise InvalidValueError(
@@ -118,7 +124,7 @@ def _read(paths: Sequence[Path], columns: Columns, *, needs_lr: bool) -> list[Lo
     ]
 
 
-def _from_rates(path: Path, log: Log, warmup: int) -> Source:
+def _from_rates(path: Path, log: Log, warmup: int | None) -> Source:
     """Return the run with the rates of its log, and notes on what the log does not tell of them."""
     import numpy as np
 
@@ -130,9 +136,10 @@ def _from_rates(path: Path, log: Log, warmup: int) -> Source:
     last_step(log)  # refuses steps whose rates would fill the memory
     steps, first = np.unique(log.step[known], return_index=True)
     lrs, notes = log.lr[known][first], list(log.notes)
-    notes += _beginning(steps, lrs, warmup)
+    run = Run.logged(log.step, log.lr, log.loss, name=log.name, **({} if warmup is None else {"warmup": warmup}))
+    notes += _beginning(steps, lrs, warmup, taken=run.lr[0] == lrs[0])
     notes += _jumps(steps, lrs, last=float(log.step[~np.isnan(log.loss)].max()))
-    return Source(path, log, Run.logged(log.step, log.lr, log.loss, warmup=warmup, name=log.name), notes)
+    return Source(path, log, run, notes)
 
 
 def _from_plan(path: Path, log: Log, plan: Plan, steps_per_epoch: int | None) -> Source:
@@ -145,17 +152,17 @@ def _from_plan(path: Path, log: Log, plan: Plan, steps_per_epoch: int | None) ->
     lrs = lrs_of("--log-plan", plan, Horizon(steps=last_step(log), steps_per_epoch=steps_per_epoch))
     _refuse_other_rates(path, log, lrs)
     there = ~np.isnan(log.loss)
-    return Source(path, log, Run(lrs, log.step[there], log.loss[there], log.name), list(log.notes))
+    return Source(path, log, Run(lrs, log.step[there], log.loss[there], log.name), list(log.notes), plan)
 
 
-def _beginning(steps: Any, lrs: Any, warmup: int) -> list[str]:
-    """Return a note where the first rate is not the warm-up's, or comes late and none was given."""
+def _beginning(steps: Any, lrs: Any, warmup: int | None, *, taken: bool) -> list[str]:
+    """Return a note where the first rate is not the warm-up's, or comes late and was ``taken`` for all before it."""
     import numpy as np
 
     at, lr, peak = steps[0], lrs[0], lrs.max()
-    if warmup > at and abs(lr - peak * at / warmup) > _OFF * peak + peak / warmup:
+    if warmup and warmup > at and abs(lr - peak * at / warmup) > _OFF * peak + peak / warmup:
         return [f"the rate at step {at:,.0f} is {lr:g} in the log, not that of --warmup {warmup}: the log is believed"]
-    if not warmup and len(steps) > 1 and at > _LATE * float(np.median(np.diff(steps))):
+    if warmup is None and taken and len(steps) > 1 and at > _LATE * float(np.median(np.diff(steps))):
         return [
             f"the rates before step {at:,.0f} are not in the log: {lr:g} was taken; if they rose say --warmup N, for "
             "the forecast depends on it"
@@ -221,10 +228,10 @@ def horizon(option: str, steps: int, steps_per_epoch: int | None) -> Horizon:
 
 def lrs_of(option: str, plan: Plan, run: Horizon) -> Any:
     """Return the learning rate of every step, float64 [T], not all of them 0."""
-    from dwindle.laws.runs import rates
+    from dwindle.laws import course
 
     try:
-        return rates(plan, run)
+        return course(plan, run).lr
     except UnresolvedTimeError as error:
         raise _with_option(option, error) from error
     except DwindleError as error:
@@ -232,11 +239,17 @@ def lrs_of(option: str, plan: Plan, run: Horizon) -> Any:
 
 
 def steps_of(option: str, text: str, run: Horizon) -> float:
-    """Return the time written in ``text`` in steps of ``run``."""
+    """Return the time written in ``text`` in steps of ``run``; none of any unit is none, whatever the unit is worth.
+
+    >>> from dwindle.units import Horizon
+    >>> steps_of("--rise", "2%", Horizon(steps=1000)), steps_of("--rise", "0ep", Horizon(steps=1000))
+    (20, 0)
+    """
     from dwindle.units import Time
 
     try:
-        return Time.parse(text).steps(run)
+        time = Time.parse(text)
+        return time.steps(run) if time.value else 0
     except UnresolvedTimeError as error:
         raise _with_option(option, error) from error
     except DwindleError as error:
@@ -248,6 +261,30 @@ def _with_option(option: str, error: UnresolvedTimeError) -> UnresolvedTimeError
     cause = str(error).partition("; give")[0]
     more = "add --steps-per-epoch K." if "steps_per_epoch" in cause else "write it in steps or %."
     return UnresolvedTimeError(f"{option}: {cause}; {more}")
+
+
+# --- files that are written
+
+
+def file_of_its_own(option: str, path: Path | None, others: Sequence[Path]) -> None:
+    """Refuse to write over a log or over another file that is written."""
+    if path is not None and path.resolve() in {other.resolve() for other in others}:
+        raise InvalidValueError(f"{option} is {path}, which is read or written already; name a file of its own.")
+
+
+def command_line(context: typer.Context) -> str:
+    """Return the words that say the same again, from what the options were given as."""
+    words, options = ["dwindle", str(context.info_name)], list[str]()
+    for parameter in context.command.params:
+        value = context.params.get(str(parameter.name))
+        if value is None or parameter.name == "as_json" or value == parameter.get_default(context):
+            continue
+        values = [str(each) for each in (value if isinstance(value, (list, tuple)) else [value])]
+        if parameter.param_type_name == "argument":
+            words += values
+        else:
+            options += [word for each in values for word in (parameter.opts[0], each)]
+    return shlex.join(words + options)
 
 
 # --- as JSON

@@ -10,8 +10,9 @@ True
 """
 
 from dwindle.laws.average import Shares, shares
+from dwindle.laws.best_decay import BestDecay, best_decay
 from dwindle.laws.carry import Carried, carry
-from dwindle.laws.decay_aware import Decayed, FittedDecay, fit_decayed
+from dwindle.laws.course import Course, course
 from dwindle.laws.decay_curves import decay_curves
 from dwindle.laws.equilibrium import Norms, equilibrium
 from dwindle.laws.fit import LAWS, Fitted, fit
@@ -26,12 +27,12 @@ from dwindle.laws.runs import Run
 __all__ = [
     "LAWS",
     "RULES",
+    "BestDecay",
     "Candidate",
     "Carried",
     "Cooldown",
-    "Decayed",
+    "Course",
     "Fitted",
-    "FittedDecay",
     "Forecast",
     "Law",
     "Norms",
@@ -40,15 +41,16 @@ __all__ = [
     "Run",
     "Shares",
     "best_cooldown",
+    "best_decay",
     "best_factors",
     "best_peak",
     "bound",
     "bounds",
     "carry",
+    "course",
     "decay_curves",
     "equilibrium",
     "fit",
-    "fit_decayed",
     "optimize",
     "refine",
     "shares",

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from dwindle.laws.course import Course
 from dwindle.laws.features import Features
 from dwindle.laws.last_iterate import bounds
 from dwindle.laws.law import Law, Parameter
@@ -19,9 +20,9 @@ def _loss(values: Any, seen: Features) -> Any:
     return level + distance / seen.peak * far + noise * seen.peak * rough
 
 
-def _terms(lr: Any, step: Any, unit: float) -> tuple[Any, Any]:
+def _terms(course: Course, at: Any, step: Any, unit: float) -> tuple[Any, Any]:
     """Return 1/(2·S_1) in units, and the rest of the bound, of the rates over their peak, at D = G = 1."""
-    relative, ends = lr / lr.max(), np.minimum(step, len(lr) - 1)
+    relative, ends = course.lr / course.lr.max(), np.minimum(step, len(course.lr) - 1)
     once, twice = bounds(relative, ends), bounds(relative, ends, distance=2.0)
     far = (twice - once) / 3.0
     return far * unit, once - far

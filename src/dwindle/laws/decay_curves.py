@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dwindle.errors import DataError
-from dwindle.laws.decay_aware import Decayed
+from dwindle.laws.runs import Run
 from dwindle.text import parse
 
 __all__ = ["SHIPPED", "DecayCurve", "decay_curves"]
@@ -25,7 +25,7 @@ class DecayCurve(NamedTuple):
     lam: float
     peak: float
     schedule: str
-    decayed: Decayed
+    run: Run
 
 
 def decay_curves(file: Path = SHIPPED) -> list[DecayCurve]:
@@ -34,7 +34,7 @@ def decay_curves(file: Path = SHIPPED) -> list[DecayCurve]:
     Raises DataError for a file that is not there, or has other columns.
 
     >>> curve = decay_curves()[0]
-    >>> curve.lam, curve.peak, curve.schedule, len(curve.decayed.run.lr)
+    >>> curve.lam, curve.peak, curve.schedule, len(curve.run.lr)
     (0.0, 0.001, 'warmup 100st, constant', 4000)
     """
     return [_curve(*key, list(rows)) for key, rows in groupby(_rows(file), lambda row: (row[0], row[1], row[2]))]
@@ -55,4 +55,4 @@ def _curve(lam: float, peak: float, schedule: str, rows: list[tuple[float, float
     plan = parse(f"peak {peak!r} | {schedule} | decoupled {lam!r}")
     step, loss = [row[3] for row in rows], [row[4] for row in rows]
     name = f"λ {lam:g}, peak {peak:g}, {schedule}"
-    return DecayCurve(lam, peak, schedule, Decayed.of(plan, step[-1], step, loss, name=name))
+    return DecayCurve(lam, peak, schedule, Run.of(plan, step[-1], step, loss, name=name))

@@ -11,26 +11,29 @@ import numpy as np
 from dwindle.errors import DataError, InvalidValueError, known, shown
 from dwindle.laws.annealing import ANNEALING
 from dwindle.laws.convex import CONVEX
+from dwindle.laws.course import Course, course
+from dwindle.laws.decay_aware import DECAY_AWARE
 from dwindle.laws.features import Features, warmup
 from dwindle.laws.forecast import Forecast, Known, reasons
 from dwindle.laws.functional_scaling import FUNCTIONAL_SCALING
-from dwindle.laws.law import Law
+from dwindle.laws.law import Law, Stretches
 from dwindle.laws.multi_power import MULTI_POWER
 from dwindle.laws.noise_floor import NOISE_FLOOR
 from dwindle.laws.power import POWER
-from dwindle.laws.runs import Run, rates
+from dwindle.laws.runs import Run
 from dwindle.laws.solve import EARLY, WRONG, Curve, Frame, misfit, solved, usable
 from dwindle.units import Horizon
 
 __all__ = ["LAWS", "Fitted", "fit"]
 
 LAWS: dict[str, Law] = {
-    law.name: law for law in (NOISE_FLOOR, MULTI_POWER, FUNCTIONAL_SCALING, ANNEALING, CONVEX, POWER)
+    law.name: law for law in (NOISE_FLOOR, DECAY_AWARE, MULTI_POWER, FUNCTIONAL_SCALING, ANNEALING, CONVEX, POWER)
 }
 _NINETY = 1.645  # standard deviations
 _OF_PARAMETERS, _OF_LAW = 0.6, 1.15  # times what the fit says, so that intervals hold in benchmarks/laws.py
 _UNSUPPORTED = 2.0  # times as wide
 _BADLY = 2.0  # misfits: from which it is said
+_APART = 1.5  # times: how far the least and the most decay of the runs must be apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,15 +61,16 @@ class Fitted:
     @property
     def error(self) -> dict[str, float]:
         """The mean absolute error of each run, by its name."""
-        return {run.name: float(np.abs(self.loss(run.lr, run.step) - run.loss).mean()) for run in self.runs}
+        return {run.name: float(np.abs(self.loss(run.course, run.step) - run.loss).mean()) for run in self.runs}
 
     def loss(self, lr: Any, at: Any) -> Any:
-        """Return the loss [n] under the learning rates ``lr`` [T] after ``at`` [n] steps, without more."""
-        return self._frame.nats(self.law.loss(self._values, self._frame.features(lr, np.asarray(at))))
+        """Return the loss [n] under the learning rates ``lr`` [T], or a `Course`, after ``at`` [n] steps, without more."""
+        return self._frame.nats(self.law.loss(self._values, self._frame.features(_course(lr), np.asarray(at))))
 
-    def predict(self, lr: Any, horizon: Horizon | int | None = None, *, at: Any = None) -> Forecast:
+    def predict(self, lr: Any, horizon: Horizon | int | None = None, *, share: Any = None, at: Any = None) -> Forecast:
         """Return the loss under ``lr``, rates [T] or a Plan over ``horizon``, after ``at`` steps, some 200 unless given.
 
+        A law that reads decay takes it from the plan, or from the ``share`` [T] beside the rates; see `Run`.
         ``lower`` and ``upper`` hold a logged loss in nine of ten cases, as far as the runs that this was calibrated on tell;
         where the question is outside what the fitted runs can answer, ``supported`` is False and ``why`` says so.
 
@@ -76,8 +80,8 @@ class Fitted:
         >>> bool(forecast.lower[0] < 2.0 + 20**-0.5 < forecast.upper[0]), forecast.supported
         (True, True)
         """
-        found = rates(lr, horizon)
-        points = _spread(found) if at is None else _steps(at, len(found))
+        found = course(lr, horizon, share)
+        points = _spread(found.lr) if at is None else _steps(at, len(found.lr))
         loss, slope = self.sensitivity(found, points)
         why = reasons(found, int(points.max()), self.known)
         half = self.half_width(slope) * (_UNSUPPORTED if why else 1.0)
@@ -87,7 +91,7 @@ class Fitted:
     @cached_property
     def known(self) -> Known:
         """What the fitted runs have seen."""
-        return Known.of(self.runs, self.begins)
+        return Known.of(self.runs, self.begins, decays=self.law.decays)
 
     @property
     def begins(self) -> int:
@@ -100,8 +104,8 @@ class Fitted:
         return self._frame.unit
 
     def sensitivity(self, lr: Any, at: Any) -> tuple[Any, Any]:
-        """Return the loss [n] under ``lr`` [T] after ``at`` [n] steps, and its slope [n, k] by the k parameters as fitted."""
-        seen, frame = self._frame.features(lr, np.asarray(at)), self._frame
+        """Return the loss [n] as `loss` does, and its slope [n, k] by the k parameters as fitted."""
+        seen, frame = self._frame.features(_course(lr), np.asarray(at)), self._frame
         slope = frame.scale * _slope(self.law, self._values, seen)
         return frame.nats(self.law.loss(self._values, seen)), slope
 
@@ -117,20 +121,24 @@ class Fitted:
         return _NINETY * np.sqrt((parameters + own) * self._misfit**2 + noise**2)
 
     def difference(self, one: Any, other: Any) -> tuple[float, float]:
-        """Return how much lower the last loss is under the rates ``one`` [T] than under ``other``, and half its 90 % interval.
+        """Return how much lower the last loss is under ``one``, rates [T] or a `Course`, than under ``other``, ± for 90 %.
 
         What the two have in common does not count: the parameters' uncertainty is that of the difference. The law's own error
         counts for each of them.
         """
-        (first, by_first), (second, by_second) = (self.sensitivity(lr, np.array([len(lr)])) for lr in (one, other))
-        same = np.array_equal(one, other)
-        return float(second[0] - first[0]), float(self.half_width(by_first[0] - by_second[0], curves=0 if same else 2))
+        given = [_course(one), _course(other)]
+        (first, by_first), (second, by_second) = (self.sensitivity(each, np.array([len(each.lr)])) for each in given)
+        gain = float(second[0] - first[0])
+        same = np.array_equal(given[0].lr, given[1].lr) and (
+            not self.law.decays or np.array_equal(*(c.share for c in given))
+        )
+        return gain, float(self.half_width(by_first[0] - by_second[0], curves=0 if same else 2))
 
-    def end(self, peak: float, start: float, widths: Any, rates: Any) -> tuple[float, Any]:
-        """Return the last loss of a schedule of stretches, and its gradient [k] by the ``rates`` [k]; see `Law`."""
+    def end(self, peak: float, stretches: Stretches) -> tuple[float, Any]:
+        """Return the last loss of a schedule of `Stretches` below ``peak``, and its gradient [k] by their rates [k]."""
         if self.law.end is None:
             raise InvalidValueError(f"{self.law.name} has no gradient to optimise by; fit 'noise-floor'.")
-        loss, slope = self.law.end(self._values, peak / self._frame.reference, start, widths, rates)
+        loss, slope = self.law.end(self._values, peak / self._frame.reference, stretches)
         return float(self._frame.nats(loss)), self._frame.scale * slope
 
 
@@ -138,11 +146,13 @@ def fit(runs: Any, law: str | Law = "auto") -> Fitted:
     """Fit a law to one or more runs: Σ of Huber's errors over the points, plus Σ ((parameter - expected)/spread)² over the law's.
 
     ``runs``: a `Run` or several; a log, that is anything with arrays ``step``, ``lr`` and ``loss``, is taken by `Run.logged`.
-    ``law``: a name of `LAWS`, or "auto", which is "noise-floor". A curve counts as a few points, however many it has, since its
+    ``law``: a name of `LAWS`, or "auto": "noise-floor", or "decay-aware" where it is known of every run what decay took and
+    that was not about the same in all. A curve counts as a few points, however many it has, since its
     errors hang together; its noise is estimated from it. What a law does not describe, the warm-up and the first 5 % of the
     longest run, is left out, and so said. Runs of several peaks are fitted together; only "noise-floor" knows what a peak does.
 
-    Raises DataError if there is no run, or one of them has nothing to do with the others; UnknownNameError for a law.
+    Raises DataError if there is no run, if one of them has nothing to do with the others, or for "decay-aware" if all decay about
+    alike: it then finds some strength that fits, and forecasts at another λ are worse than without it. Else UnknownNameError.
 
     >>> steps = np.arange(1, 41) * 250
     >>> run = Run(lr=np.full(10_000, 1e-3), step=steps, loss=2.0 + (steps / 1000.0) ** -0.5)
@@ -152,9 +162,11 @@ def fit(runs: Any, law: str | Law = "auto") -> Fitted:
     """
     given = [runs] if hasattr(runs, "step") else list(runs)
     kept, notes = usable([_run(each) for each in given])
-    chosen = law if isinstance(law, Law) else LAWS["noise-floor" if law == "auto" else known("law", law, LAWS)]
+    chosen = law if isinstance(law, Law) else _auto(kept) if law == "auto" else LAWS[known("law", law, LAWS)]
+    if chosen.decays:
+        _refuse_alike(kept)
     frame = Frame(kept, chosen)
-    data = [Curve(run, frame, frame.features(run.lr, run.step)) for run in kept]
+    data = [Curve(run, frame, frame.features(run.course, run.step)) for run in kept]
     values, covariance = solved(chosen, data)
     missed = misfit(chosen, values, data)
     if missed > _BADLY:
@@ -171,6 +183,33 @@ def _run(given: Any) -> Run:
     if not all(hasattr(given, name) for name in ("step", "lr", "loss")):
         raise InvalidValueError(f"a run has a step, an lr and a loss; got {shown(given)}. Give Run(lr, step, loss).")
     return Run.logged(given.step, given.lr, given.loss, name=getattr(given, "name", "run"))
+
+
+def _course(given: Any) -> Course:
+    return given if isinstance(given, Course) else Course(np.asarray(given, dtype=np.float64))
+
+
+def _auto(runs: list[Run]) -> Law:
+    paces = [run.pace for run in runs]
+    known = [pace for pace in paces if pace is not None]
+    return DECAY_AWARE if len(known) == len(paces) and _apart(known) else NOISE_FLOOR
+
+
+def _apart(paces: list[float]) -> bool:
+    return max(paces) > 0.0 and max(paces) >= _APART * min(paces)
+
+
+def _refuse_alike(runs: list[Run]) -> None:
+    paces = [run.pace for run in runs if run.pace is not None]
+    if len(paces) < len(runs):
+        raise DataError(
+            "a law that reads decay needs to know of every run what decay took; give its plan, or its share."
+        )
+    if not _apart(paces):
+        raise DataError(
+            f"the runs decay by λ = {min(paces):.3g} to {max(paces):.3g}, too much alike to tell what another λ does; add a run "
+            f"whose λ is at least {_APART:g} times as far, or without decay."
+        )
 
 
 def _slope(law: Law, values: Any, seen: Features) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dwindle.errors import MissingExtraError
+from dwindle.laws.course import Course, pace
 from dwindle.laws.features import features, warmup
 from dwindle.laws.runs import Run
 
@@ -16,6 +17,8 @@ __all__ = ["Forecast", "Known", "reasons"]
 _LONGER, _HIGHER = 4.0, 1.5  # than any fitted run
 _SAME = 1.02  # times: peaks that are one
 _DEEP = 0.5  # of the peak: a rate that goes lower than this is a decay
+_ANOTHER = 1.5  # times: from which a weight decay is another one
+_NEARLY_ALL = 0.8  # of the first weights: what leaves more is as good as no decay
 
 
 class Forecast(NamedTuple):
@@ -49,7 +52,11 @@ class Forecast(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What the fitted runs have seen: their lengths, peaks, lowest rates over their peaks, rises, noise; and from where."""
+    """What the fitted runs have seen: lengths, peaks, lowest rates over them, rises, noise, from where, and weight decays.
+
+    ``paces`` are the least and the most weight decay, where known, the least 0 if it takes next to nothing; ``decays`` whether
+    the law reads it.
+    """
 
     longest: int
     peaks: tuple[float, ...]
@@ -57,9 +64,12 @@ class Known(NamedTuple):
     rises: bool
     noise: float
     begins: int
+    paces: tuple[float, float] | None
+    decays: bool
 
     @classmethod
-    def of(cls, runs: Sequence[Run], begins: int) -> Known:
+    def of(cls, runs: Sequence[Run], begins: int, *, decays: bool) -> Known:
+        paces = [0.0 if _kept(run.share) > _NEARLY_ALL else run.pace for run in runs if run.share is not None]
         return cls(
             max(int(run.step[-1]) for run in runs),
             _apart(sorted(run.peak for run in runs)),
@@ -67,6 +77,8 @@ class Known(NamedTuple):
             any(_rises(run.lr) for run in runs),
             float(np.median([run.noise for run in runs])),
             begins,
+            (min(paces), max(paces)) if paces else None,
+            decays,
         )
 
 
@@ -75,8 +87,9 @@ def _apart(peaks: list[float]) -> tuple[float, ...]:
     return tuple(peak for i, peak in enumerate(peaks) if i == 0 or peak > _SAME * peaks[i - 1])
 
 
-def reasons(lr: Any, last: int, seen: Known) -> list[str]:
-    """Return why the runs cannot answer what happens under ``lr`` up to step ``last``; nothing if they can."""
+def reasons(course: Course, last: int, seen: Known) -> list[str]:
+    """Return why the runs cannot answer what happens under ``course`` up to step ``last``; nothing if they can."""
+    lr = course.lr
     if last < seen.begins or not lr[:last].any():
         return [f"the law begins at step {seen.begins}, after the warm-up and what is too early for it"]
     found, peak = [], float(lr[:last].max())
@@ -92,7 +105,25 @@ def reasons(lr: Any, last: int, seen: Known) -> list[str]:
         found.append(f"no fitted run lowers its learning rate below {seen.lowest:.0%} of its peak; add one that decays")
     if _rises(lr[:last]) and not seen.rises:
         found.append("the learning rate rises again after it fell, which no fitted run does")
-    return found
+    return found + _other_decay(course, seen)
+
+
+def _other_decay(course: Course, seen: Known) -> list[str]:
+    """Return that the weight decay is not one that the runs tell of; a law that does not read it takes none for theirs."""
+    lam = pace(course)
+    if lam is None or seen.paces is None or (lam == 0.0 and not seen.decays):
+        return []
+    low, high = seen.paces
+    if low / _ANOTHER <= lam <= high * _ANOTHER:
+        return []
+    told = f"{low:.3g}" if high < 1.01 * low else f"{low:.3g} to {high:.3g}"
+    remedy = "add a run with a λ near it" if seen.decays else "add runs of two λ, of which the law can be told"
+    return [f"the weight decay λ = {lam:.3g} is outside the {told} of the fitted runs; {remedy}"]
+
+
+def _kept(share: Any) -> float:
+    """Return what decay leaves of the first weights."""
+    return float(np.exp(np.log1p(-share).sum()))
 
 
 def _lowest(lr: Any, last: int) -> float:

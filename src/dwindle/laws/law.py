@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from dwindle.laws.course import Course
 from dwindle.laws.features import Features
 
-__all__ = ["Law", "Parameter"]
+__all__ = ["Law", "Parameter", "Stretches"]
 
 
 class Parameter(NamedTuple):
@@ -25,17 +26,31 @@ class Parameter(NamedTuple):
     kind: str = "pure"
 
 
+class Stretches(NamedTuple):
+    """A schedule of k stretches: ``rates`` [k] over the peak for ``widths`` [k] units of steps, ``unit`` steps each.
+
+    Before them a warm-up over the distance ``start``. ``share`` (a₁, q), where a law reads decay: at the rate r it takes
+    a₁·r^q of the weights in a step.
+    """
+
+    widths: Any
+    rates: Any
+    start: float
+    unit: float
+    share: tuple[float, int] | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Law:
     """``loss(values, features)`` is the loss [n] at the points of ``features`` for the ``values`` of the parameters.
 
-    ``end(values, peak, start, widths, rates)``, where a law has it, is the last loss and its gradient [k] by the ``rates``
-    [k] of stretches that are ``widths`` [k] units of steps long, after a warm-up over the distance ``start`` to the peak.
-    ``extra(lr, step, unit)``, where a law has it, is what it reads of a schedule beside its features.
+    ``end(values, peak, stretches)``, where a law has it, is the last loss and its gradient [k] by the rates of the stretches.
+    ``extra(course, at, step, unit)``, where a law has it, is what it reads beside the features; ``decays`` if that is decay.
     """
 
     name: str
     parameters: tuple[Parameter, ...]
     loss: Callable[[Any, Features], Any]
-    end: Callable[[Any, float, float, Any, Any], tuple[float, Any]] | None = None
-    extra: Callable[[Any, Any, float], Any] | None = None
+    end: Callable[[Any, float, Stretches], tuple[float, Any]] | None = None
+    extra: Callable[[Course, Any, Any, float], Any] | None = None
+    decays: bool = False

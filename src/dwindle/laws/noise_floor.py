@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dwindle.laws.features import Features
-from dwindle.laws.law import Law, Parameter
+from dwindle.laws.law import Law, Parameter, Stretches
 
-__all__ = ["NOISE_FLOOR"]
+__all__ = ["NOISE_FLOOR", "Slopes", "chained", "last_loss"]
 
 _EARLY = 0.05  # of the unit
 
@@ -23,22 +23,47 @@ def _loss(values: Any, seen: Features) -> Any:
     return floor + progress * (seen.peak**kappa * travelled) ** -alpha + hot
 
 
-def _end(values: Any, peak: float, start: float, widths: Any, rates: Any) -> tuple[float, Any]:
+class Slopes(NamedTuple):
+    """A last loss, and its slopes by the distance travelled, and [k] by those since and up to each change, and by the rates."""
+
+    loss: float
+    by_travelled: float
+    by_since: Any
+    by_at: Any
+    by_rate: Any
+
+
+def last_loss(values: Any, peak: float, travelled: float, since: Any, at: Any, rates: Any) -> Slopes:
+    """Return the loss where the rate changed to ``rates`` [k] after the distances ``at`` [k], ``since`` [k] before the point."""
     floor, progress, alpha, offset, noise, rho, speed, fade, kappa, psi = values
-    at = start + np.concatenate(([0.0], np.cumsum(widths * rates)))
-    end, at = at[-1], at[:-1] + _EARLY
-    moved = speed * (end + _EARLY - at)
+    moved = speed * since
     effect, growth = moved / (1.0 + moved), speed / (1.0 + moved) ** 2
-    height, weight = np.concatenate(([1.0], rates**rho)), at**-fade
-    fallen = height[:-1] - height[1:]
-    hot, cold = noise * peak**psi, progress * (peak**kappa * (end + offset)) ** -alpha
-    loss = floor + cold + hot * (1.0 - (fallen * weight) @ effect)
-    by_end = -alpha * cold / (end + offset) - hot * (fallen * weight) @ growth
-    by_at = hot * fallen * weight * (fade * effect / at + growth)
-    later = np.cumsum(by_at[::-1])[::-1] - by_at  # a rate moves all changes after it
+    height, weight = np.concatenate(([1.0], rates**rho)), (at + _EARLY) ** -fade
+    hot, cold = noise * peak**psi, progress * (peak**kappa * (travelled + offset)) ** -alpha
+    fallen = (height[:-1] - height[1:]) * weight
     reached = weight * effect
     by_height = hot * (reached - np.append(reached[1:], 0.0))
-    return float(loss), widths * (by_end + later) + by_height * rho * rates.clip(1e-12) ** (rho - 1.0)
+    return Slopes(
+        float(floor + cold + hot * (1.0 - fallen @ effect)),
+        float(-alpha * cold / (travelled + offset)),
+        -hot * fallen * growth,
+        hot * fallen * effect * fade / (at + _EARLY),
+        by_height * rho * rates.clip(1e-12) ** (rho - 1.0),
+    )
+
+
+def chained(widths: Any, by_since: Any, by_at: Any) -> Any:
+    """Return the slopes [k] by the rates of stretches: one moves the changes after it, and what lies behind those up to it."""
+    return widths * (np.cumsum(by_since) + np.cumsum(by_at[::-1])[::-1] - by_at)
+
+
+def _end(values: Any, peak: float, stretches: Stretches) -> tuple[float, Any]:
+    widths, rates = stretches.widths, stretches.rates
+    reached = stretches.start + np.concatenate(([0.0], np.cumsum(widths * rates)))
+    end, at = reached[-1], reached[:-1]
+    found = last_loss(values, peak, end, end - at, at, rates)
+    slope = widths * found.by_travelled + chained(widths, found.by_since, found.by_at) + found.by_rate
+    return found.loss, slope
 
 
 NOISE_FLOOR = Law(

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize
 
+from dwindle.decay import Decay, Decoupled
 from dwindle.errors import DwindleError, InvalidValueError, count, real
+from dwindle.laws.best_decay import best_decay, paced
+from dwindle.laws.course import course
 from dwindle.laws.features import warmup as risen
 from dwindle.laws.fit import Fitted
 from dwindle.laws.forecast import reasons
+from dwindle.laws.law import Stretches
 from dwindle.plan import Plan
 from dwindle.schedule import Schedule, constant, cosine, interpolate, linear, warmup
 from dwindle.units import Horizon, as_horizon, as_time, in_steps, number_of_steps
@@ -21,6 +25,7 @@ __all__ = ["Candidate", "Optimum", "optimize"]
 
 _STRETCHES = 300  # between which the rate changes, the shorter the nearer the end
 _LOWEST = 1e-6
+_TURNS = 2
 
 
 class Candidate(NamedTuple):
@@ -67,6 +72,7 @@ def optimize(
     peak: float | None = None,
     rise: Any = None,
     lowest: float = 0.0,
+    decay: Decay | None = None,
     against: Plan | None = None,
 ) -> Optimum:
     """Return the schedule of a run of ``horizon`` that ends at the lowest loss by a law, and the simplest one as good::
@@ -74,10 +80,11 @@ def optimize(
         minimise L(T) over peak >= lr_1 >= ... >= lr_T >= lowest·peak, after a linear ``rise`` to the peak
 
     ``peak``: by default that of the fitted runs, the geometric mean of several. ``rise``: a time or steps, by default the
-    longest warm-up of the runs. ``against``: the plan that a gain is counted from, cosine to 10 % unless given. Intervals of 90 %
-    are of the difference of two losses, to which the parameters' uncertainty and the law's own error contribute. What is
-    closer to the best than that is called tied, and the simplest tied schedule is returned: constant, linear to ``lowest``,
-    cooldowns of 10 to 40 %, cosine, then the best itself.
+    longest warm-up of the runs. ``decay`` is that of every plan; where the law reads decay and none is given, each schedule has
+    the best λ of decoupled decay within those of the runs (`best_decay`). ``against``: the plan that a gain is counted from,
+    cosine to 10 % unless given. Intervals of 90 % are of the difference of two losses, to which the parameters' uncertainty and
+    the law's own error contribute. What is closer to the best than that is called tied, and the simplest tied schedule is
+    returned: constant, linear to ``lowest``, cooldowns of 10 to 40 %, cosine, then the best itself.
 
     Raises InvalidValueError for a law without a gradient, a ``lowest`` outside [0, 1), or a rise as long as the run.
 
@@ -93,18 +100,30 @@ def optimize(
     lowest = real("lowest", lowest, low=0.0, below=1.0)
     top = real("peak", _peak(fitted) if peak is None else peak, above=0.0)
     begun = _rise(fitted, run, rise)
-    names = dict(_simple(begun, lowest)) | {"the best": _best(fitted, run.steps, begun, top, lowest)}
-    plans = {name: Plan(top, schedule) for name, schedule in names.items()}
-    rival = against or Plan(top, warmup(begun).then(cosine(end=0.1)) if begun else cosine(end=0.1))
-    every = {name: plan.lrs(run) for name, plan in plans.items() if _fits(plan, run)}
-    ends = {name: float(fitted.loss(lrs, [run.steps])[0]) for name, lrs in every.items()}
-    first, rival_lrs, candidates = min(ends, key=lambda name: ends[name]), rival.lrs(run), []
-    for name, plan in [(name, plans[name]) for name in every]:
-        gain, half = fitted.difference(every[name], rival_lrs)
+    seeks = law.decays and decay is None
+
+    def planned(schedule: Schedule) -> Plan:
+        plan = Plan(top, schedule, decay=decay)
+        return _with_best_decay(fitted, plan, run) if seeks else plan
+
+    usual = warmup(begun).then(cosine(end=0.1)) if begun else cosine(end=0.1)
+    simple = {name: Plan(top, schedule) for name, schedule in _simple(begun, lowest)}
+    plans = {name: planned(plan.schedule) for name, plan in simple.items() if _fits(plan, run)}
+    every = {name: course(plan, run) for name, plan in plans.items()}
+    ends = {name: float(fitted.loss(each, [run.steps])[0]) for name, each in every.items()}
+    plans["the best"] = best = _best_plan(
+        fitted, run, begun, lowest, plans[min(ends, key=lambda name: ends[name])], seeks
+    )
+    every["the best"] = course(best, run)
+    ends["the best"] = float(fitted.loss(every["the best"], [run.steps])[0])
+    rival = planned(usual) if against is None else against
+    first, of_rival, candidates = min(ends, key=lambda name: ends[name]), course(rival, run), []
+    for name, plan in plans.items():
+        gain, half = fitted.difference(every[name], of_rival)
         behind, room = fitted.difference(every[first], every[name])
         candidates.append(Candidate(name, plan, ends[name], gain, half, behind, behind <= room))
     chosen = next(c for c in candidates if c.tied)
-    why = reasons(chosen.plan.lrs(run), run.steps, fitted.known)
+    why = reasons(every[chosen.name], run.steps, fitted.known)
     clear = chosen.gain > chosen.half
     return Optimum(
         plan=chosen.plan,
@@ -171,7 +190,32 @@ def _simple(rise: int, lowest: float) -> Iterator[tuple[str, Schedule]]:
     yield f"cosine to {to}", after(cosine(end=lowest))
 
 
-def _best(fitted: Fitted, steps: int, rise: int, peak: float, lowest: float) -> Schedule:
+def _with_best_decay(fitted: Fitted, plan: Plan, run: Horizon) -> Plan:
+    found = best_decay(fitted, plan, run)
+    return replace(plan, decay=Decoupled(found.best))
+
+
+def _best_plan(fitted: Fitted, run: Horizon, rise: int, lowest: float, near: Plan, seeks: bool) -> Plan:
+    """Return the plan that the law likes best, from a simple one: its schedule and, if it ``seeks``, its λ in turn."""
+    found = near
+    for _ in range(_TURNS if seeks else 1):
+        share = _share(found, run) if fitted.law.decays else None
+        found = replace(found, schedule=_best(fitted, run.steps, rise, near.peak, lowest, share))
+        found = _with_best_decay(fitted, found, run) if seeks else found
+    return found
+
+
+def _share(plan: Plan, run: Horizon) -> tuple[float, int]:
+    """Return (a, q): decay takes a·r^q at the rate r over the peak."""
+    if plan.decay is None:
+        return 0.0, 1
+    at_peak, at_half = (paced(replace(plan, schedule=constant(factor)), run).share[0] for factor in (1.0, 0.5))
+    return float(plan.decay.weight_decay * at_peak), round(np.log2(at_peak / at_half))
+
+
+def _best(
+    fitted: Fitted, steps: int, rise: int, peak: float, lowest: float, share: tuple[float, int] | None
+) -> Schedule:
     """Return the schedule that the law likes best, as a broken line."""
     nodes = np.unique(np.round(steps - (steps - rise) * np.linspace(1.0, 0.0, _STRETCHES + 1) ** 2).astype(np.int64))
     widths = np.diff(nodes) / fitted.unit
@@ -181,7 +225,7 @@ def _best(fitted: Fitted, steps: int, rise: int, peak: float, lowest: float) -> 
         # rates fall by themselves: lr = lowest + (1 - lowest)·s², s_k = Π (1 - y_j), 0 <= y < 1
         kept = 1.0 - y
         s = np.cumprod(kept)
-        value, slope = fitted.end(peak, start, widths, lowest + (1.0 - lowest) * s * s)
+        value, slope = fitted.end(peak, Stretches(widths, lowest + (1.0 - lowest) * s * s, start, fitted.unit, share))
         pull = slope * (1.0 - lowest) * 2.0 * s * s
         return value, -np.cumsum(pull[::-1])[::-1] / kept
 

@@ -1,4 +1,4 @@
-"""A logged run as the laws read it: the learning rate of every step, and the loss where it was logged."""
+"""A logged run as the laws read it: what every step was set to, and the loss where it was logged."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from dwindle.errors import DataError, InvalidValueError, count
-from dwindle.plan import Plan
+from dwindle.laws.course import Course, course, pace
+from dwindle.plan import Plan, as_plan
 from dwindle.units import Horizon
 
-__all__ = ["Run", "rates"]
+__all__ = ["Run"]
 
 _FEWEST = 4  # points
 
@@ -20,6 +21,7 @@ _FEWEST = 4  # points
 class Run:
     """The learning rates ``lr``, float64 of shape [T], of steps 0 … T - 1, warm-up and all, and the ``loss`` after ``step``.
 
+    ``share`` [T], if known, is what decay takes of each weight in each step; see `Course`.
     ``step`` and ``loss`` have one entry for each logged point, in any order; ``loss`` is any loss that training lowers, of
     training or validation. A point at step s is the loss of the weights that steps 0 … s - 1 made; s may be T. What is
     left out is said in ``notes``: points that are not finite, and all but the last of points that repeat a step.
@@ -36,10 +38,11 @@ class Run:
     step: Any
     loss: Any
     name: str = "run"
+    share: Any = None
     notes: tuple[str, ...] = field(default=(), init=False)
 
     def __post_init__(self) -> None:
-        lr, notes = _rates_of(self.lr, self.name), list[str]()
+        (lr, share), notes = course(self.lr, share=self.share, name=self.name), list[str]()
         step, loss = np.atleast_1d(np.asarray(self.step)), np.atleast_1d(np.asarray(self.loss, dtype=np.float64))
         if step.shape != loss.shape or step.ndim != 1:
             raise InvalidValueError(
@@ -51,10 +54,23 @@ class Run:
                 f"{self.name}: losses were logged at steps {step[0]} to {step[-1]}, but lr has {len(lr)} steps; give the rate "
                 "of every step from 0 on, and steps, not epochs or tokens."
             )
-        for array in (lr, step, loss):
-            array.flags.writeable = False
-        for name, value in (("lr", lr), ("step", step), ("loss", loss), ("notes", tuple(notes))):
+        arrays = {"lr": lr, "share": share, "step": step, "loss": loss}
+        for array in arrays.values():
+            if array is not None:
+                array.flags.writeable = False
+        for name, value in (arrays | {"notes": tuple(notes)}).items():
             object.__setattr__(self, name, value)
+
+    @classmethod
+    def of(cls, plan: Plan, horizon: Horizon | int, step: Any, loss: Any, *, name: str = "run") -> Run:
+        """Return the run of a ``plan`` over ``horizon``, its decay included, that logged ``loss`` after ``step`` steps.
+
+        >>> from dwindle.decay import Decoupled
+        >>> Run.of(Plan(0.5, decay=Decoupled(0.1)), 8, [2, 4, 6, 8], [4.0, 3.5, 3.3, 3.2]).share[:2]
+        array([0.05, 0.05])
+        """
+        lr, share = course(as_plan(plan), horizon)
+        return cls(lr, step, loss, name, share)
 
     @classmethod
     def logged(cls, step: Any, lr: Any, loss: Any, *, warmup: int = 0, name: str = "run") -> Run:
@@ -90,6 +106,21 @@ class Run:
         return f"Run({self.name!r}, {len(self.lr)} steps, peak {self.peak:g}, {len(self.step)} points)"
 
     @property
+    def course(self) -> Course:
+        """What every step was set to."""
+        return Course(self.lr, self.share)
+
+    @property
+    def pace(self) -> float | None:
+        """Σ share / Σ lr, the λ of decoupled decay that takes as much; None where no share is known.
+
+        >>> lr = np.full(1000, 3e-4)
+        >>> round(Run(lr, [200, 400, 800, 1000], [4.0, 3.5, 3.3, 3.2], share=0.1 * lr).pace, 12)
+        0.1
+        """
+        return pace(self.course)
+
+    @property
     def peak(self) -> float:
         """The largest learning rate."""
         return float(self.lr.max())
@@ -103,35 +134,6 @@ class Run:
         part = (middle - left) / (right - left)
         off = self.loss[1:-1] - (1.0 - part) * self.loss[:-2] - part * self.loss[2:]
         return float(1.4826 * np.median(np.abs(off) / np.sqrt(1.0 + (1.0 - part) ** 2 + part**2)))
-
-
-def rates(lr: Any, horizon: Horizon | int | None = None) -> Any:
-    """Return the learning rate of every step, float64 [T], of an array, or of a Plan over ``horizon``."""
-    if isinstance(lr, Plan):
-        if horizon is None:
-            raise InvalidValueError(
-                "a plan alone does not say how long the run is; give its horizon, such as 10_000 steps."
-            )
-        return _rates_of(lr.lrs(horizon), "the plan")
-    if horizon is not None:
-        raise InvalidValueError("an array of learning rates has its own length; give no horizon with it.")
-    return _rates_of(lr, "lr")
-
-
-def _rates_of(lr: Any, name: str) -> Any:
-    found = np.array(lr, dtype=np.float64)
-    if found.ndim != 1 or len(found) < 2:
-        raise InvalidValueError(
-            f"{name}: lr must hold the learning rate of every step, [T]; got the shape {found.shape}."
-        )
-    if not np.isfinite(found).all() or found.min() < 0.0:
-        at = int(np.argmax(~np.isfinite(found) | (found < 0.0)))
-        raise InvalidValueError(
-            f"{name}: the learning rate of step {at} is {found[at]}; rates are finite and not negative."
-        )
-    if found.max() == 0.0:
-        raise InvalidValueError(f"{name}: every learning rate is 0; nothing is learned.")
-    return found
 
 
 def _cleaned(name: str, step: Any, loss: Any, notes: list[str]) -> tuple[Any, Any]:

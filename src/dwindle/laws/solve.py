@@ -11,6 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.optimize import least_squares
 
 from dwindle.errors import DataError
+from dwindle.laws.course import Course
 from dwindle.laws.features import Features, features, warmup
 from dwindle.laws.law import Law
 from dwindle.laws.runs import Run
@@ -41,9 +42,9 @@ class Frame:
         self.level = float(every.min())
         self.scale = float(np.ptp(late if len(late) > 4 else every)) or 1.0
 
-    def features(self, lr: Any, step: Any) -> Features:
-        seen = features(lr, step, unit=self.unit, reference=self.reference)
-        return seen if self._extra is None else seen._replace(extra=self._extra(lr, step, self.unit))
+    def features(self, course: Course, step: Any) -> Features:
+        seen = features(course.lr, step, unit=self.unit, reference=self.reference)
+        return seen if self._extra is None else seen._replace(extra=self._extra(course, seen.at, step, self.unit))
 
     def nats(self, loss: Any) -> Any:
         return self.level + self.scale * loss
@@ -124,7 +125,7 @@ def usable(runs: list[Run]) -> tuple[list[Run], list[str]]:
             notes.append(
                 f"{name}: {int((~later).sum())} points before step {start} are warm-up or too early, and left out"
             )
-        kept.append(Run(run.lr, run.step[later], run.loss[later], name))
+        kept.append(Run(run.lr, run.step[later], run.loss[later], name, run.share))
     if not kept:
         raise DataError("no run has 4 points after its warm-up; " + "; ".join(notes))
     _refuse_strangers(kept)
