@@ -346,7 +346,7 @@ def spread(seconds: np.ndarray) -> dict[str, float]:
 
 def compared(cases: list[str], rounds: int, with_compiled: bool) -> list[dict[str, Any]]:
     head = f"{'case':9}{'rule':6}{'ours, µs':>9}{'10-90 %':>16}{'fused':>7}{'foreach':>8}{'default':>8}{'compile':>8}"
-    print(f"{head}{'bare':>6}{'roof, GB/s':>12}{'attained':>10}")
+    print(f"{head}{'bare':>8}{'roof, GB/s':>12}{'attained':>10}")
     rows = []
     for case in cases:
         for rule in TORCH:
@@ -356,7 +356,7 @@ def compared(cases: list[str], rounds: int, with_compiled: bool) -> list[dict[st
             for name, width in (("fused", 7), ("foreach", 8), ("default", 8), ("compile", 8)):
                 line += f"{row['ratio'][name]:>{width}.1f}" if name in row["ratio"] else f"{'-':>{width}}"
             roof_speed = row["roof_bytes_per_second"] / 1e9
-            print(f"{line}{row['bare_ratio']:>6.2f}{roof_speed:>12.0f}{row['attained']:>10.0%}", flush=True)
+            print(f"{line}{row['bare_ratio']:>8.2f}{roof_speed:>12.0f}{row['attained']:>10.0%}", flush=True)
     left = [f"{row['case']} {row['rule']}" for row in rows if "compile" not in row["ratio"]]
     if with_compiled and left:
         print(f"compile left out, above {COMPILE_LIMIT:.0f} s: {', '.join(left)}")

@@ -1,21 +1,28 @@
-"""What ``dwindle forecast`` and ``dwindle optimize`` say alike, in 80 columns: what was read, the law, curves as blocks."""
+"""What ``dwindle forecast`` and ``dwindle optimize`` say alike, in 80 columns and on a page: what was read, the law, curves."""
 
 from __future__ import annotations
 
-import math
+import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dwindle.cli_runs import Source
+from dwindle.errors import DataError
 
 if TYPE_CHECKING:
-    from dwindle.laws import Fitted
+    from dwindle.laws import Fitted, Forecast
+    from dwindle.report import Prospect, Logged, Outlook
 
-__all__ = ["LABEL", "about_law", "about_logs", "blocks", "decimals", "numbered", "printable", "row", "wrapped"]
+__all__ = [
+    "LABEL", "about_law", "about_logs", "blocks", "prospect", "decimals", "numbered", "outlook", "printable", "row", "wrapped",
+    "write_html",
+]  # fmt: skip
 
 LABEL = 12
 _WIDTH, _CURVE = 80, 56
+_DRAWN = 240  # points of a fitted law
 
 
 def about_logs(read: Sequence[Source], fitted: Fitted) -> list[str]:
@@ -24,15 +31,31 @@ def about_logs(read: Sequence[Source], fitted: Fitted) -> list[str]:
 
 
 def _about(source: Source, label: str, fitted: Fitted) -> list[str]:
-    run, head = source.run, f"{source.log.name}: "
-    columns = ", ".join(printable(column) for column in source.log.columns if column is not None)
+    run = source.run
+    columns = ", ".join(printable(column) for column in _columns(source))
     lines = row(label, printable(source.log.name))
     lines += row(
         "", f"{len(run.step):,} points of {columns}; steps {run.step[0]:,} to {run.step[-1]:,}; peak {run.peak:g}"
     )
-    for note in [*source.notes, *(note.removeprefix(head) for note in fitted.notes if note.startswith(head))]:
+    for note in _notes(source, fitted):
         lines += row("", f"! {printable(note)}", hang=2)
     return lines
+
+
+def _columns(source: Source) -> list[str]:
+    return [column for column in source.log.columns if column is not None]
+
+
+def _notes(source: Source, fitted: Fitted) -> list[str]:
+    """Return what is to be said of this log: of its rates, and of what the fit left out."""
+    head = f"{source.log.name}: "
+    return [*source.notes, *(note.removeprefix(head) for note in fitted.notes if note.startswith(head))]
+
+
+def _notes_of_none(read: Sequence[Source], fitted: Fitted) -> list[str]:
+    """Return the notes that are of no one log."""
+    heads = tuple(f"{source.log.name}: " for source in read)
+    return [note for note in fitted.notes if not note.startswith(heads)]
 
 
 def about_law(fitted: Fitted, read: Sequence[Source]) -> list[str]:
@@ -44,9 +67,8 @@ def about_law(fitted: Fitted, read: Sequence[Source]) -> list[str]:
         if (error := fitted.error.get(source.log.name)) is not None
     ]
     lines = row("law", f"{fitted.law.name}; mean error {', '.join(errors)}") + row("", values)
-    heads = tuple(f"{source.log.name}: " for source in read)
-    for note in fitted.notes:
-        lines += [] if note.startswith(heads) else row("", f"! {printable(note)}", hang=2)
+    for note in _notes_of_none(read, fitted):
+        lines += row("", f"! {printable(note)}", hang=2)
     return lines
 
 
@@ -85,15 +107,98 @@ def numbered(what: str, number: int, all_of_them: Sequence[object]) -> str:
 
 
 def decimals(value: float, width: float) -> str:
-    """Return a loss with the decimals that something as wide as ``width`` warrants.
+    """Return a loss with the decimals that something as wide as ``width`` warrants, as the pages do."""
+    from dwindle.report import decimals as said
 
-    >>> decimals(2.97358, 0.0075), decimals(2.97358, 0.42)
-    ('2.9736', '2.97')
-    """
-    power = math.floor(math.log10(width)) if 0.0 < width < math.inf else -4
-    return f"{value:.{min(max(1 - power, 0), 8)}f}"
+    return said(value, width)
 
 
 def printable(text: str) -> str:
     """Return the text with a dot for letters that would steer a terminal."""
     return "".join(letter if letter.isprintable() else "·" for letter in text)
+
+
+# --- on a page
+
+
+def outlook(
+    read: Sequence[Source], fitted: Fitted, prospects: Sequence[Prospect], steps: int, command: str
+) -> Outlook:
+    """Return what a page shows: the logs, the law as it was fitted to them, and the prospects of plans over ``steps`` steps."""
+    from datetime import UTC, datetime
+
+    from dwindle import __version__
+    from dwindle.report import Law, Outlook
+
+    kinds = {parameter.name: parameter.kind for parameter in fitted.law.parameters}
+    about = (sys.modules[fitted.law.loss.__module__].__doc__ or "").strip().partition("\n")[0]
+    law = Law(
+        fitted.law.name,
+        about,
+        tuple((name, value, kinds[name]) for name, value in fitted.parameters.items()),
+        tuple(_notes_of_none(read, fitted)),
+    )
+    logs = tuple(_logged(source, numbered("log", i, read), fitted) for i, source in enumerate(read, start=1))
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return Outlook(logs, law, tuple(prospects), steps, command, __version__, now)
+
+
+def _logged(source: Source, label: str, fitted: Fitted) -> Logged:
+    import numpy as np
+
+    from dwindle.report import Logged
+
+    run = source.run
+    kept = next((kept for kept in fitted.runs if kept.name == source.log.name), None)
+    drawn = np.zeros(0, dtype=np.int64)
+    if kept is not None:
+        drawn = np.unique(np.linspace(kept.step[0], kept.step[-1], _DRAWN).astype(np.int64))
+    return Logged(
+        label=label,
+        name=source.log.name,
+        path=str(source.path),
+        columns=", ".join(_columns(source)),
+        notes=tuple(_notes(source, fitted)),
+        error=fitted.error.get(source.log.name),
+        lr=run.lr,
+        step=run.step,
+        loss=run.loss,
+        fitted=np.isin(run.step, [] if kept is None else kept.step),
+        fitted_step=drawn,
+        fitted_loss=fitted.loss(run.lr, drawn) if len(drawn) else drawn.astype(np.float64),
+    )
+
+
+def prospect(
+    label: str, name: str, plan: str, lrs: Any, curve: Forecast, told: Forecast | None = None, notes: Sequence[str] = ()
+) -> Prospect:
+    """Return a plan as a page draws it: by its ``curve``; what it says of it is ``told``, or the same."""
+    from dwindle.report import Prospect
+
+    said = curve if told is None else told
+    losses = (said.loss, said.lower, said.upper)
+    return Prospect(
+        label=label,
+        name=name,
+        plan=plan,
+        lr=lrs,
+        step=curve.step,
+        loss=curve.loss,
+        lower=curve.lower,
+        upper=curve.upper,
+        final=(float(said.loss[-1]), float(said.lower[-1]), float(said.upper[-1])),
+        supported=said.supported,
+        why=said.why,
+        notes=tuple(notes),
+        asked=() if said is curve else tuple((int(step), *map(float, each)) for step, *each in zip(said.step, *losses, strict=True)),
+    )
+
+
+def write_html(page: Callable[[], str], path: Path) -> None:
+    """Write the page to the file of --html, whole or not at all."""
+    from dwindle.report import write_page
+
+    try:
+        write_page(page(), path)
+    except DataError as error:
+        raise DataError(f"--html: {error}") from error

@@ -8,10 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from dwindle.cli_curves import LABEL, about_law, about_logs, blocks, decimals, numbered, row, wrapped
+from dwindle.cli_curves import (
+    LABEL,
+    about_law,
+    about_logs,
+    blocks,
+    prospect,
+    decimals,
+    numbered,
+    outlook,
+    row,
+    wrapped,
+    write_html,
+)
 from dwindle.cli_runs import (
     AsJson,
     Columns,
+    Html,
     Law,
     LogPlans,
     Logs,
@@ -21,6 +34,8 @@ from dwindle.cli_runs import (
     StepColumn,
     StepsPerEpoch,
     Warmup,
+    command_line,
+    file_of_its_own,
     given_plan,
     horizon,
     last_step,
@@ -73,23 +88,26 @@ class _Rank(NamedTuple):
 
 
 def forecast(
+    context: typer.Context,
     logs: Logs,
     plan: Annotated[list[str], typer.Option(help="A plan in one line, .toml or .json; repeat it to compare plans.")],
     steps: Annotated[int | None, typer.Option(help="Steps of the plan; by default those of the longest log.")] = None,
     steps_per_epoch: StepsPerEpoch = None,
-    warmup: Warmup = 0,
+    warmup: Warmup = None,
     law: Law = "auto",
     log_plan: LogPlans = None,
     at: Annotated[str | None, typer.Option(help="Times to forecast, such as 5000,50%.")] = None,
     step: StepColumn = None,
     lr: LrColumn = None,
     loss: LossColumn = None,
+    html: Html = None,
     as_json: AsJson = False,
 ) -> None:
     """Forecast the loss of PLAN from logged runs, with a 90 % interval, and say whether they can answer at all."""
     from dwindle.laws import fit
 
     plans = [given_plan("--plan", text) for text in plan]
+    file_of_its_own("--html", html, logs)
     read = sources(logs, Columns(step, lr, loss), log_plan or [], warmup, steps_per_epoch)
     length = max(last_step(source.log) for source in read) if steps is None else steps
     fitted = fit([source.run for source in read], law)
@@ -97,10 +115,13 @@ def forecast(
     times = None if at is None else _times(at, run)
     answers = [_answer(fitted, p, run, times) for p in plans]
     ranking = _ranked(fitted, answers)
+    if html is not None:
+        write_html(lambda: _page(read, fitted, answers, ranking, length, command_line(context)), html)
     if as_json:
         typer.echo(json.dumps(strict(_as_json(read, fitted, answers, ranking)), allow_nan=False))
     else:
         lines = _said(read, fitted, answers, ranking, asked=steps is not None)
+        lines += [] if html is None else ["", f"{'page':<{LABEL}}{html}"]
         typer.echo("\n".join(line.rstrip() for line in lines))
 
 
@@ -152,6 +173,26 @@ def _as_json(
 
 
 # --- what is said
+
+
+def _page(
+    read: Sequence[Source], fitted: Fitted, answers: Sequence[_Answer], ranking: Sequence[_Rank], steps: int, command: str
+) -> str:
+    from dwindle.report import Rank, forecast_page
+
+    prospects = []
+    for i, answer in enumerate(answers, start=1):
+        label = numbered("plan", i, answers)
+        notes = _unread(answer)
+        prospects.append(prospect(label, label, str(answer.plan), answer.lrs, answer.curve, answer.told, notes))
+    order = [Rank(rank.number - 1, rank.behind, rank.half) for rank in ranking]
+    return forecast_page(outlook(read, fitted, prospects, steps, command), order)
+
+
+def _unread(answer: _Answer) -> list[str]:
+    """Return what the plan says and no law reads."""
+    decay = answer.plan.decay
+    return [] if decay is None else [f"no law reads {decay}: the decay is taken as the logs had it"]
 
 
 def _said(
@@ -210,8 +251,8 @@ def _result(answer: _Answer, label: str, *, asked: bool) -> list[str]:
     lines += row("final loss", f"{decimals(answer.final, answer.half)}, 90 % interval {low} to {high}")
     verdict = ("supported", told.why) if told.supported else ("not supported", "see above; the interval is a guess")
     lines += row("", f"{verdict[0]}: {verdict[1]}")
-    if answer.plan.decay is not None:
-        lines += row("", f"! no law reads {answer.plan.decay}: the decay is taken as the logs had it", hang=2)
+    for note in _unread(answer):
+        lines += row("", f"! {note}", hang=2)
     return lines
 
 

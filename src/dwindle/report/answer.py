@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dwindle.report.evidence import Comparison, Evidence, Setting
-from dwindle.report.figures import strip, verdict
+from dwindle.report.figures import kind, strip, verdict
 from dwindle.report.markup import Html, joined, tag
 from dwindle.report.words import METRICS, interval, lede, mean, measured, number, plural, subtitle
 
@@ -88,7 +88,7 @@ def _gain(setting: Setting, against: str) -> Html:
         "section",
         heading,
         tag("p", tag("b", difference), " ", METRICS[loss.metric], class_="big"),
-        strip(loss, reach),
+        strip(loss.lower, loss.difference, loss.upper, reach, kind(loss)),
         tag(
             "p",
             f"against {AGAINST[against]}",

@@ -10,7 +10,7 @@ from dwindle.report.evidence import ROLES, Contender, Evidence, Setting, Trial
 from dwindle.report.grid import best, families, ranked
 from dwindle.report.words import COLOURS, NAMES, bare, number
 
-__all__ = ["charts", "payload", "thin", "trial_points"]
+__all__ = ["SOLID", "charts", "payload", "rounded", "thin", "trial_points"]
 
 Chart: TypeAlias = dict[str, Any]
 Line: TypeAlias = dict[str, Any]
@@ -157,6 +157,6 @@ def _chosen(setting: Setting) -> list[Trial]:
     return [trial for index, trial in enumerate(both) if trial is not None and trial not in both[:index]]
 
 
-def rounded(value: float | None) -> float | None:
-    """Return ``value`` to four significant digits: what a curve can show."""
-    return None if value is None else float(f"{value:.4g}")
+def rounded(value: float | None, digits: int = 4) -> float | None:
+    """Return ``value`` to that many significant digits; four are what a curve can show."""
+    return None if value is None else float(f"{value:.{digits}g}")

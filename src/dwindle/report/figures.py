@@ -13,7 +13,7 @@ from dwindle.report.grid import best_by_lam
 from dwindle.report.markup import Html, joined, tag
 from dwindle.report.words import COLOURS, METRICS, NAMES, interval, mean, measured, number
 
-__all__ = ["duel", "gap_by_lam", "marks", "strip", "ticks", "verdict"]
+__all__ = ["at", "duel", "gap_by_lam", "kind", "marks", "share", "sign", "strip", "ticks", "verdict"]
 
 
 def marks() -> Html:
@@ -45,16 +45,16 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
     return [round(index * step, 12) for index in range(first, last + 1)]
 
 
-def strip(comparison: Comparison, reach: float) -> Html:
-    """Return a one-line picture of an interval: zero in the middle, ``reach`` at either end."""
-    low, middle, high = (50 + 46 * x / reach for x in (comparison.lower, comparison.difference, comparison.upper))
+def strip(lower: float, difference: float, upper: float, reach: float, tone: str) -> Html:
+    """Return a one-line picture of an interval: zero in the middle, ``reach`` at either end; better, worse or not."""
+    low, middle, high = (50 + 46 * x / reach for x in (lower, difference, upper))
     return tag(
         "svg",
         tag("line", class_="rule", x1="0", x2="100%", y1=11, y2=11),
         tag("line", class_="zero", x1="50%", x2="50%", y1=2, y2=20),
-        tag("line", class_="bar", x1=_at(low), x2=_at(high), y1=11, y2=11),
-        tag("circle", class_="dot", cx=_at(middle), cy=11, r=4),
-        class_=f"strip {_kind(comparison)}",
+        tag("line", class_="bar", x1=at(low), x2=at(high), y1=11, y2=11),
+        tag("circle", class_="dot", cx=at(middle), cy=11, r=4),
+        class_=f"strip {tone}",
         height=22,
         aria_hidden="true",
     )
@@ -62,9 +62,13 @@ def strip(comparison: Comparison, reach: float) -> Html:
 
 def verdict(comparison: Comparison) -> Html:
     """Return the verdict as a small label with its own sign, not colour alone."""
-    sign = {"better": "✓", "worse": "✗", "not distinguishable": "≈"}[comparison.verdict]
-    label = comparison.verdict.replace(" ", "\u00a0")
-    return tag("span", f"{sign}\u00a0{label}", class_=f"verdict {_kind(comparison)}")
+    return sign(kind(comparison), comparison.verdict)
+
+
+def sign(tone: str, label: str) -> Html:
+    """Return a small label for what is better, worse, not distinguishable, or a guess, with its own sign."""
+    mark = {"better": "✓", "worse": "✗", "not": "≈", "guess": "?"}[tone]
+    return tag("span", f"{mark}\u00a0{label.replace(' ', chr(0xA0))}", class_=f"verdict {tone}")
 
 
 def duel(setting: Setting, metric: str) -> Html | None:
@@ -83,7 +87,7 @@ def duel(setting: Setting, metric: str) -> Html | None:
         for contender in shown
     ]
     labels = [
-        tag("text", _scale(value, metric), x=_at(_share(value, low, high)), y=12, text_anchor="middle")
+        tag("text", _scale(value, metric), x=at(share(value, low, high)), y=12, text_anchor="middle")
         for value in ticks(low, high, 3)
     ]
     scale = tag("svg", *labels, height=16, class_="scale", aria_hidden="true")
@@ -96,16 +100,16 @@ def _seeds(contender: Contender, metric: str, low: float, high: float) -> tuple[
     values = getattr(contender, metric)
     count, colour, middle = max(len(values), 1), COLOURS[contender.role], mean(values)
     dots = [
-        tag("use", href=f"#mark{colour}", x=_at(_share(value, low, high)), y=f"{7 + 16 * (index + 0.5) / count:.1f}")
+        tag("use", href=f"#mark{colour}", x=at(share(value, low, high)), y=f"{7 + 16 * (index + 0.5) / count:.1f}")
         for index, value in enumerate(values)
         if value is not None
     ]
-    at = _at(_share(middle, low, high)) if middle is not None else None
+    place = at(share(middle, low, high)) if middle is not None else None
     picture = tag(
         "svg",
         tag("line", class_="rule", x1="0", x2="100%", y1=15, y2=15),
         *dots,
-        tag("line", class_="mean", x1=at, x2=at, y1=2, y2=28) if at else None,
+        tag("line", class_="mean", x1=place, x2=place, y1=2, y2=28) if place else None,
         class_=f"dots c{colour}",
         height=30,
         role="img",
@@ -121,7 +125,8 @@ def _difference(comparison: Comparison | None, reach: float) -> tuple[Html, Html
         return tag("span"), tag("span")
     difference, bounds = interval(comparison)
     said = tag("span", tag("b", difference), f" ({bounds}) ", verdict(comparison), class_="figure")
-    return strip(comparison, reach), said
+    picture = strip(comparison.lower, comparison.difference, comparison.upper, reach, kind(comparison))
+    return picture, said
 
 
 def _scale(value: float, metric: str) -> str:
@@ -146,11 +151,11 @@ def gap_by_lam(setting: Setting) -> Html | None:
     top = max(high * 1.05, marked[-1])
     height = 230.0
     xs = [100 * (index + 0.5) / len(known) for index in range(len(known))]
-    upper = [height * (1 - _share(score, low, top) / 100) for _, _, score in known]
-    lower = [height * (1 - _share(train, low, top) / 100) for _, train, _ in known]
+    upper = [height * (1 - share(score, low, top) / 100) for _, _, score in known]
+    lower = [height * (1 - share(train, low, top) / 100) for _, train, _ in known]
     return tag(
         "svg",
-        *[_gridline(value, height * (1 - _share(value, low, top) / 100)) for value in marked],
+        *[_gridline(value, height * (1 - share(value, low, top) / 100)) for value in marked],
         _band(xs, upper, lower, height),
         *[_lam_column(x, up, down, entry, height) for x, up, down, entry in zip(xs, upper, lower, known, strict=True)],
         tag("text", "λ", x="100%", y=height + 20, text_anchor="end", class_="unit"),
@@ -195,19 +200,22 @@ def _lam_column(x: float, up: float, down: float, entry: tuple[object, float, fl
             "title",
             f"λ {label}: validation {number(score, 3)}, train {number(train, 3)}, gap {number(score - train, 3)}",
         ),
-        tag("circle", class_="validation", cx=_at(x), cy=f"{up:.1f}", r=5),
-        tag("rect", class_="train", x=_at(x), y=f"{down:.1f}", width=9, height=9, transform="translate(-4.5 -4.5)"),
-        tag("text", label, x=_at(x), y=f"{height + 20:.0f}", text_anchor="middle"),
+        tag("circle", class_="validation", cx=at(x), cy=f"{up:.1f}", r=5),
+        tag("rect", class_="train", x=at(x), y=f"{down:.1f}", width=9, height=9, transform="translate(-4.5 -4.5)"),
+        tag("text", label, x=at(x), y=f"{height + 20:.0f}", text_anchor="middle"),
     )
 
 
-def _share(value: float, low: float, high: float) -> float:
+def share(value: float, low: float, high: float) -> float:
+    """Return where the value lies between low and high, in per cent."""
     return 100 * (value - low) / (high - low) if high > low else 50.0
 
 
-def _at(percent: float) -> str:
+def at(percent: float) -> str:
+    """Return a place in a figure that is as wide as its column."""
     return f"{percent:.2f}%"
 
 
-def _kind(comparison: Comparison) -> str:
+def kind(comparison: Comparison) -> str:
+    """Return the word that colours a comparison: better, worse or not."""
     return comparison.verdict.split()[0]

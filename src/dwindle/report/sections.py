@@ -13,7 +13,7 @@ from dwindle.report.heat import heat, near_best
 from dwindle.report.markup import Html, joined, tag
 from dwindle.report.words import COLOURS, NAMES, decimal, duration, gap_sentence, measured, number, when
 
-__all__ = ["SECTIONS", "sections"]
+__all__ = ["SECTIONS", "chart", "sections"]
 
 
 def sections(evidence: Evidence) -> Html:
@@ -34,7 +34,7 @@ def _panels(evidence: Evidence, draw: Callable[[Setting, int], Html]) -> Html:
     return tag("div", *panels, class_="panels")
 
 
-def _chart(key: str, caption: str | None = None) -> Html:
+def chart(key: str, caption: str | None = None) -> Html:
     """Return the place where the script draws the chart ``key``."""
     return tag(
         "figure",
@@ -49,7 +49,7 @@ def _chart(key: str, caption: str | None = None) -> Html:
 
 
 def _gap(setting: Setting, index: int) -> Html:
-    return joined(tag("p", gap_sentence(setting)), _chart(f"gap-{index}", "loss by epoch"))
+    return joined(tag("p", gap_sentence(setting)), chart(f"gap-{index}", "loss by epoch"))
 
 
 def _by_lam(setting: Setting, index: int) -> Html:
@@ -63,9 +63,9 @@ def _by_lam(setting: Setting, index: int) -> Html:
 
 def _plans(setting: Setting, index: int) -> Html:
     charts = [
-        _chart(f"lr-{index}", "learning rate"),
-        _chart(f"left-{index}", "share of w(0) that the decay alone leaves"),
-        _chart(f"norm-{index}", "norm of the weights"),
+        chart(f"lr-{index}", "learning rate"),
+        chart(f"left-{index}", "share of w(0) that the decay alone leaves"),
+        chart(f"norm-{index}", "norm of the weights"),
     ]
     return tag("div", *charts, class_="three")
 
@@ -137,7 +137,7 @@ def _trials(evidence: Evidence) -> Html:
     longest = max(len(t.curve.epoch) for setting in evidence.settings for t in setting.trials)
     note = f"Curves are drawn from {most} of {longest} epochs. " if longest > most else ""
     return joined(
-        _chart("trials", "Curves of the trials chosen in the table"),
+        chart("trials", "Curves of the trials chosen in the table"),
         tag("div", id="trials-controls", class_="controls"),
         tag("div", table, class_="scroll tall", tabindex=0, role="region", aria_label="all trials"),
         tag("p", note, class_="note") if note else None,
@@ -191,7 +191,7 @@ SECTIONS: tuple[tuple[str, str, str, Callable[[Evidence], Html]], ...] = (
         "Which decay of the learning rate frees the loss?",
         "The best single trial of every schedule, each with its own best λ and peak: the curves show the shape, "
         "the seeds below show whether the order can be trusted.",
-        lambda evidence: _panels(evidence, lambda _, index: _chart(f"decay-{index}", "validation loss by epoch")),
+        lambda evidence: _panels(evidence, lambda _, index: chart(f"decay-{index}", "validation loss by epoch")),
     ),
     (
         "map",

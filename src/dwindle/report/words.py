@@ -9,8 +9,8 @@ from datetime import datetime
 from dwindle.report.evidence import ROLES, Comparison, Contender, Evidence, Setting
 
 __all__ = [
-    "COLOURS", "METRICS", "NAMES", "SINGLE", "bare", "decimal", "duration", "gain_sentence", "gap_sentence", "interval",
-    "lede", "mean", "measured", "number", "plural", "signed", "subtitle", "when",
+    "COLOURS", "METRICS", "NAMES", "SINGLE", "bare", "decimal", "decimals", "duration", "gain_sentence", "gap_sentence", "interval",
+    "lede", "listed", "mean", "measured", "number", "places", "plural", "signed", "subtitle", "when",
 ]  # fmt: skip
 
 METRICS = {"test_loss": "test loss", "test_accuracy": "test accuracy", "gap": "gap"}
@@ -65,6 +65,34 @@ def decimal(value: float | None) -> str:
     if value is None or (value != 0 and not 1e-4 <= abs(value) < 1e4):
         return number(value)
     return f"{value:.4f}".replace("-", "−")
+
+
+def places(width: float) -> int:
+    """Return how many decimals something as wide as ``width`` warrants: two digits of the width.
+
+    >>> places(0.0075), places(0.42), places(12.0)
+    (4, 2, 0)
+    """
+    power = math.floor(math.log10(width)) if 0.0 < width < math.inf else -4
+    return min(max(1 - power, 0), 8)
+
+
+def decimals(value: float, width: float) -> str:
+    """Return a loss with the decimals that something as wide as ``width`` warrants.
+
+    >>> decimals(2.97358, 0.0075), decimals(2.97358, 0.42)
+    ('2.9736', '2.97')
+    """
+    return f"{value:.{places(width)}f}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the names as a sentence has them.
+
+    >>> listed(["1"]), listed(["1", "2"]), listed(["1", "2", "3"])
+    ('1', '1 and 2', '1, 2 and 3')
+    """
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def signed(value: float, places: int) -> str:

@@ -2,7 +2,7 @@
 (() => {
   const root = document.documentElement;
   const evidence = JSON.parse(document.getElementById("evidence").textContent);
-  const charts = new Map(Object.entries(evidence.charts));
+  const charts = new Map(Object.entries(evidence.charts).map(([key, chart]) => [key, chart.of ? { ...evidence.charts[chart.of], ...chart } : chart]));
   const undo = new Map();
   root.classList.add("scripted");
 
@@ -97,5 +97,5 @@
 
   redrawAll();
   const trials = document.querySelector('[data-chart="trials"]');
-  trialTable(evidence, (chart) => { charts.set("trials", chart); redraw(trials); });
+  if (trials) trialTable(evidence, (chart) => { charts.set("trials", chart); redraw(trials); });
 })();
