@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
 import re
@@ -15,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dwindle.errors import DataError, shown, suggestion
+from dwindle.separated import as_number, decoded, delimiter, split_rows
 
 __all__ = ["Columns", "Log", "kind", "read"]
 
@@ -136,14 +135,10 @@ def _csv(path: Path) -> _Table:
     text = _text(path)
     lines: list[int] = []
     rows: list[list[str]] = []
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
-    try:
-        for row in reader:
-            if "".join(row).strip():
-                lines.append(reader.line_num)
-                rows.append([cell.strip() for cell in row])
-    except csv.Error as error:
-        raise DataError(f"{path}: line {reader.line_num}: {error}. Look for a quote that is not closed.") from None
+    for line, row in split_rows(path, text, delimiter(text)):
+        if "".join(row):
+            lines.append(line)
+            rows.append(row)
     if not rows:
         raise DataError(f"{path}: the file is empty. Was the log written, or is this another file?")
     head = rows[0]
@@ -172,13 +167,7 @@ def _text(path: Path) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}.") from error
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path}: line {line}: byte {data[error.start]:#04x} is not UTF-8 text. Is this a CSV file? Save it as UTF-8."
-        ) from None
+    text = decoded(path, data)
     if text.lstrip()[:1] in ("{", "["):
         raise DataError(
             f"{path}: line 1: this looks like JSON. Only CSV is read so far; write step, lr and loss as CSV."
@@ -186,19 +175,14 @@ def _text(path: Path) -> str:
     return text
 
 
-def _delimiter(text: str) -> str:
-    first = next((line for line in io.StringIO(text) if line.strip()), "")[:100_000]
-    return max(",;\t", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
-
-
-def _check_header(path: Path, line: int, cells: Sequence[str]) -> None:
-    if all(_number(cell) is not None for cell in cells if cell):
+def _check_header(path: Path, line: int, names: Sequence[str]) -> None:
+    if all(as_number(name) is not None for name in names if name):
         raise DataError(
             f"{path}: line {line}: numbers where the names of the columns should be. Add a header, such as step,lr,loss."
         )
-    if len(cells) < 2:
+    if len(names) < 2:
         raise DataError(
-            f"{path}: line {line}: one column only, {shown(cells[0])}. Separate columns by comma, semicolon or tab."
+            f"{path}: line {line}: one column only, {shown(names[0])}. Separate columns by comma, semicolon or tab."
         )
 
 
@@ -253,15 +237,15 @@ def _numbers(table: _Table, name: str, notes: list[str]) -> Any:
     for i, (line, cell) in enumerate(zip(table.lines, table.column(name), strict=True)):
         if cell.lower() in _EMPTY:
             continue
-        number = _number(cell)
-        if number is None:
+        value = as_number(cell)
+        if value is None:
             comma = " Write a point for the decimals, and nothing between thousands." if "," in cell else ""
             raise DataError(
                 f"{table.path}: line {line}, column {shown(name)}: {shown(cell)} is not a number.{comma} "
                 "Correct it, or leave the cell empty."
             )
-        values[i] = number
-        if math.isnan(number):
+        values[i] = value
+        if math.isnan(value):
             undefined.append(line)
     if np.isnan(values).all():
         raise DataError(f"{table.path}: column {shown(name)} holds no number. Is it the right column?")
@@ -271,10 +255,3 @@ def _numbers(table: _Table, name: str, notes: list[str]) -> Any:
             f"first in line {undefined[0]}, and count{'s' * (len(undefined) == 1)} as empty"
         )
     return values
-
-
-def _number(cell: str) -> float | None:
-    try:
-        return None if "_" in cell else float(cell)
-    except ValueError:
-        return None

@@ -69,7 +69,7 @@ class Known(NamedTuple):
 
     @classmethod
     def of(cls, runs: Sequence[Run], begins: int, *, decays: bool) -> Known:
-        paces = [0.0 if _kept(run.share) > _NEARLY_ALL else run.pace for run in runs if run.share is not None]
+        paces = [0.0 if _kept(run.share) > _NEARLY_ALL else lam for run in runs if (lam := run.pace) is not None]
         return cls(
             max(int(run.step[-1]) for run in runs),
             _apart(sorted(run.peak for run in runs)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import importlib
 import io
 import math
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dwindle.errors import DataError, MissingExtraError, shown, suggestion
+from dwindle.separated import as_number, decoded, delimiter, split_rows
 from dwindle.studies.data_arrays import content, sha256
 from dwindle.studies.data_prepare import Raw
 from dwindle.studies.dataset import Provenance
@@ -33,7 +33,7 @@ def read_csv(path: Path, *, target: str | None, drop: Sequence[str] = ()) -> Raw
     the columns are then called 1, 2, 3 ... Every DataError says the line.
     """
     data = content(path)
-    lines, rows = _rows(path, _text(path, data))
+    lines, rows = _rows(path, decoded(path, data))
     steps: tuple[str, ...] = ()
     if _is_header(path, rows[0]):
         names = rows.pop(0)
@@ -66,32 +66,21 @@ def read_parquet(path: Path, *, target: str | None, drop: Sequence[str] = ()) ->
     return _raw(path, columns, target, Provenance(str(path), ((path.name, sha256(data)),)))
 
 
-def _text(path: Path, data: bytes) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}: line {line}: byte {data[error.start]:#04x} is not UTF-8. Save it as UTF-8.") from None
-
-
 def _rows(path: Path, text: str) -> tuple[list[int], list[list[str]]]:
     """Return the line number and the stripped cells of every row that is not blank; all rows are equally long."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(path, text), strict=True)
+    mark = "\t" if ".tsv" in path.suffixes or ".tab" in path.suffixes else delimiter(text)
     lines: list[int] = []
     rows: list[list[str]] = []
-    try:
-        for row in reader:
-            if len(row) < 2 and not "".join(row).strip():
-                continue
-            if rows and len(row) != len(rows[0]):
-                raise DataError(
-                    f"{path}: line {reader.line_num}: {len(row)} columns where line {lines[0]} has {len(rows[0])}. "
-                    "Correct the line, or quote cells that hold the separator."
-                )
-            lines.append(reader.line_num)
-            rows.append([cell.strip() for cell in row])
-    except csv.Error as error:
-        raise DataError(f"{path}: line {reader.line_num}: {error}. Look for a quote that is not closed.") from None
+    for line, row in split_rows(path, text, mark):
+        if len(row) < 2 and not "".join(row):
+            continue
+        if rows and len(row) != len(rows[0]):
+            raise DataError(
+                f"{path}: line {line}: {len(row)} columns where line {lines[0]} has {len(rows[0])}. "
+                "Correct the line, or quote cells that hold the separator."
+            )
+        lines.append(line)
+        rows.append(row)
     if not rows:
         raise DataError(f"{path}: nothing but blank lines. Was it written to the end?")
     if len(rows[0]) < 2:
@@ -102,16 +91,9 @@ def _rows(path: Path, text: str) -> tuple[list[int], list[list[str]]]:
     return lines, rows
 
 
-def _delimiter(path: Path, text: str) -> str:
-    if ".tsv" in path.suffixes or ".tab" in path.suffixes:
-        return "\t"
-    first = next((line for line in io.StringIO(text) if line.strip()), "")[:100_000]
-    return max(",;\t", key=lambda mark: len(next(csv.reader([first], delimiter=mark))))
-
-
 def _is_header(path: Path, cells: Sequence[str]) -> bool:
     """Say whether the first line names columns. Names that are their own position (pandas writes 0, 1, 2) are names."""
-    numbers = [(i, cell) for i, cell in enumerate(cells) if _number(cell) is not None]
+    numbers = [(i, cell) for i, cell in enumerate(cells) if as_number(cell) is not None]
     if not numbers or any(all(cell == str(i + base) for i, cell in numbers) for base in (-1, 0, 1)):
         return True
     if len(numbers) == len(cells) or any(not cell.lstrip("+-").isdigit() for _, cell in numbers):
@@ -154,7 +136,7 @@ def _typed(path: Path, name: str, cells: Sequence[str], lines: Sequence[int]) ->
             f"{path}: line {lines[missing[0]]}, column {name!r}: the value is missing ({cells[missing[0]]!r}){more}. "
             f"Fill it in, remove the row, or leave the column out (drop=[{name!r}])."
         )
-    numbers = [_number(cell) for cell in cells]
+    numbers = [as_number(cell) for cell in cells]
     strays = [i for i, number in enumerate(numbers) if number is None]
     if 0 < len(strays) < len(cells) / 2:  # more numbers than words: a mistake sooner than a category
         raise DataError(
@@ -164,18 +146,11 @@ def _typed(path: Path, name: str, cells: Sequence[str], lines: Sequence[int]) ->
     for line, cell, number in zip(lines, cells, numbers, strict=True):
         if number is not None and not math.isfinite(number) and not strays:
             raise DataError(f"{path}: line {line}, column {name!r}: {cell!r} is not finite. Correct it.")
-    if all(_number(cell.replace(",", ".")) is not None for cell in cells):
+    if all(as_number(cell.replace(",", ".")) is not None for cell in cells):
         raise DataError(
             f"{path}: line {lines[0]}, column {name!r}: {shown(cells[0])} has a decimal comma. Write a point."
         )
     return np.array(cells, dtype=object)
-
-
-def _number(cell: str) -> float | None:
-    try:
-        return None if "_" in cell else float(cell)
-    except ValueError:
-        return None
 
 
 def _from_arrow(path: Path, name: str, column: Any) -> NDArray[Any]:
