@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Sequence
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ import dwindle as dw
 from dwindle.cli import main
 from dwindle.cli_runs import Columns, sources
 from dwindle.laws import LAWS, Fitted, Run, fit
+from dwindle.laws.features import warmup
+from test_report import Reader
 
 CURVES = Path(__file__).resolve().parents[2] / "shared" / "curves" / "multipowerlaw" / "csv_100"
 CONSTANT = "peak 1e-3 | constant"
@@ -68,7 +72,8 @@ def run(capsys: pytest.CaptureFixture[str]) -> Any:
             main(["forecast", *words])
         out, err = capsys.readouterr()
         assert "Traceback" not in err
-        assert all(len(line) <= 80 for line in out.splitlines() if not line.startswith("{")), out
+        own = [line for line in out.splitlines() if not line.startswith(("{", "page "))]  # a path is not broken
+        assert all(len(line) <= 80 for line in own), out
         return int(left.value.code or 0), out, err
 
     return forecast
@@ -125,6 +130,12 @@ def test_times_asked_for_are_answered_and_the_end(run: Any, constant: str) -> No
         assert float(row[1]) == pytest.approx(loss, abs=1e-3)
 
 
+@pytest.mark.parametrize("zero", ["0", "0st", "0%", "0ep", "0tok"])
+def test_no_time_is_no_time_in_any_unit(zero: str, run: Any, constant: str) -> None:
+    (got,) = answer(run, constant, "--plan", CONSTANT, "--at", f"{zero},5000")["forecasts"]
+    assert got["steps"] == [0, 5000, STEPS]
+
+
 @pytest.mark.parametrize("law", [name for name in LAWS if name in ("multi-power", "power")])
 def test_the_law_is_chosen(law: str, run: Any, constant: str) -> None:
     assert answer(run, constant, "--plan", CONSTANT, "--law", law)["law"] == law
@@ -179,6 +190,8 @@ def test_a_warm_up_that_the_log_lacks_is_asked_for_and_taken(run: Any, tmp_path:
     plan = "peak 1e-3 | warmup 2000st, constant"
     bare = answer(run, path, "--plan", plan)
     assert bare["logs"][0]["notes"][0].startswith("the rates before step 2,000 are not in the log: 0.001 was taken")
+    none = answer(run, path, "--plan", plan, "--warmup", "0")
+    assert (none["forecasts"], none["logs"][0]["notes"]) == (bare["forecasts"], [])  # as asked
     told = answer(run, path, "--plan", plan, "--warmup", "2000")
     planned = answer(run, path, "--plan", plan, "--log-plan", plan)
     assert told["logs"][0]["notes"] == planned["logs"][0]["notes"] == []
@@ -363,6 +376,84 @@ def test_long_and_strange_names_stay_within_80_columns(run: Any, tmp_path: Path,
     assert "\x1b" not in out
 
 
+# --- the page
+
+
+def test_the_page_says_and_draws_what_the_command_says(run: Any, constant: str, decayed: str, tmp_path: Path) -> None:
+    plans = ["peak 1e-3 | cosine to 10%", "peak 1e-3 | constant", "peak 1e-2 | linear to 0 | decoupled 0.1"]
+    words = [constant, decayed, *(word for plan in plans for word in ("--plan", plan)), "--at", "5000"]
+    page = tmp_path / "page.html"
+    page.write_text("old")
+    code, out, err = run(*words, "--html", str(page))
+    assert (code, err) == (0, "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["constant.csv", "decayed.csv", "page.html"]
+    assert flat(out).endswith(f"page {page}")
+    assert out.startswith(run(*words)[1].rstrip("\n"))  # the terminal says what it says without a page
+    said = answer(run, *words, "--html", str(page))
+    found = Reader(page.read_text())
+    text = found.text.replace("\u00a0", " ")
+    for got in said["forecasts"]:
+        half = (got["final"]["upper"] - got["final"]["lower"]) / 2
+        figures = re.search(rf"{re.escape(got['plan'])} ([\d.]+) 90 % interval ([\d.]+) to ([\d.]+)", text)
+        assert figures is not None, got["plan"]
+        for figure, key in zip(figures.groups(), ("loss", "lower", "upper"), strict=True):
+            assert float(figure) == pytest.approx(got["final"][key], abs=0.06 * half)
+    assert f"not supported : {said['forecasts'][2]['why']}. The figures are a guess." in text
+    assert "no law reads decoupled 0.1" in text
+    rank = said["ranking"][1]
+    assert f"higher than plan {said['ranking'][0]['forecast'] + 1} by {rank['behind']:.4f}"[:-1] in text
+    lines = {line["label"]: line for line in found.data()["charts"]["loss"]["lines"]}
+    fitted = fitted_alone(constant, decayed)
+    whole = fitted.predict(dw.parse(plans[0]).lrs(STEPS))
+    drawn = lines["plan 1"]
+    assert drawn["x"] == whole.step.tolist()
+    for key, values in (("y", whole.loss), ("lower", whole.lower), ("upper", whole.upper)):
+        np.testing.assert_allclose(drawn[key], values, rtol=1e-5)
+    law = lines["the law on log 2"]
+    np.testing.assert_allclose(law["y"], fitted.loss(fitted.runs[1].lr, np.array(law["x"])), rtol=1e-5)
+    dots = np.array([lines["log 1 constant"]["x"], lines["log 1 constant"]["y"]])
+    np.testing.assert_allclose(dots[1], truth(dots[0]), rtol=1e-5)
+
+
+def test_the_page_says_how_to_make_it_again(run: Any, constant: str, tmp_path: Path) -> None:
+    page = tmp_path / "a page.html"
+    words = [constant, "--plan", CONSTANT, "--plan", "peak 1e-3 | linear to 0", "--steps", "9000", "--html", str(page)]
+    assert run(*words)[0] == 0
+    (command,) = re.findall(r'id="command">([^<]*)<', page.read_text())
+    before = Reader(page.read_text()).data()
+    assert run(*shlex.split(unescape(command))[2:])[0] == 0
+    assert shlex.split(unescape(command))[:2] == ["dwindle", "forecast"]
+    assert Reader(page.read_text()).data() == before
+
+
+def test_names_and_notes_of_logs_come_to_nothing_on_the_page(run: Any, tmp_path: Path, constant: str) -> None:
+    name = "<img src=x onerror=alert(1)>"
+    path = tmp_path / f"{name}.csv"
+    path.write_text(Path(constant).read_text().replace("step,lr,loss", '"step","lr","<i>loss"'))
+    page = tmp_path / "page.html"
+    assert run(str(path), "--plan", CONSTANT, "--loss", "<i>loss", "--html", str(page))[0] == 0
+    found = Reader(page.read_text())
+    assert not {"img", "i"} & {tag for tag, _ in found.skeleton}
+    assert name in found.text
+    assert "<i>loss" in found.text
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("LOG", "--html is LOG, which is read or written already; name a file of its own."),
+        ("absent/page.html", "--html: the report ("),
+    ],
+)
+def test_a_page_that_cannot_be_written(file: str, said: str, run: Any, constant: str, tmp_path: Path) -> None:
+    before = Path(constant).read_text()
+    target = constant if file == "LOG" else str(tmp_path / file)
+    code, out, err = run(constant, "--plan", CONSTANT, "--html", target)
+    assert (code, out) == (2, "")
+    assert said.replace("LOG", constant) in err
+    assert Path(constant).read_text() == before
+
+
 # --- what is refused
 
 
@@ -419,3 +510,33 @@ def test_a_published_cosine_run_ends_in_the_interval(run: Any) -> None:
     logged = np.loadtxt(CURVES / "cosine_24000.csv", delimiter=",", skiprows=1)[-1]
     assert (got["steps"][0], got["supported"]) == (logged[0], True)
     assert got["lower"][0] < logged[2] < got["upper"][0]
+
+
+def test_a_rise_that_the_log_shows_is_taken_back_to_0(run: Any, tmp_path: Path) -> None:
+    """The log begins amid a warm-up of 2000 steps; what it lacks follows from its first points."""
+    plan = "peak 1e-3 | warmup 2000st, constant"
+    lrs, steps = dw.parse(plan).lrs(STEPS + 1), np.arange(500, STEPS + 1, 250)
+    path = table(tmp_path, "amid.csv", "step,lr,loss", steps, lrs[steps], truth(steps))
+    (source,) = sources([Path(path)], Columns(None, None, None), [], None, None)
+    np.testing.assert_allclose(source.run.lr, lrs, rtol=1e-12, atol=1e-18)
+    assert source.notes == []  # not that the first rate was taken
+    said = answer(run, path, "--plan", plan)
+    note = "the rates before step 500 are not in the log: the rise of its first points was taken back to 0 at step 0"
+    assert any(note in each for each in said["notes"])
+    assert note in flat(run(path, "--plan", plan)[1])
+    assert said["forecasts"] == answer(run, path, "--plan", plan, "--warmup", "2000")["forecasts"]
+    bare = answer(run, path, "--plan", plan, "--warmup", "0")
+    assert bare["forecasts"] != said["forecasts"]
+    assert not any("not in the log" in each for each in bare["notes"] + bare["logs"][0]["notes"])
+
+
+@pytest.mark.parametrize(("from_step", "first"), [(200.0, 0.0), (-500.0, 1e-3 * 500 / 2500)])
+def test_a_rise_is_taken_back_no_further_than_step_0(from_step: float, first: float, tmp_path: Path) -> None:
+    every = np.arange(STEPS + 1)
+    lrs = 1e-3 * ((every - from_step) / (2000.0 - from_step)).clip(0.0, 1.0)
+    steps = np.arange(500, STEPS + 1, 250)
+    path = table(tmp_path, "later.csv", "step,lr,loss", steps, lrs[steps], truth(steps))
+    (source,) = sources([Path(path)], Columns(None, None, None), [], None, None)
+    np.testing.assert_allclose(source.run.lr, lrs, rtol=1e-9, atol=1e-18)
+    assert source.run.lr[0] == pytest.approx(first)
+    assert warmup(source.run.lr) == 2000  # from dwindle.laws.features, standing at 0 included

@@ -19,6 +19,7 @@ from dwindle.laws import optimize as best_schedule
 from dwindle.text import load
 from test_cli_forecast import CURVES, flat, table
 from test_laws_fit import T, runs
+from test_report import Reader
 
 HORIZON = 20_000
 RISE = ("--warmup", "300")  # the logs begin at step 100, amid it
@@ -140,9 +141,82 @@ def test_the_rates_of_a_plan_are_taken_for_those_of_the_logs(run: Any, logs: lis
     assert planned["gain"] == pytest.approx(want.gain, rel=1e-9)
 
 
-def test_a_run_without_a_rise(run: Any, logs: list[str]) -> None:
-    said = answer(run, *logs, *RISE, "--horizon", str(HORIZON), "--rise", "0")
+@pytest.mark.parametrize("zero", ["0", "0%", "0ep", "0tok"])
+def test_a_run_without_a_rise(zero: str, run: Any, logs: list[str]) -> None:
+    said = answer(run, *logs, *RISE, "--horizon", str(HORIZON), "--rise", zero)
     assert all(dw.parse(c["plan"]).lrs(HORIZON)[0] > 0.9e-3 for c in said["candidates"])
+
+
+def test_the_usual_rival_has_its_plan_and_its_loss(usual: Any, logs: list[str]) -> None:
+    want = best_schedule(fitted_alone(logs), HORIZON)
+    against = usual["against"]
+    assert (against["name"], against["plan"]) == ("cosine to 10 %", str(want.against))
+    forecast = fitted_alone(logs).predict(want.against.lrs(HORIZON), at=[HORIZON])
+    assert against["loss"] == pytest.approx(float(forecast.loss[0]), rel=1e-9)
+    assert (against["supported"], against["why"]) == (forecast.supported, forecast.why)
+
+
+# --- the decay of the logs' plans
+
+
+OWN = "peak 1e-3 | warmup 300st, constant"
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Two logs of the same plan."""
+    folder, paths = tmp_path_factory.mktemp("planned"), []
+    for seed in (0, 1):
+        (run,) = runs("noise-floor", ("constant",), noise=0.002, seed=seed)
+        lrs = run.lr[np.minimum(run.step, T - 1)]
+        paths.append(table(folder, f"seed{seed}.csv", "step,lr,loss", run.step, lrs, run.loss))
+    return paths
+
+
+def test_plans_carry_the_decay_and_mask_that_all_logs_had(run: Any, planned: list[str], tmp_path: Path) -> None:
+    plan = f"{OWN} | decoupled 0.1 | mask everything"
+    best = tmp_path / "best.toml"
+    words = [*planned, "--horizon", str(HORIZON), "--log-plan", plan, "--out-best", str(best)]
+    said = answer(run, *words)
+    own, bare = dw.parse(plan), answer(run, *planned, "--horizon", str(HORIZON), "--log-plan", OWN)
+    for text in [said["plan"], said["best"]["plan"], said["against"]["plan"], *(c["plan"] for c in said["candidates"])]:
+        assert (dw.parse(text).decay, dw.parse(text).mask) == (own.decay, own.mask)
+    assert (load(best).decay, load(best).mask) == (own.decay, own.mask)
+    for key in ("final", "gain", "half"):  # no law reads it
+        assert said[key] == bare[key]
+    np.testing.assert_array_equal(dw.parse(said["plan"]).lrs(HORIZON), dw.parse(bare["plan"]).lrs(HORIZON))
+    out = flat(run("optimize", *words)[1])
+    assert "its weight decay and mask are those of the logs; no law reads them" in out
+    assert "decoupled 0.1 | mask name" in out
+    assert "it has no weight decay" not in out
+
+
+def test_plans_carry_no_decay_where_the_logs_disagree(run: Any, planned: list[str]) -> None:
+    for one, other in (
+        (" | decoupled 0.1", " | decoupled 0.2"),
+        (" | decoupled 0.1", ""),
+        (" | l2 0.1", " | l2 0.1 | mask everything"),
+    ):
+        words = ["--log-plan", OWN + one, "--log-plan", OWN + other]
+        said = answer(run, *planned, "--horizon", str(HORIZON), *words)
+        assert all(dw.parse(c["plan"]).decay is None for c in said["candidates"])
+        out = flat(run("optimize", *planned, "--horizon", str(HORIZON), *words)[1])
+        assert "! it has no weight decay: the --log-plan disagree on decay or mask; add one of them" in out
+
+
+def test_a_mask_alone_is_carried_and_the_decay_still_asked_for(run: Any, planned: list[str]) -> None:
+    words = ["--horizon", str(HORIZON), "--log-plan", f"{OWN} | mask everything"]
+    said = answer(run, *planned, *words)
+    assert dw.parse(said["plan"]).mask == dw.parse(f"{OWN} | mask everything").mask
+    assert "! it has no weight decay: add that of the logs" in flat(run("optimize", *planned, *words)[1])
+
+
+def test_a_rival_keeps_its_own_decay(run: Any, planned: list[str]) -> None:
+    rival = "peak 1e-3 | warmup 300st, linear to 0% | l2 0.5"
+    words = ["--log-plan", f"{OWN} | decoupled 0.1", "--against", rival]
+    said = answer(run, *planned, "--horizon", str(HORIZON), *words)
+    assert said["against"]["plan"] == str(dw.parse(rival))
+    assert dw.parse(said["plan"]).decay == dw.parse("peak 1 | decoupled 0.1").decay
 
 
 # --- what is said
@@ -263,6 +337,38 @@ def test_a_plan_of_hundreds_of_points_is_not_printed(
     assert load(tmp_path / "plan.toml") == dw.parse(said["plan"])
 
 
+# --- the page
+
+
+def test_the_page_says_and_draws_what_the_command_says(run: Any, logs: list[str], usual: Any, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    words = [*logs, *RISE, "--horizon", str(HORIZON)]
+    code, out, err = run("optimize", *words, "--html", str(page))
+    assert (code, err) == (0, "")
+    assert flat(out).endswith(f"page {page}")
+    assert out.startswith(run("optimize", *words)[1].rstrip("\n"))
+    assert list(tmp_path.iterdir()) == [page]
+    found = Reader(page.read_text())
+    text = found.text.replace("\u00a0", " ")
+    assert f"Take the {usual['name']}. It should end at a loss of {usual['final']['loss']:.4f}"[:-2] in text
+    assert f'id="plan">{usual["plan"]}<' in page.read_text()
+    assert f"{usual['against']['plan']} Beside the best schedule" in text
+    (table,) = (table for table in found.tables if table[0][0].startswith("schedule"))
+    for row, c in zip(table[1:], usual["candidates"], strict=True):
+        gain, half = (float(figure) for figure in row[2].replace("−", "-").split(" ± "))
+        assert row[0] == c["name"]
+        assert float(row[1]) == pytest.approx(c["loss"], abs=1e-3)
+        assert (gain, half) == pytest.approx((c["gain"], c["half"]), abs=0.06 * c["half"])
+    fitted = fitted_alone(logs)
+    lines = {line["tag"]: line for line in found.data()["charts"]["loss"]["lines"] if "mark" in line}
+    assert set(lines) >= {"plan", "rival"}
+    for tag, plan in (("plan", usual["plan"]), ("rival", usual["against"]["plan"])):
+        want = fitted.predict(dw.parse(plan).lrs(HORIZON))
+        assert lines[tag]["x"] == want.step.tolist()
+        for key, values in (("y", want.loss), ("lower", want.lower), ("upper", want.upper)):
+            np.testing.assert_allclose(lines[tag][key], values, rtol=1e-5)
+
+
 # --- what is written
 
 
@@ -307,6 +413,8 @@ def test_the_plans_are_written(run: Any, logs: list[str], tmp_path: Path) -> Non
         (["--horizon", "9000", "--out", "plan.py"], "a plan is saved as .toml, .json or .txt; got 'plan.py'"),
         (["--horizon", "9000", "--out", "/proc/none/plan.toml"], "/proc/none/plan.toml: cannot be written"),
         (["--horizon", "9000", "--out", "a.toml", "--out-best", "./a.toml"], "give each plan a file of its own"),
+        (["--horizon", "9000", "--out", "a.toml", "--html", "./a.toml"], "--html is a.toml, which is read or written already"),
+        (["--horizon", "9000", "--html", "/proc/none/a.html"], "--html: the report ("),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_exit_2(words: list[str], said: str, run: Any, logs: list[str]) -> None:

@@ -13,10 +13,10 @@ from dwindle.errors import DataError
 
 if TYPE_CHECKING:
     from dwindle.laws import Fitted, Forecast
-    from dwindle.report import Prospect, Logged, Outlook
+    from dwindle.report import Logged, Outlook, Prospect
 
 __all__ = [
-    "LABEL", "about_law", "about_logs", "blocks", "prospect", "decimals", "numbered", "outlook", "printable", "row", "wrapped",
+    "LABEL", "about_law", "about_logs", "blocks", "decimals", "numbered", "outlook", "printable", "prospect", "row", "wrapped",
     "write_html",
 ]  # fmt: skip
 
@@ -121,9 +121,7 @@ def printable(text: str) -> str:
 # --- on a page
 
 
-def outlook(
-    read: Sequence[Source], fitted: Fitted, prospects: Sequence[Prospect], steps: int, command: str
-) -> Outlook:
+def outlook(read: Sequence[Source], fitted: Fitted, prospects: Sequence[Prospect], steps: int, command: str) -> Outlook:
     """Return what a page shows: the logs, the law as it was fitted to them, and the prospects of plans over ``steps`` steps."""
     from datetime import UTC, datetime
 
@@ -176,7 +174,7 @@ def prospect(
     from dwindle.report import Prospect
 
     said = curve if told is None else told
-    losses = (said.loss, said.lower, said.upper)
+    rows = zip(said.step, said.loss, said.lower, said.upper, strict=True)
     return Prospect(
         label=label,
         name=name,
@@ -190,7 +188,7 @@ def prospect(
         supported=said.supported,
         why=said.why,
         notes=tuple(notes),
-        asked=() if said is curve else tuple((int(step), *map(float, each)) for step, *each in zip(said.step, *losses, strict=True)),
+        asked=() if said is curve else tuple((int(at), float(loss), float(a), float(b)) for at, loss, a, b in rows),
     )
 
 

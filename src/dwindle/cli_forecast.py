@@ -13,10 +13,10 @@ from dwindle.cli_curves import (
     about_law,
     about_logs,
     blocks,
-    prospect,
     decimals,
     numbered,
     outlook,
+    prospect,
     row,
     wrapped,
     write_html,
@@ -176,7 +176,12 @@ def _as_json(
 
 
 def _page(
-    read: Sequence[Source], fitted: Fitted, answers: Sequence[_Answer], ranking: Sequence[_Rank], steps: int, command: str
+    read: Sequence[Source],
+    fitted: Fitted,
+    answers: Sequence[_Answer],
+    ranking: Sequence[_Rank],
+    steps: int,
+    command: str,
 ) -> str:
     from dwindle.report import Rank, forecast_page
 

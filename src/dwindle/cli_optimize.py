@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from dwindle.cli_curves import LABEL, about_law, about_logs, blocks, decimals, row, wrapped
+from dwindle.cli_curves import (
+    LABEL,
+    about_law,
+    about_logs,
+    blocks,
+    decimals,
+    outlook,
+    prospect,
+    row,
+    wrapped,
+    write_html,
+)
 from dwindle.cli_runs import (
     AsJson,
     Columns,
+    Html,
     Law,
     LogPlans,
     Logs,
@@ -22,6 +35,8 @@ from dwindle.cli_runs import (
     StepColumn,
     StepsPerEpoch,
     Warmup,
+    command_line,
+    file_of_its_own,
     given_plan,
     horizon,
     logs_as_json,
@@ -44,20 +59,38 @@ _USUAL = "cosine to 10 %"
 
 
 class _Rival(NamedTuple):
-    """What the gain is counted from: its name, and the plan and its last loss where one was given."""
+    """What the gain is counted from: its name, its plan with its rates, and its last loss."""
 
     name: str
+    plan: Plan
+    lrs: Any
+    last: Forecast
+
+
+class _Decay(NamedTuple):
+    """The plan whose decay and mask the logs' plans have, if all have the same; and what is to be said of the decay."""
+
     plan: Plan | None
-    last: Forecast | None
+    said: str
+
+    def on(self, plan: Plan) -> Plan:
+        """Return the plan with this decay and mask, unless it has a decay of its own; its rates stay."""
+        if self.plan is None or plan.decay is not None:
+            return plan
+        try:
+            return replace(plan, decay=self.plan.decay, mask=self.plan.mask)
+        except InvalidValueError as error:
+            raise InvalidValueError(f"--log-plan: at the peak {plan.peak:g} its {error}") from error
 
 
 class _Found(NamedTuple):
-    """The optimum, the rates and the last loss of each candidate by its name, and the rival."""
+    """The optimum, the rates and the last loss of each candidate by its name, the rival, and the decay of all of them."""
 
     optimum: Optimum
     lrs: dict[str, Any]
     last: dict[str, Forecast]
     rival: _Rival
+    decay: _Decay
 
     @property
     def chosen(self) -> Candidate:
@@ -73,6 +106,7 @@ class _Found(NamedTuple):
 
 
 def optimize(
+    context: typer.Context,
     logs: Logs,
     steps: Annotated[int, typer.Option("--horizon", metavar="N", help="Steps of the run to come.")],
     peak: Annotated[float | None, typer.Option(help="Its peak learning rate; by default that of the logs.")] = None,
@@ -86,7 +120,7 @@ def optimize(
         str | None, typer.Option(help="The plan to gain on; by default cosine to 10 %.", metavar="PLAN")
     ] = None,
     steps_per_epoch: StepsPerEpoch = None,
-    warmup: Warmup = 0,
+    warmup: Warmup = None,
     law: Law = "auto",
     log_plan: LogPlans = None,
     step: StepColumn = None,
@@ -94,6 +128,7 @@ def optimize(
     loss: LossColumn = None,
     out: Annotated[Path | None, typer.Option(help="Write the recommended plan to this .toml.")] = None,
     out_best: Annotated[Path | None, typer.Option(help="Write the best schedule's plan to this .toml.")] = None,
+    html: Html = None,
     as_json: AsJson = False,
 ) -> None:
     """Recommend a schedule: the simplest that the logs cannot tell from the best, and what it gains, ± 90 %."""
@@ -106,23 +141,29 @@ def optimize(
         "rise": None if rise is None else count("--rise", steps_of("--rise", rise, run), low=0),
         "lowest": _part("--lowest", lowest),
     }
-    rival_lrs = None if rival is None else lrs_of("--against", rival, run)
+    if rival is not None:
+        lrs_of("--against", rival, run)  # refuses one that cannot be a rival, before anything is fitted
     if out is not None and out_best is not None and out.resolve() == out_best.resolve():
         raise InvalidValueError(f"--out and --out-best are both {out}; give each plan a file of its own.")
+    file_of_its_own("--html", html, [*logs, *(path for path in (out, out_best) if path is not None)])
     read = sources(logs, Columns(step, lr, loss), log_plan or [], warmup, steps_per_epoch)
     fitted = fit([source.run for source in read], law)
-    found = _found(fitted, run, wanted, rival, rival_lrs)
+    found = _found(fitted, run, wanted, rival, _decay(read))
     asked = (("plan", found.optimum.plan, out), ("best", found.optimum.best, out_best))
     written = [(what, _saved(plan, path)) for what, plan, path in asked if path is not None]
+    whence = "the one given" if peak is not None else _of_logs(fitted)
+    if html is not None:
+        write_html(lambda: _page(read, fitted, found, whence, command_line(context)), html)
+        written.append(("page", html))
     if as_json:
         typer.echo(json.dumps(strict(logs_as_json(read, fitted) | _as_json(found)), allow_nan=False))
     else:
-        lines = _said(read, fitted, found, peak_given=peak is not None)
+        lines = _said(read, fitted, found, whence)
         files = ["", *(f"{what:<{LABEL}}{path}" for what, path in written)] if written else []
         typer.echo("\n".join(line.rstrip() for line in lines + files))
 
 
-def _found(fitted: Fitted, run: Horizon, wanted: dict[str, Any], rival: Plan | None, rival_lrs: Any) -> _Found:
+def _found(fitted: Fitted, run: Horizon, wanted: dict[str, Any], rival: Plan | None, decay: _Decay) -> _Found:
     from dwindle import laws
 
     try:
@@ -132,8 +173,27 @@ def _found(fitted: Fitted, run: Horizon, wanted: dict[str, Any], rival: Plan | N
         raise InvalidValueError(f"{option}{error}") from error
     lrs = {c.name: c.plan.lrs(run) for c in optimum.candidates}
     last = {name: fitted.predict(each, at=[run.steps]) for name, each in lrs.items()}
-    of_rival = None if rival_lrs is None else fitted.predict(rival_lrs, at=[run.steps])
-    return _Found(optimum, lrs, last, _Rival(_USUAL if rival is None else str(rival), rival, of_rival))
+    own = decay.on(optimum.against) if rival is None else rival
+    rival_lrs = own.lrs(run)
+    beside = _Rival(_USUAL if rival is None else str(rival), own, rival_lrs, fitted.predict(rival_lrs, at=[run.steps]))
+    return _Found(_with(optimum, decay), lrs, last, beside, decay)
+
+
+def _with(optimum: Optimum, decay: _Decay) -> Optimum:
+    """Return the optimum whose plans have the decay and the mask of the logs."""
+    candidates = tuple(c._replace(plan=decay.on(c.plan)) for c in optimum.candidates)
+    return replace(optimum, plan=decay.on(optimum.plan), best=decay.on(optimum.best), candidates=candidates)
+
+
+def _decay(read: Sequence[Source]) -> _Decay:
+    """Return the decay and mask that all plans of the logs have; none where there is no plan or they disagree."""
+    plans = [source.plan for source in read if source.plan is not None]
+    if any((plan.decay, plan.mask) != (plans[0].decay, plans[0].mask) for plan in plans):
+        return _Decay(None, "it has no weight decay: the --log-plan disagree on decay or mask; add one of them")
+    own = plans[0] if plans else None
+    if own is None or own.decay is None:
+        return _Decay(own, "it has no weight decay: add that of the logs, which no law reads")
+    return _Decay(own, "its weight decay and mask are those of the logs; no law reads them")
 
 
 def _part(option: str, text: str) -> float:
@@ -168,10 +228,10 @@ def _as_json(found: _Found) -> dict[str, Any]:
         "distinguishable": optimum.distinguishable,
         "against": {
             "name": rival.name,
-            "plan": None if rival.plan is None else str(rival.plan),
-            "loss": optimum.loss + optimum.gain,
-            "supported": None if rival.last is None else rival.last.supported,
-            "why": None if rival.last is None else rival.last.why,
+            "plan": str(rival.plan),
+            "loss": float(rival.last.loss[0]),
+            "supported": rival.last.supported,
+            "why": rival.last.why,
         },
         "best": {"name": found.best.name, "plan": str(optimum.best), "loss": found.best.loss},
         "candidates": [
@@ -195,12 +255,48 @@ def _as_json(found: _Found) -> dict[str, Any]:
 # --- what is said
 
 
-def _said(read: Sequence[Source], fitted: Fitted, found: _Found, *, peak_given: bool) -> list[str]:
+def _page(read: Sequence[Source], fitted: Fitted, found: _Found, whence: str, command: str) -> str:
+    from dwindle.report import Choice, Option, optimum_page
+    from dwindle.text import to_toml
+
+    optimum, rival, candidates = found.optimum, found.rival, found.optimum.candidates
+    shown = [("plan", found.chosen)] + ([] if found.best is found.chosen else [("best", found.best)])
+    drawn = [
+        prospect(label, c.name, _printed(c.plan), found.lrs[c.name], fitted.predict(found.lrs[c.name]))
+        for label, c in shown
+    ]
+    name = rival.name if len(rival.name) <= _MOST else "the plan given"
+    drawn.append(prospect("rival", name, _printed(rival.plan), rival.lrs, fitted.predict(rival.lrs)))
+    choice = Choice(
+        plan=_printed(optimum.plan),
+        toml=to_toml(optimum.plan),
+        schedule=found.chosen.name,
+        peak=f"{optimum.plan.peak:g}",
+        whence=whence,
+        notes=(found.decay.said,),
+        taken=candidates.index(found.chosen),
+        best=candidates.index(found.best),
+        best_toml="" if found.best is found.chosen else to_toml(optimum.best),
+        rival=name,
+        options=tuple(
+            Option(c.name, c.loss, c.gain, c.half, c.behind, c.tied, found.last[c.name].supported) for c in candidates
+        ),
+    )
+    return optimum_page(outlook(read, fitted, drawn, found.steps, command), choice)
+
+
+def _printed(plan: Plan) -> str:
+    """Return the plan in one line where that is short enough to be read, else nothing."""
+    text = str(plan)
+    return text if len(text) <= _MOST else ""
+
+
+def _said(read: Sequence[Source], fitted: Fitted, found: _Found, whence: str) -> list[str]:
     optimum, lines = found.optimum, list[str]()
     if not optimum.supported:
         lines += [*wrapped(f"NOT SUPPORTED: {optimum.why}. The figures are a guess."), ""]
     lines += [*about_logs(read, fitted), "", *about_law(fitted, read), ""]
-    lines += [*_recommended(found, "the one given" if peak_given else _of_logs(fitted)), *_gain(found), ""]
+    lines += [*_recommended(found, whence), *_gain(found), ""]
     return [*lines, *_table(found), "", *_picture(found), *_best(found)]
 
 
@@ -215,7 +311,8 @@ def _recommended(found: _Found, whence: str) -> list[str]:
     text, half = str(optimum.plan), float(last.upper[0] - last.lower[0]) / 2.0
     lines = row("plan", text if len(text) <= _MOST else "the best schedule found; --out FILE.toml writes it")
     lines += row("", f"over {found.steps:,} steps; its peak is {whence}")
-    lines += row("", "! it has no weight decay: add that of the logs, which no law reads", hang=2)
+    warned = "! " if optimum.plan.decay is None else ""
+    lines += row("", f"{warned}{found.decay.said}", hang=2)
     loss, low, high = (decimals(float(value[0]), half) for value in (last.loss, last.lower, last.upper))
     lines += row("final loss", f"{loss}, 90 % interval {low} to {high}")
     verdict = ("supported", optimum.why) if optimum.supported else ("not supported", "see above; a guess")
@@ -232,7 +329,7 @@ def _gain(found: _Found) -> list[str]:
         lines = row("gain", f"{figures}: none; lower than any schedule of this peak and rise ends {name}")
     else:
         lines = row("gain", f"{figures}: not distinguishable from {name}")
-    if rival.last is not None and not rival.last.supported:
+    if not rival.last.supported:
         lines += row("", f"! the gain is a guess: under the plan compared with, {rival.last.why}", hang=2)
     return lines
 

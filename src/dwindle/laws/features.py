@@ -32,9 +32,10 @@ class Features(NamedTuple):
 
 
 def warmup(lr: Any) -> int:
-    """Return the number of steps in which the learning rate rises from the start, before it first stands or falls."""
-    rises = np.diff(lr) > 0.0
-    return 0 if not rises[0] else len(lr) - 1 if rises.all() else int(np.argmin(rises))
+    """Return the steps until the learning rate, which may stand at 0 first, has risen and first stands or falls."""
+    start = max(int(np.argmax(lr > 0.0)) - 1, 0)
+    rises = np.diff(lr[start:]) > 0.0
+    return 0 if not rises[0] else len(lr) - 1 if rises.all() else start + int(np.argmin(rises))
 
 
 def features(lr: Any, step: Any, *, unit: float, reference: float) -> Features:

@@ -73,17 +73,20 @@ class Run:
         return cls(lr, step, loss, name, share)
 
     @classmethod
-    def logged(cls, step: Any, lr: Any, loss: Any, *, warmup: int = 0, name: str = "run") -> Run:
+    def logged(cls, step: Any, lr: Any, loss: Any, *, warmup: int | None = None, name: str = "run") -> Run:
         """Return the run of a log that has the learning rate only where it has a loss: between two points it is a line.
 
         ``lr`` [n] at the steps ``step`` [n], nan where it was not logged, and ``loss`` [n] the same. Before the first point the
-        rate is that point's, but rises from 0 over the first ``warmup`` steps; after the last it stays. A rate that jumps
-        between two points is a slope here: where that matters give every rate, as a plan has them:
-        ``Run(plan.lrs(steps), step, loss)``.
+        rate is that point's, but rises from 0 over the first ``warmup`` steps; after the last it stays. Unless ``warmup`` is
+        given, a rate that rises over the first three points lies before them on the line through the first two, down to 0,
+        and ``notes`` say so. A rate that jumps between two points is a slope here: where that matters give every rate, as a plan
+        has them: ``Run(plan.lrs(steps), step, loss)``.
 
         >>> run = Run.logged([100, 200, 300, 400], [0.5, 0.5, 0.25, 0.0], [3.0, 2.5, 2.2, 2.1], warmup=50)
         >>> run.lr[[0, 25, 60, 250]].tolist()
         [0.0, 0.25, 0.5, 0.375]
+        >>> Run.logged([100, 200, 300, 400], [0.1, 0.2, 0.3, 0.3], [3.0, 2.5, 2.2, 2.1]).lr[[0, 20, 100]].round(6).tolist()
+        [0.0, 0.02, 0.1]
         """
         steps, given, losses = (np.atleast_1d(np.asarray(array, np.float64)) for array in (step, lr, loss))
         if not steps.shape == given.shape == losses.shape:
@@ -96,11 +99,16 @@ class Run:
             raise DataError(f"{name}: no point has both a step, not negative, and a learning rate.")
         points, first = np.unique(steps[known], return_index=True)
         every = np.arange(int(np.nanmax(steps)) + 1, dtype=np.float64)
-        rates = np.interp(every, points, given[known][first])
-        if rise := min(count("warmup", warmup, low=0), int(points[0])):
+        logged = given[known][first]
+        rates, notes = np.interp(every, points, logged), list[str]()
+        if warmup is None:
+            notes += _begin(rates, every, points, logged)
+        elif rise := min(count("warmup", warmup, low=0), int(points[0])):
             rates[:rise] *= every[:rise] / rise
         there = ~np.isnan(losses)
-        return cls(rates, steps[there], losses[there], name)
+        run = cls(rates, steps[there], losses[there], name)
+        object.__setattr__(run, "notes", (*notes, *run.notes))
+        return run
 
     def __repr__(self) -> str:
         return f"Run({self.name!r}, {len(self.lr)} steps, peak {self.peak:g}, {len(self.step)} points)"
@@ -134,6 +142,21 @@ class Run:
         part = (middle - left) / (right - left)
         off = self.loss[1:-1] - (1.0 - part) * self.loss[:-2] - part * self.loss[2:]
         return float(1.4826 * np.median(np.abs(off) / np.sqrt(1.0 + (1.0 - part) ** 2 + part**2)))
+
+
+def _begin(rates: Any, every: Any, points: Any, logged: Any) -> list[str]:
+    """Set the rates before the first point on the line through the first two, where the rate rises from there; say so."""
+    if points[0] == 0.0 or len(points) < 3 or not 0.0 < logged[0] < logged[1] < logged[2]:
+        return []
+    slope = (logged[1] - logged[0]) / (points[1] - points[0])
+    early = every < points[0]
+    rates[early] = np.maximum(logged[0] - slope * (points[0] - every[early]), 0.0)
+    start = max(points[0] - logged[0] / slope, 0.0)
+    begun = f"0 at step {start:,.0f}" if rates[0] == 0.0 else f"{rates[0]:.3g} at step 0"
+    return [
+        f"the rates before step {points[0]:,.0f} are not in the log: the rise of its first points was taken back to {begun}; "
+        "give the warm-up if it was another"
+    ]
 
 
 def _cleaned(name: str, step: Any, loss: Any, notes: list[str]) -> tuple[Any, Any]:

@@ -4,13 +4,13 @@ from dwindle.report.document import write_page
 from dwindle.report.evidence import FORMAT
 from dwindle.report.forecast_page import forecast_page
 from dwindle.report.optimum_page import optimum_page
-from dwindle.report.outlook import Choice, Prospect, Law, Logged, Option, Outlook, Rank
+from dwindle.report.outlook import Choice, Law, Logged, Option, Outlook, Prospect, Rank
 from dwindle.report.page import render, write
 from dwindle.report.picture import plan_picture
 from dwindle.report.terminal import sparkline, summary
 from dwindle.report.words import decimals
 
 __all__ = [
-    "FORMAT", "Choice", "Prospect", "Law", "Logged", "Option", "Outlook", "Rank", "decimals", "forecast_page", "optimum_page",
+    "FORMAT", "Choice", "Law", "Logged", "Option", "Outlook", "Prospect", "Rank", "decimals", "forecast_page", "optimum_page",
     "plan_picture", "render", "sparkline", "summary", "write", "write_page",
 ]  # fmt: skip

@@ -9,8 +9,8 @@ from datetime import datetime
 from dwindle.report.evidence import ROLES, Comparison, Contender, Evidence, Setting
 
 __all__ = [
-    "COLOURS", "METRICS", "NAMES", "SINGLE", "bare", "decimal", "decimals", "duration", "gain_sentence", "gap_sentence", "interval",
-    "lede", "listed", "mean", "measured", "number", "places", "plural", "signed", "subtitle", "when",
+    "COLOURS", "METRICS", "NAMES", "SINGLE", "bare", "decimal", "decimals", "duration", "gain_sentence", "gap_sentence",
+    "interval", "lede", "listed", "mean", "measured", "number", "places", "plural", "signed", "subtitle", "when",
 ]  # fmt: skip
 
 METRICS = {"test_loss": "test loss", "test_accuracy": "test accuracy", "gap": "gap"}

@@ -18,7 +18,7 @@ function drawn(name, attributes) {
 function figure(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   const size = Math.abs(value);
-  const text = size !== 0 && (size < 1e-3 || size >= 1e5) ? value.toExponential(2) : String(Number(value.toPrecision(4)));
+  const text = size !== 0 && (size < 1e-3 || size >= 1e5) ? Number(value.toPrecision(3)).toExponential() : String(Number(value.toPrecision(4)));
   return text.replace("-", "−").replace("e+", "e");
 }
 
@@ -59,8 +59,11 @@ function swatch(line) {
   return made;
 }
 
+// Lines that the legend names: not what only repeats another, nor what ends before the axis begins.
+const named = (chart, line) => !line.quiet && (!chart.x || line.x[line.x.length - 1] >= chart.x[0]);
+
 function legend(chart) {
-  const lines = chart.lines.filter((line) => !line.quiet);
+  const lines = chart.lines.filter((line) => named(chart, line));
   const at = element("span", { class: "at" });
   const values = lines.map(() => element("b"));
   const items = lines.map((line, index) =>
@@ -68,16 +71,19 @@ function legend(chart) {
   const list = element("ul", { class: "legend" }, element("li", {}, at), ...items);
   const by = chart.by || "epoch";
   const said = (value) => (chart.places === undefined || value === undefined || value === null ? figure(value) : value.toFixed(chart.places));
-  const show = (x) => {
-    at.textContent = `${by} ${chart.by ? Math.round(x).toLocaleString("en") : figure(x)}`;
+  const say = (when, place) => {
+    at.textContent = when;
     values.forEach((value, index) => {
       const line = lines[index];
+      const x = place(line);
       const found = valueAt(x, line.x, line.y);
       const half = line.lower && found !== undefined ? (valueAt(x, line.x, line.upper) - valueAt(x, line.x, line.lower)) / 2 : null;
       value.textContent = said(found) + (half === null ? "" : ` ±${Number(half.toPrecision(2))}`);
     });
   };
-  return { list, show };
+  const show = (x) => say(`${by} ${chart.by ? Math.round(x).toLocaleString("en") : figure(x)}`, () => x);
+  const ended = () => say("at the end", (line) => line.x[line.x.length - 1]);
+  return { list, show, ended };
 }
 
 // Behind the lines: the band of each forecast, inside the plot only.
@@ -91,16 +97,16 @@ function bands(u, lines) {
   }));
 }
 
-// Over the lines: a shape along each forecast, and the name of a line beside its end, names pushed apart where they would meet.
+// Over the lines: a shape along each forecast, and the name of a line beside its end, names pushed up where they would meet.
 function ends(u, lines) {
   const ratio = devicePixelRatio;
-  const named = [];
+  const tags = [];
   inside(u, () => lines.forEach((line, index) => {
     const last = line.y.reduce((found, value, i) => (value === null || line.x[i] > u.scales.x.max ? found : i), -1);
     if (last < 0) return;
     const place = (x, y) => [u.valToPos(x, "x", true), u.valToPos(y, "y", true)];
     const [x, y] = place(line.x[last], line.y[last]);
-    if (line.tag && line.x[last] >= u.scales.x.min) named.push({ line, x, y: Math.min(Math.max(y, u.bbox.top), u.bbox.top + u.bbox.height) });
+    if (line.tag && line.x[last] >= u.scales.x.min) tags.push({ line, x, y: Math.min(Math.max(y, u.bbox.top), u.bbox.top + u.bbox.height) });
     if (!line.mark) return;
     const { min, max } = u.scales.x;
     const along = [0.1, 0.32, 0.54, 0.76].map((part) => min + (max - min) * (part + 0.025 * (index % 6)));
@@ -118,20 +124,15 @@ function ends(u, lines) {
       u.ctx.restore();
     });
   }));
-  named.sort((a, b) => a.y - b.y);
-  const gap = 13 * ratio;
-  for (let i = 1; i < named.length; i += 1) {
-    if (Math.abs(named[i].x - named[i - 1].x) < 60 * ratio) named[i].y = Math.max(named[i].y, named[i - 1].y + gap);
-  }
-  const floor = u.bbox.top + u.bbox.height;
-  for (let i = named.length - 1, limit = floor; i >= 0; i -= 1) {
-    if (named[i].y > limit) named[i].y = limit;
-    limit = Math.min(limit, named[i].y) - (i && Math.abs(named[i].x - named[i - 1].x) < 60 * ratio ? gap : -1e9);
-  }
+  tags.sort((a, b) => b.y - a.y);
+  tags.forEach((name, index) => tags.slice(0, index).forEach((below) => {
+    if (Math.abs(name.x - below.x) < 60 * ratio) name.y = Math.min(name.y, below.y - 13 * ratio);
+  }));
   u.ctx.save();
   u.ctx.font = `600 ${12 * ratio}px system-ui, sans-serif`;
   u.ctx.textBaseline = "middle";
-  named.forEach(({ line, x, y }) => {
+  u.ctx.textAlign = "left";
+  tags.forEach(({ line, x, y }) => {
     u.ctx.lineJoin = "round";
     u.ctx.lineWidth = 3 * ratio;
     u.ctx.strokeStyle = colour("--paper");
@@ -156,7 +157,8 @@ function series(line) {
   const made = { label: line.label, stroke: ink, width: line.thin ? 1.25 : 2, dash: dashes[line.dash], spanGaps: false,
     points: { show: line.x.length < 3 } };
   if (!line.dots) return made;
-  return { ...made, paths: () => null, points: { show: true, size: 3.5, width: 0, fill: ink + (line.pale ? "55" : "cc"), space: 0 } };
+  const crowded = line.x.length > 120;
+  return { ...made, paths: () => null, points: { show: true, size: crowded ? 3.5 : 4.5, width: 0, fill: ink + (line.pale ? "44" : crowded ? "88" : "cc"), space: 0 } };
 }
 
 const steps = [1, 2, 5].flatMap((first) => [...Array(9)].map((_, power) => first * 10 ** power)).sort((a, b) => a - b);
@@ -169,7 +171,7 @@ function options(chart, width, height, show) {
   const seen = (u, low, high) => (chart.x && low <= all(u)[0] && high >= all(u)[1] ? chart.x : [low, high]);
   const label = (value) => (chart.places === undefined ? figure(value) : String(Number(value.toFixed(chart.places + 1))));
   return {
-    width, height, legend: { show: false }, padding: [8, tagged ? 58 : 10, 0, 0],
+    width, height, legend: { show: false }, padding: [8, tagged ? 64 : 10, 0, 0],
     cursor: { points: { size: 7 }, drag: { x: true, y: false }, sync: chart.sync ? { key: chart.sync, scales: ["x", null] } : undefined },
     scales: { x: { time: false, ...(chart.x ? { range: seen } : {}) }, y: { range: (u, low, high) => chart.range || [low, high] } },
     axes: [
@@ -194,7 +196,7 @@ function walk(event, plot, stops) {
   const target = { ArrowLeft: Math.max(before, 0), ArrowRight: after < 0 ? end : after, Home: 0, End: end }[event.key];
   if (target === undefined) return;
   event.preventDefault();
-  plot.setCursor({ left: plot.valToPos(plot.data[0][stops[target]], "x"), top: 0 });
+  plot.setCursor({ left: plot.valToPos(plot.data[0][stops[target]], "x"), top: 0 }, true, true);
 }
 
 function stopsOf(chart, x) {
@@ -207,18 +209,19 @@ function draw(place, chart) {
   const data = aligned(chart.lines);
   const stops = stopsOf(chart, data[0]);
   const last = stops[stops.length - 1];
-  const { list, show } = legend(chart);
-  const final = chart.lines.filter((line) => !line.quiet).map((line) => `${line.label} ${figure(line.y.filter((value) => value !== null).pop())}`);
+  const { list, show, ended } = legend(chart);
+  const final = chart.lines.filter((line) => named(chart, line)).map((line) => `${line.label} ${figure(line.y.filter((value) => value !== null).pop())}`);
   const canvas = element("div", {
     class: "draw", role: "img", tabindex: "0",
     "aria-label": `${chart.unit} by ${chart.by || "epoch"}; at the end: ${final.join("; ")}`,
   });
   place.querySelectorAll(".draw, .legend").forEach((old) => old.remove());
-  place.append(canvas, list);
+  place.append(canvas, ...(chart.bare ? [] : [list]));
   const height = chart.low || place.parentElement.classList.contains("three") ? 180 : chart.by ? 320 : 250;
-  const pick = (index) => show(data[0][index === null || index === undefined ? last : index]);
+  const none = (index) => index === null || index === undefined;
+  const pick = (index) => (none(index) && chart.by ? ended() : show(data[0][none(index) ? last : index]));
   const plot = new uPlot(options(chart, canvas.clientWidth, height, pick), data, canvas);
-  pick(last);
+  pick(null);
   canvas.addEventListener("keydown", (event) => walk(event, plot, stops));
   const watcher = new ResizeObserver(() => {
     const width = canvas.clientWidth;
