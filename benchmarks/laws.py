@@ -10,8 +10,12 @@ Curves of two projects, read from FOLDER (../shared/curves unless given). Protoc
   15,000) and predict all longer runs, up to 50,000 steps; peaks 5e-4 and 1e-3, each alone.
 - ``same peak``: all curves of a peak but one, which is predicted. ``pooled``: the same, with the curves of both peaks fitted.
 - ``other peak``: all curves of one peak; predict those of the other.
+- ``one run``: of each size fit one curve and predict the other two; of each peak a cosine of 25,000 steps, or a cooldown of
+  20 % at 15,000, and predict all others. ``one, like``: the same of sizes, with the three curves of the next smaller, or the
+  next larger, as `fit`'s ``like``.
 - ``other kind``: the shipped curves of a small network, whose task these laws were not made for: of each peak and weight
-  decay fit the constant rate and the cosine, predict the other six schedules.
+  decay fit the constant rate and the cosine, predict the other six schedules. ``one, other``: fit the cosine alone, predict the
+  other seven; ``like, other``: the same with the constant rate, the cosine and a cooldown of the next lower λ as ``like``.
 
 Errors are in nats. ``points`` and ``finals`` are the shares of logged losses and of last ones inside their 90 % intervals,
 ``rank`` is Spearman's correlation of predicted and logged last losses within one peak. Points before the law begins are
@@ -83,25 +87,36 @@ def until(run: Run, end: int) -> Run:
     return Run(run.lr[: end + 1], run.step[early], run.loss[early], run.name)
 
 
-Task = tuple[str, list[Run], list[Run]]
+Task = tuple[str, list[Run], list[Run], list[Run]]
 
 
 def tasks(folder: Path) -> Iterator[Task]:
-    """Yield (protocol, fitted runs, runs to predict)."""
-    for size in SIZES:
-        runs = multi_power(folder, size)
+    """Yield (protocol, fitted runs, runs to predict, runs of a like model)."""
+    sizes = {size: multi_power(folder, size) for size in SIZES}
+    for size, runs in sizes.items():
         for name, left in runs.items():
-            yield "left out", [run for other, run in runs.items() if other != name], [left]
+            others = [run for other, run in runs.items() if other != name]
+            yield "left out", others, [left], []
+            yield "one run", [left], others, []
+            for near in (at for at in SIZES if at in (size // 4, 4 * size)):
+                yield "one, like", [left], others, list(sizes[near].values())
     curves = lr_scheduling(folder)
     peaks = sorted({peak for _, peak in curves})
     for peak in peaks:
         own = {name: run for (name, at), run in curves.items() if at == peak}
         short = [until(own["stable 50000"], 16_000), own["cosine 25000"], own["cooldown 0.2 15000"]]
-        yield "horizon", short, [run for name, run in own.items() if name not in ("cosine 25000", "cooldown 0.2 15000")]
+        yield (
+            "horizon",
+            short,
+            [run for name, run in own.items() if name not in ("cosine 25000", "cooldown 0.2 15000")],
+            [],
+        )
+        for run in short[1:]:
+            yield "one run", [run], [other for other in own.values() if other is not run], []
         for name, left in own.items():
-            yield "same peak", [run for other, run in own.items() if other != name], [left]
-            yield "pooled", [run for run in curves.values() if run is not left], [left]
-        yield "other peak", list(own.values()), [run for (_, at), run in curves.items() if at != peak]
+            yield "same peak", [run for other, run in own.items() if other != name], [left], []
+            yield "pooled", [run for run in curves.values() if run is not left], [left], []
+        yield "other peak", list(own.values()), [run for (_, at), run in curves.items() if at != peak], []
 
     yield from other_kind()
 
@@ -109,10 +124,23 @@ def tasks(folder: Path) -> Iterator[Task]:
 def other_kind() -> Iterator[Task]:
     groups: dict[tuple[float, float], dict[str, Run]] = {}
     for curve in decay_curves():
-        groups.setdefault((curve.lam, curve.peak), {})[curve.schedule] = curve.run
-    for runs in groups.values():
+        run = curve.run  # these laws are told nothing of decay
+        groups.setdefault((curve.lam, curve.peak), {})[curve.schedule] = Run(run.lr, run.step, run.loss, run.name)
+    lambdas = sorted({lam for lam, _ in groups})
+    for (lam, peak), runs in groups.items():
         short = [name for name in runs if name.endswith("constant") or "cosine" in name]
-        yield "other kind", [runs[name] for name in short], [run for name, run in runs.items() if name not in short]
+        yield "other kind", [runs[name] for name in short], [run for name, run in runs.items() if name not in short], []
+        one = next(name for name in runs if "cosine" in name)
+        rest = [run for name, run in runs.items() if name != one]
+        yield "one, other", [runs[one]], rest, []
+        if lam > 0.0:
+            lower = groups[lambdas[lambdas.index(lam) - 1], peak]
+            yield (
+                "like, other",
+                [runs[one]],
+                rest,
+                [lower[name] for name in (*short, "warmup 100st, constant, linear to 0% over 20%")],
+            )
 
 
 def judged(fitted: Fitted, run: Run) -> dict[str, Any]:
@@ -144,9 +172,11 @@ def compare(law: str, given: list[Task]) -> list[dict[str, Any]]:
     """Print and return a row for each protocol."""
     found: dict[str, list[dict[str, Any]]] = {}
     seconds: dict[str, list[float]] = {}
-    for protocol, fitted_runs, left in given:
+    for protocol, fitted_runs, left, like in given:
+        if like and law != "noise-floor":
+            continue
         begun = time.perf_counter()
-        fitted = fit(fitted_runs, law)
+        fitted = fit(fitted_runs, law, like=like)
         seconds.setdefault(protocol, []).append(time.perf_counter() - begun)
         found.setdefault(protocol, []).extend(judged(fitted, run) for run in left)
     rows = []
@@ -163,7 +193,7 @@ def compare(law: str, given: list[Task]) -> list[dict[str, Any]]:
         rows.append(row)
         rank = "-" if row["rank"] is None else f"{row['rank']:.2f}"
         print(
-            f"{law:20}{protocol:11}{len(each):4}{row['mean_error']:9.4f}{row['largest_mean_error']:9.4f}{row['final_error']:9.4f}"
+            f"{law:20}{protocol:12}{len(each):4}{row['mean_error']:9.4f}{row['largest_mean_error']:9.4f}{row['final_error']:9.4f}"
             f"{row['largest_final_error']:9.4f}{row['worst_relative_error']:8.2%}{row['points_inside']:8.0%}"
             f"{row['final_inside']:8.0%}{row['final_half_width']:9.4f}{row['supported']:6}{rank:>6}{row['seconds']:8.2f}",
             flush=True,
@@ -219,8 +249,9 @@ def main() -> None:
         "fit, s",
     )
     widths = (4, 9, 9, 9, 9, 8, 8, 8, 9, 6, 6, 8)
-    print(f"{'law':20}{'protocol':11}" + "".join(f"{h[:w]:>{w}}" for h, w in zip(heads, widths, strict=True)))
-    rows = [row for law in (["noise-floor"] if given.quick else LAWS) for row in compare(law, every)]
+    print(f"{'law':20}{'protocol':12}" + "".join(f"{h[:w]:>{w}}" for h, w in zip(heads, widths, strict=True)))
+    laws = ["noise-floor"] if given.quick else [name for name, law in LAWS.items() if not law.decays]
+    rows = [row for law in laws for row in compare(law, every)]
     save(given.json, around, laws=rows, best=best(given.curves, 2400 if given.quick else 24_000))
 
 

@@ -343,3 +343,58 @@ def test_a_log_with_rates_only_at_its_points():
     np.testing.assert_allclose(run.lr, lr[: len(run.lr)], atol=3e-6)
     with pytest.raises(DataError, match="no point"):
         Run.logged([-1, -2, -3, -4], [0.1] * 4, [1.0] * 4)
+
+
+# One run, and runs of a like model
+
+
+def of_a_larger_model(names, noise=0.0):
+    """Runs of a law whose exponents are not the usual ones, and of a smaller model that shares them."""
+    values = {"small": (3.0, 0.6, 0.75, 0.03, 0.5, 0.95, 120.0, 0.1, 0.33, 0.25),
+              "large": (2.0, 0.5, 0.75, 0.03, 0.42, 0.95, 120.0, 0.1, 0.33, 0.25)}  # fmt: skip
+    step, generator = np.arange(1, 121) * (T // 120), np.random.default_rng(0)
+    found = {}
+    for model, given in values.items():
+        for name in names:
+            lr = PLANS[name].lrs(T)
+            loss = curve("noise-floor", lr, step, values=given) + noise * generator.standard_normal(120)
+            found[model, name] = Run(lr, step, loss, f"{model} {name}")
+    return found
+
+
+def test_runs_of_a_like_model_tell_of_the_exponents():
+    given = of_a_larger_model(PLANS, noise=0.001)
+    small = [run for (model, _), run in given.items() if model == "small"]
+    left = [given["large", name] for name in ("constant", "wsd")]
+    off = {}
+    for which, like in (("alone", ()), ("like", small), ("groups", [small])):
+        fitted = fit(given["large", "cosine"], like=like)
+        later = left[0].step > 1000
+        off[which] = np.mean([np.abs(fitted.loss(run.lr, run.step) - run.loss)[later].mean() for run in left])
+    assert off["like"] < 0.6 * off["alone"]
+    assert off["groups"] == off["like"]
+    fitted = fit(given["large", "cosine"], like=small)
+    assert any("3 runs of 1 like" in note for note in fitted.notes)
+    assert fitted.law.name == "noise-floor"
+    assert fitted.parameters["alpha"] == pytest.approx(fit(small).parameters["alpha"], rel=0.1)
+
+
+def test_a_like_model_of_another_peak_or_decay_or_law_is_refused():
+    (one, other, _), like = runs("noise-floor"), runs("noise-floor")
+    with pytest.raises(InvalidValueError, match="same peak"):
+        fit([one, other], like=[Run(2.0 * r.lr, r.step, r.loss) for r in like])
+    decayed = [Run(r.lr, r.step, r.loss, share=lam * r.lr) for lam, r in zip((0.1, 0.2), like, strict=False)]
+    with pytest.raises(InvalidValueError, match="same weight decay"):
+        fit(decayed[0], like=decayed[1])
+    with pytest.raises(InvalidValueError, match="noise-floor"):
+        fit([one], "multi-power", like=like)
+
+
+def test_one_schedule_gives_wider_intervals_than_two():
+    one, other, _ = runs("noise-floor", noise=0.002)
+    again = Run(one.lr, one.step, one.loss + 1e-4, "again")
+    lr, at = PLANS["wsd"].lrs(T), [T]
+    widths = [np.ptp([fit(r).predict(lr, at=at)[i][0] for i in (2, 3)]) for r in ([one, again], [one, other])]
+    assert widths[0] > 2.0 * widths[1]
+    two = fit([one, again])
+    assert two._alone == fit(one)._alone == 2.0 * fit([one, other])._alone

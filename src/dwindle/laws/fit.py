@@ -17,11 +17,12 @@ from dwindle.laws.features import Features, warmup
 from dwindle.laws.forecast import Forecast, Known, reasons
 from dwindle.laws.functional_scaling import FUNCTIONAL_SCALING
 from dwindle.laws.law import Law, Stretches
+from dwindle.laws.likeness import alike, expecting
 from dwindle.laws.multi_power import MULTI_POWER
 from dwindle.laws.noise_floor import NOISE_FLOOR
 from dwindle.laws.power import POWER
 from dwindle.laws.runs import Run
-from dwindle.laws.solve import EARLY, WRONG, Curve, Frame, misfit, solved, usable
+from dwindle.laws.solve import EARLY, WRONG, Curve, Frame, misfit, solved, unit_of, usable
 from dwindle.units import Horizon
 
 __all__ = ["LAWS", "Fitted", "fit"]
@@ -32,6 +33,7 @@ LAWS: dict[str, Law] = {
 _NINETY = 1.645  # standard deviations
 _OF_PARAMETERS, _OF_LAW = 0.6, 1.15  # times what the fit says, so that intervals hold in benchmarks/laws.py
 _UNSUPPORTED = 2.0  # times as wide
+_ALONE = 2.0  # times as wide: of one schedule, which tells progress and noise apart badly
 _BADLY = 2.0  # misfits: from which it is said
 _APART = 1.5  # times: how far the least and the most decay of the runs must be apart
 
@@ -113,12 +115,16 @@ class Fitted:
         """Return half the 90 % interval [n] of losses, or of differences, of these ``slope`` [n, k] by the parameters.
 
         The parameters' uncertainty, the law's own error on each of as many ``curves``, and for one the noise of its log; the
-        first two as much larger as the law misses the fitted runs by more than it should.
+        first two as much larger as the law misses the fitted runs by more than it should, and doubled if they have one schedule.
         """
         parameters = _OF_PARAMETERS**2 * np.einsum("...i,ij,...j->...", slope, self._covariance, slope)
         noise = self.known.noise if curves == 1 else 0.0
         own = curves * (_OF_LAW * self._frame.scale * WRONG) ** 2
-        return _NINETY * np.sqrt((parameters + own) * self._misfit**2 + noise**2)
+        return _NINETY * np.sqrt((parameters + own) * (self._misfit * self._alone) ** 2 + noise**2)
+
+    @cached_property
+    def _alone(self) -> float:
+        return 1.0 if any(_other_schedule(run.lr, self.runs[0].lr) for run in self.runs[1:]) else _ALONE
 
     def difference(self, one: Any, other: Any) -> tuple[float, float]:
         """Return how much lower the last loss is under ``one``, rates [T] or a `Course`, than under ``other``, ± for 90 %.
@@ -142,14 +148,18 @@ class Fitted:
         return float(self._frame.nats(loss)), self._frame.scale * slope
 
 
-def fit(runs: Any, law: str | Law = "auto") -> Fitted:
+def fit(runs: Any, law: str | Law = "auto", *, like: Any = ()) -> Fitted:
     """Fit a law to one or more runs: Σ of Huber's errors over the points, plus Σ ((parameter - expected)/spread)² over the law's.
 
     ``runs``: a `Run` or several; a log, that is anything with arrays ``step``, ``lr`` and ``loss``, is taken by `Run.logged`.
     ``law``: a name of `LAWS`, or "auto": "noise-floor", or "decay-aware" where it is known of every run what decay took and
-    that was not about the same in all. A curve counts as a few points, however many it has, since its
-    errors hang together; its noise is estimated from it. What a law does not describe, the warm-up and the first 5 % of the
-    longest run, is left out, and so said. Runs of several peaks are fitted together; only "noise-floor" knows what a peak does.
+    that was not about the same in all. A curve counts as a few points, however many it has, since its errors hang together; its
+    noise is estimated from it. What a law does not describe, the warm-up and the first 5 % of the longest run, is left out, and
+    so said. Runs of several peaks are fitted together; only "noise-floor" and "decay-aware" know what a peak does.
+
+    ``like``: runs of a smaller model of the same kind, peak and decay, or several such groups. The exponents are then expected
+    where those have them. It pays for a single run of the larger model, most for a kind that the usual expectations do not fit;
+    where two or more runs are fitted it changes little.
 
     Raises DataError if there is no run, if one of them has nothing to do with the others, or for "decay-aware" if all decay about
     alike: it then finds some strength that fits, and forecasts at another λ are worse than without it. Else UnknownNameError.
@@ -165,7 +175,16 @@ def fit(runs: Any, law: str | Law = "auto") -> Fitted:
     chosen = law if isinstance(law, Law) else _auto(kept) if law == "auto" else LAWS[known("law", law, LAWS)]
     if chosen.decays:
         _refuse_alike(kept)
-    frame = Frame(kept, chosen)
+    groups, unit = _groups(like), None
+    if groups:
+        if chosen is not NOISE_FLOOR:
+            raise InvalidValueError(
+                f"like goes with the law noise-floor; {chosen.name} takes no expectations from runs."
+            )
+        unit = unit_of(alike(kept, groups))
+        chosen = expecting(chosen, groups, unit)
+        notes.append(f"expects the exponents of {sum(map(len, groups))} runs of {len(groups)} like models")
+    frame = Frame(kept, chosen, unit)
     data = [Curve(run, frame, frame.features(run.course, run.step)) for run in kept]
     values, covariance = solved(chosen, data)
     missed = misfit(chosen, values, data)
@@ -175,6 +194,20 @@ def fit(runs: Any, law: str | Law = "auto") -> Fitted:
             "as much wider"
         )
     return Fitted(chosen, tuple(kept), tuple(notes), frame, values, covariance, missed)
+
+
+def _groups(like: Any) -> list[list[Run]]:
+    """Return groups of runs, one of each model."""
+    given = [like] if hasattr(like, "step") else list(like)
+    if given and hasattr(given[0], "step"):
+        given = [given]
+    return [[_run(each) for each in group] for group in given]
+
+
+def _other_schedule(one: Any, other: Any) -> bool:
+    """Whether two runs differ in their rates over the steps that both have."""
+    steps = min(len(one), len(other))
+    return not np.allclose(one[:steps], other[:steps], rtol=1e-3, atol=1e-3 * float(other.max()))
 
 
 def _run(given: Any) -> Run:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from dwindle.laws.course import Course
 from dwindle.laws.features import Features
 
-__all__ = ["Law", "Parameter", "Stretches"]
+__all__ = ["Law", "Parameter", "Stretches", "Tie"]
 
 
 class Parameter(NamedTuple):
@@ -24,6 +24,15 @@ class Parameter(NamedTuple):
     spread: float
     positive: bool = True
     kind: str = "pure"
+
+
+class Tie(NamedTuple):
+    """Two positive parameters whose log one - log other is expected in this normal distribution."""
+
+    one: str
+    other: str
+    expected: float
+    spread: float
 
 
 class Stretches(NamedTuple):
@@ -46,6 +55,7 @@ class Law:
 
     ``end(values, peak, stretches)``, where a law has it, is the last loss and its gradient [k] by the rates of the stretches.
     ``extra(course, at, step, unit)``, where a law has it, is what it reads beside the features; ``decays`` if that is decay.
+    ``tie`` is an expectation that two parameters share.
     """
 
     name: str
@@ -54,3 +64,4 @@ class Law:
     end: Callable[[Any, float, Stretches], tuple[float, Any]] | None = None
     extra: Callable[[Course, Any, Any, float], Any] | None = None
     decays: bool = False
+    tie: Tie | None = None

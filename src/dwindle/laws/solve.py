@@ -16,7 +16,7 @@ from dwindle.laws.features import Features, features, warmup
 from dwindle.laws.law import Law
 from dwindle.laws.runs import Run
 
-__all__ = ["EARLY", "WRONG", "Curve", "Frame", "misfit", "solved", "usable"]
+__all__ = ["EARLY", "WRONG", "Curve", "Frame", "misfit", "solved", "unit_of", "usable"]
 
 _LENGTHS = 2.4  # units in the longest run
 WRONG = 0.0043  # of the range of losses: how wrong a law is along a whole curve
@@ -27,13 +27,17 @@ _FARTHEST = 6.0  # spreads that a parameter may lie from where it is expected
 _OF_MEDIAN = 0.287  # the variance of the median of five normal numbers
 
 
+def unit_of(runs: Sequence[Run]) -> float:
+    """Return the steps at the peak in which a fit of these runs measures how far they have travelled."""
+    return max(float(run.lr.sum()) / run.peak for run in runs) / _LENGTHS
+
+
 class Frame:
     """The units that a law is fitted in: of losses, of steps and of peaks."""
 
-    def __init__(self, runs: Sequence[Run], law: Law) -> None:
+    def __init__(self, runs: Sequence[Run], law: Law, unit: float | None = None) -> None:
         self._extra = law.extra
-        longest = max(float(run.lr.sum()) / run.peak for run in runs)
-        self.unit = longest / _LENGTHS
+        self.unit = unit_of(runs) if unit is None else unit
         self.reference = float(np.exp(np.mean([np.log(peak) for peak in {run.peak for run in runs}])))
         steps = max(len(run.lr) for run in runs)
         smooth = [_without_spikes(run.loss) for run in runs]
@@ -70,13 +74,17 @@ def solved(law: Law, data: Sequence[Curve]) -> tuple[Any, Any]:
     expected = np.array([np.log(p.expected) if p.positive else p.expected for p in law.parameters])
     spread = np.array([p.spread for p in law.parameters])
 
+    names = [p.name for p in law.parameters]
+    one, other = (names.index(name) for name in (law.tie.one, law.tie.other)) if law.tie else (0, 0)
+
     def values(found: Any) -> Any:
         return np.where(positive, np.exp(np.where(positive, found, 0.0)), found)
 
     def errors(found: Any) -> Any:
         now = values(found)
         parts = [curve.weight * _huber((law.loss(now, curve.seen) - curve.loss) / curve.spread) for curve in data]
-        return np.concatenate([*parts, (found - expected) / spread])
+        tie = [(math.log(now[one] / now[other]) - law.tie.expected) / law.tie.spread] if law.tie else []
+        return np.concatenate([*parts, (found - expected) / spread, tie])
 
     reach = _FARTHEST * spread
     solution = least_squares(
