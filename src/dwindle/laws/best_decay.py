@@ -15,9 +15,9 @@ from dwindle.plan import Plan, as_plan
 from dwindle.schedule import Schedule
 from dwindle.units import Horizon, as_horizon, short
 
-__all__ = ["BestDecay", "best_decay", "paced", "reads_decay"]
+__all__ = ["BestDecay", "best_decay", "lowest_decay", "paced"]
 
-_TRIED = 61  # λ, on a logarithmic scale
+_TRIED = 31  # λ, on a logarithmic scale
 _LEAST = 30.0  # times: how far below the most decay of the runs λ are tried where some run has none
 
 
@@ -63,13 +63,10 @@ def best_decay(fitted: Fitted, plan: Plan, horizon: Horizon | int) -> BestDecay:
     True
     """
     plan, run = as_plan(plan), as_horizon(horizon)
-    reads_decay(fitted)
-    decay = _plain(plan.decay)
-    unit = paced(replace(plan, decay=decay), run)
+    best = lowest_decay(fitted, plan, run)
+    decay, unit = _plain(plan.decay), paced(plan, run)
     tried = _range(fitted, unit)
-    own = float(decay.weight_decay) if plan.decay is not None else 0.0  # type: ignore[arg-type]
-    losses = [float(fitted.loss(_taking(unit, lam), [run.steps])[0]) for lam in tried]
-    best = float(f"{_lowest(fitted, unit, run.steps, tried, losses):.4g}")
+    own = 0.0 if plan.decay is None else float(plan.decay.weight_decay)  # type: ignore[arg-type]
     at_best, at_own = _taking(unit, best), _taking(unit, own)
     gain, half = fitted.difference(at_best, at_own)
     behind = [fitted.difference(at_best, _taking(unit, lam)) for lam in tried]
@@ -95,12 +92,24 @@ def best_decay(fitted: Fitted, plan: Plan, horizon: Horizon | int) -> BestDecay:
     )
 
 
-def reads_decay(fitted: Fitted) -> None:
-    """Raise InvalidValueError unless the law reads decay."""
+def lowest_decay(fitted: Fitted, plan: Plan, run: Horizon) -> float:
+    """Return the λ with which ``plan`` ends lowest over ``run``, to four digits; see `best_decay`."""
     if not fitted.law.decays:
         raise InvalidValueError(
             f"{fitted.law.name} does not read weight decay; fit runs of at least two λ, each with its plan or its share."
         )
+    unit = paced(plan, run)
+    tried = _range(fitted, unit)
+    ends = fitted.ends(unit.lr, [lam * unit.share for lam in tried])
+    at = int(np.argmin(ends))
+    if not 0 < at < len(tried) - 1 or tried[at - 1] == 0.0:
+        return float(f"{tried[at]:.4g}")
+    # a parabola through the lowest and its neighbours in log λ
+    x, (left, middle, right) = np.log(tried[at - 1 : at + 2]), ends[at - 1 : at + 2]
+    bend = left - 2.0 * middle + right
+    between = float(np.exp(x[1] + (x[1] - x[0]) * 0.5 * (left - right) / bend)) if bend > 0.0 else tried[at]
+    lower = fitted.ends(unit.lr, [between * unit.share])[0] <= middle
+    return float(f"{between if lower else tried[at]:.4g}")
 
 
 def paced(plan: Plan, run: Horizon) -> Course:
@@ -132,17 +141,6 @@ def _range(fitted: Fitted, unit: Course) -> list[float]:
     lowest = least / per_lam if least > 0.0 else most / _LEAST
     tried = [float(lam) for lam in np.geomspace(min(lowest, most), most, _TRIED)]
     return tried if least > 0.0 else [0.0, *tried]
-
-
-def _lowest(fitted: Fitted, unit: Course, steps: int, tried: list[float], losses: list[float]) -> float:
-    """Return the λ of the lowest loss, by a parabola through the lowest tried and its neighbours in log λ."""
-    at = int(np.argmin(losses))
-    if not 0 < at < len(tried) - 1 or tried[at - 1] == 0.0:
-        return tried[at]
-    x, y = np.log(tried[at - 1 : at + 2]), losses[at - 1 : at + 2]
-    bend = y[0] - 2.0 * y[1] + y[2]
-    between = float(np.exp(x[1] + (x[1] - x[0]) * 0.5 * (y[0] - y[2]) / bend)) if bend > 0.0 else tried[at]
-    return between if float(fitted.loss(_taking(unit, between), [steps])[0]) <= losses[at] else tried[at]
 
 
 def _said(convention: str, own: float, best: float, low: float, high: float, gain: float, half: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -68,6 +69,13 @@ class Fitted:
     def loss(self, lr: Any, at: Any) -> Any:
         """Return the loss [n] under the learning rates ``lr`` [T], or a `Course`, after ``at`` [n] steps, without more."""
         return self._frame.nats(self.law.loss(self._values, self._frame.features(_course(lr), np.asarray(at))))
+
+    def ends(self, lr: Any, shares: Sequence[Any]) -> Any:
+        """Return the last loss under the rates ``lr`` [T] with each of the ``shares`` [T] that decay may take."""
+        last = np.array([len(lr)])
+        seen, frame = self._frame.features(Course(lr, shares[0]), last), self._frame
+        told = [self.law.loss(self._values, frame.decayed(seen, Course(lr, share), last))[0] for share in shares]
+        return frame.nats(np.array(told))
 
     def predict(self, lr: Any, horizon: Horizon | int | None = None, *, share: Any = None, at: Any = None) -> Forecast:
         """Return the loss under ``lr``, rates [T] or a Plan over ``horizon``, after ``at`` steps, some 200 unless given.

@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 
 from dwindle.decay import Decay, Decoupled
 from dwindle.errors import DwindleError, InvalidValueError, count, real
-from dwindle.laws.best_decay import best_decay, paced
+from dwindle.laws.best_decay import lowest_decay, paced
 from dwindle.laws.course import course
 from dwindle.laws.features import warmup as risen
 from dwindle.laws.fit import Fitted
@@ -191,8 +191,7 @@ def _simple(rise: int, lowest: float) -> Iterator[tuple[str, Schedule]]:
 
 
 def _with_best_decay(fitted: Fitted, plan: Plan, run: Horizon) -> Plan:
-    found = best_decay(fitted, plan, run)
-    return replace(plan, decay=Decoupled(found.best))
+    return replace(plan, decay=Decoupled(lowest_decay(fitted, plan, run)))
 
 
 def _best_plan(fitted: Fitted, run: Horizon, rise: int, lowest: float, near: Plan, seeks: bool) -> Plan:
@@ -229,16 +228,14 @@ def _best(
         pull = slope * (1.0 - lowest) * 2.0 * s * s
         return value, -np.cumsum(pull[::-1])[::-1] / kept
 
+    # the first stretch is at the peak: a law that knows of peaks has another answer for a lower one
+    bounds = [(0.0, 0.0)] + [(0.0, 1.0 - 1e-3)] * (len(widths) - 1)
     tried = []
     place = (nodes[:-1] - rise) / (steps - rise)
     for part in (1.0, 0.4, 0.15):
         shape = np.sqrt(np.clip((1.0 - place) / part, _LOWEST, 1.0))
         y = 1.0 - shape / np.concatenate(([1.0], shape[:-1]))
-        tried.append(
-            minimize(
-                loss, y, jac=True, method="L-BFGS-B", bounds=[(0.0, 1.0 - 1e-3)] * len(y), options={"maxiter": 300}
-            )
-        )
+        tried.append(minimize(loss, y, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 300}))
     found = min(tried, key=lambda result: float(result.fun))
     rates = lowest + (1.0 - lowest) * np.cumprod(1.0 - found.x) ** 2
     factors = np.concatenate(([rates[0]], (rates[:-1] + rates[1:]) / 2.0, [rates[-1]]))

@@ -48,6 +48,10 @@ class Frame:
 
     def features(self, course: Course, step: Any) -> Features:
         seen = features(course.lr, step, unit=self.unit, reference=self.reference)
+        return self.decayed(seen, course, step)
+
+    def decayed(self, seen: Features, course: Course, step: Any) -> Features:
+        """Return what is ``seen`` of the rates of ``course``, with what the law reads of it beside them."""
         return seen if self._extra is None else seen._replace(extra=self._extra(course, seen.at, step, self.unit))
 
     def nats(self, loss: Any) -> Any:
