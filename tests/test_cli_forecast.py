@@ -16,7 +16,7 @@ import pytest
 import dwindle as dw
 from dwindle.cli import main
 from dwindle.cli_runs import Columns, sources
-from dwindle.laws import LAWS, Fitted, Run, fit
+from dwindle.laws import LAWS, Fitted, Run, decay_curves, fit
 from dwindle.laws.features import warmup
 from test_report import Reader
 
@@ -295,7 +295,7 @@ def test_the_answer_in_80_columns(run: Any, constant: str, decayed: str) -> None
     assert "supported: within what the fitted runs have seen" in out
     assert "NOT SUPPORTED" not in out
     assert "over 10,000 steps, as the longest log" in flat(out)
-    assert "no law reads decoupled 0.1" in out
+    assert "decoupled 0.1 is not read" in flat(out)
     for word in LAWS["noise-floor"].parameters:
         assert word.name in out
 
@@ -399,7 +399,7 @@ def test_the_page_says_and_draws_what_the_command_says(run: Any, constant: str, 
         for figure, key in zip(figures.groups(), ("loss", "lower", "upper"), strict=True):
             assert float(figure) == pytest.approx(got["final"][key], abs=0.06 * half)
     assert f"not supported : {said['forecasts'][2]['why']}. The figures are a guess." in text
-    assert "no law reads decoupled 0.1" in text
+    assert "decoupled 0.1 is not read" in text
     rank = said["ranking"][1]
     assert f"higher than plan {said['ranking'][0]['forecast'] + 1} by {rank['behind']:.4f}"[:-1] in text
     lines = {line["label"]: line for line in found.data()["charts"]["loss"]["lines"]}
@@ -540,3 +540,65 @@ def test_a_rise_is_taken_back_no_further_than_step_0(from_step: float, first: fl
     np.testing.assert_allclose(source.run.lr, lrs, rtol=1e-9, atol=1e-18)
     assert source.run.lr[0] == pytest.approx(first)
     assert warmup(source.run.lr) == 2000  # from dwindle.laws.features, standing at 0 included
+
+
+# Weight decay, and logs of a like model
+
+
+@pytest.fixture(scope="module")
+def two_lambdas(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Three of the shipped curves as logs, with their plans: words of the command line."""
+    folder, words = tmp_path_factory.mktemp("lambdas"), list[str]()
+    for curve in decay_curves():
+        kept = {(0.03, "constant"), (2.0, "constant"), (0.5, "cosine to 10%")}
+        if curve.peak == 4e-3 and (curve.lam, curve.schedule.partition(", ")[2]) in kept:
+            name, run = f"{len(words)}.csv", curve.run
+            lrs = run.lr[np.minimum(run.step, len(run.lr) - 1)]
+            path = table(folder, name, "step,lr,loss", run.step, lrs, run.loss)
+            words += [path, "--log-plan", f"peak 4e-3 | {curve.schedule} | decoupled {curve.lam}"]
+    assert len(words) == 9
+    return words
+
+
+def test_plans_of_another_decay_are_told_apart_where_the_logs_tell_of_it(run: Any, two_lambdas: list[str]) -> None:
+    plans = [f"peak 4e-3 | warmup 100st, cosine to 0 | decoupled {lam}" for lam in (1, 0.1)]
+    words = [*two_lambdas, *(word for plan in plans for word in ("--plan", plan))]
+    said = answer(run, *words)
+    assert said["law"] == "decay-aware"
+    assert [rank["forecast"] for rank in said["ranking"]] == [1, 0]
+    assert said["ranking"][1]["distinguishable"]
+    best = said["forecasts"][0]["best_decay"]
+    assert best["distinguishable"]
+    assert best["low"] <= best["best"] <= best["high"] < 1.0
+    out = flat(run(*words)[1])
+    assert f"weight decay: {best['said']}" in out
+    assert "is not read" not in out
+
+
+def test_plans_given_for_their_rates_say_nothing_of_decay(run: Any, constant: str, decayed: str) -> None:
+    plans = ["--log-plan", CONSTANT, "--log-plan", "peak 1e-3 | cosine to 10%", "--steps", str(STEPS)]
+    said = answer(run, constant, decayed, *plans, "--plan", "peak 1e-3 | linear to 0 | decoupled 0.1")
+    assert (said["law"], said["forecasts"][0]["supported"]) == ("noise-floor", True)
+    plans[1] += " | decoupled 0.3"
+    plans[3] += " | decoupled 0.3"
+    other = answer(run, constant, decayed, *plans, "--plan", "peak 1e-3 | linear to 0 | decoupled 0.1")
+    assert "weight decay" in other["forecasts"][0]["why"]
+    same = answer(run, constant, decayed, *plans, "--plan", "peak 1e-3 | linear to 0 | decoupled 0.3")
+    assert same["forecasts"][0]["supported"]
+
+
+def test_logs_of_a_like_model_are_read_for_their_exponents(
+    run: Any, constant: str, decayed: str, tmp_path: Path
+) -> None:
+    steps = np.arange(250, STEPS + 1, 250)
+    small = table(tmp_path, "small.csv", "step,lr,loss", steps, np.full(40, 1e-3), truth(steps) + 0.7)
+    plan = ["--plan", "peak 1e-3 | linear to 0"]
+    said = answer(run, decayed, "--like", small, "--like", constant, *plan)
+    assert "the exponents are expected where 2 runs of a like model have them" in said["notes"]
+    assert said["forecasts"][0]["loss"] != answer(run, decayed, *plan)["forecasts"][0]["loss"]
+    for words, why in (
+        ([decayed, "--like", decayed], "one of the logs to fit"),
+        ([decayed, "--like", small, "--law", "multi-power"], "--like: like goes with the law noise-floor"),
+    ):
+        code, _, err = run(*words, *plan)
+        assert (code, why in err) == (2, True)

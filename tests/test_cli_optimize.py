@@ -182,26 +182,34 @@ def test_plans_carry_the_decay_and_mask_that_all_logs_had(run: Any, planned: lis
     for text in [said["plan"], said["best"]["plan"], said["against"]["plan"], *(c["plan"] for c in said["candidates"])]:
         assert (dw.parse(text).decay, dw.parse(text).mask) == (own.decay, own.mask)
     assert (load(best).decay, load(best).mask) == (own.decay, own.mask)
-    for key in ("final", "gain", "half"):  # no law reads it
+    for key in ("final", "gain", "half"):  # the law does not read it
         assert said[key] == bare[key]
     np.testing.assert_array_equal(dw.parse(said["plan"]).lrs(HORIZON), dw.parse(bare["plan"]).lrs(HORIZON))
     out = flat(run("optimize", *words)[1])
-    assert "its weight decay and mask are those of the logs; no law reads them" in out
+    assert "its weight decay and mask are those of the logs" in out
     assert "decoupled 0.1 | mask name" in out
     assert "it has no weight decay" not in out
 
 
 def test_plans_carry_no_decay_where_the_logs_disagree(run: Any, planned: list[str]) -> None:
-    for one, other in (
-        (" | decoupled 0.1", " | decoupled 0.2"),
-        (" | decoupled 0.1", ""),
-        (" | l2 0.1", " | l2 0.1 | mask everything"),
-    ):
+    for one, other in ((" | decoupled 0.1", " | decoupled 0.12"), (" | l2 0.1", " | l2 0.1 | mask everything")):
         words = ["--log-plan", OWN + one, "--log-plan", OWN + other]
         said = answer(run, *planned, "--horizon", str(HORIZON), *words)
         assert all(dw.parse(c["plan"]).decay is None for c in said["candidates"])
         out = flat(run("optimize", *planned, "--horizon", str(HORIZON), *words)[1])
         assert "! it has no weight decay: the --log-plan disagree on decay or mask; add one of them" in out
+
+
+def test_logs_of_two_lambdas_give_each_plan_its_own(run: Any, planned: list[str]) -> None:
+    words = [*planned, "--horizon", str(HORIZON), "--log-plan", f"{OWN} | decoupled 0.1", "--log-plan", OWN]
+    said = answer(run, *words)
+    assert said["law"] == "decay-aware"
+    assert all(0.0 <= dw.parse(c["plan"]).decay.weight_decay <= 0.1 for c in said["candidates"])
+    assert "its weight decay is the best for this schedule" in flat(run("optimize", *words)[1])
+    given = answer(run, *words, "--decay", "decoupled 0.05")
+    assert {str(dw.parse(c["plan"]).decay) for c in given["candidates"]} == {"decoupled 0.05"}
+    code, _, err = run("optimize", *planned, "--horizon", str(HORIZON), "--decay", "decoupled 0.05")
+    assert (code, "--decay: noise-floor does not read weight decay" in err) == (2, True)
 
 
 def test_a_mask_alone_is_carried_and_the_decay_still_asked_for(run: Any, planned: list[str]) -> None:
@@ -308,7 +316,7 @@ def test_a_rival_that_the_logs_tell_nothing_of_is_said(run: Any, logs: list[str]
 
 
 def test_what_is_not_supported_is_said_first(run: Any, logs: list[str]) -> None:
-    words = [logs[0], "--horizon", str(HORIZON), *RISE]
+    words = [*logs, "--horizon", str(HORIZON), *RISE, "--peak", "5e-3"]
     said = answer(run, *words)
     assert not said["supported"]
     code, out, _ = run("optimize", *words)
@@ -318,7 +326,12 @@ def test_what_is_not_supported_is_said_first(run: Any, logs: list[str]) -> None:
     guesses = [line for line in out.splitlines() if line.endswith(", a guess")]
     unsupported = [c["name"] for c in said["candidates"] if not c["supported"] and c["name"] != said["name"]]
     assert [line[:30].strip() for line in guesses] == unsupported
-    assert "constant" not in unsupported
+
+
+def test_one_log_at_a_constant_rate_tells_of_that_alone(run: Any, logs: list[str]) -> None:
+    said = answer(run, logs[0], "--horizon", str(HORIZON), *RISE)
+    assert (said["name"], said["supported"], said["distinguishable"]) == ("constant", True, False)
+    assert [c["name"] for c in said["candidates"] if c["supported"]] == ["constant"]
 
 
 def test_a_plan_of_hundreds_of_points_is_not_printed(

@@ -374,7 +374,7 @@ def test_runs_of_a_like_model_tell_of_the_exponents():
     assert off["like"] < 0.6 * off["alone"]
     assert off["groups"] == off["like"]
     fitted = fit(given["large", "cosine"], like=small)
-    assert any("3 runs of 1 like" in note for note in fitted.notes)
+    assert any("3 runs of a like model" in note for note in fitted.notes)
     assert fitted.law.name == "noise-floor"
     assert fitted.parameters["alpha"] == pytest.approx(fit(small).parameters["alpha"], rel=0.1)
 

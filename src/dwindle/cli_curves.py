@@ -163,7 +163,7 @@ def _logged(source: Source, label: str, fitted: Fitted) -> Logged:
         loss=run.loss,
         fitted=np.isin(run.step, [] if kept is None else kept.step),
         fitted_step=drawn,
-        fitted_loss=fitted.loss(run.lr, drawn) if len(drawn) else drawn.astype(np.float64),
+        fitted_loss=fitted.loss(run.course, drawn) if len(drawn) else drawn.astype(np.float64),
     )
 
 

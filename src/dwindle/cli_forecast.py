@@ -26,6 +26,7 @@ from dwindle.cli_runs import (
     Columns,
     Html,
     Law,
+    Like,
     LogPlans,
     Logs,
     LossColumn,
@@ -35,12 +36,13 @@ from dwindle.cli_runs import (
     StepsPerEpoch,
     Warmup,
     command_line,
+    course_of,
     file_of_its_own,
+    fitted_to,
     given_plan,
     horizon,
     last_step,
     logs_as_json,
-    lrs_of,
     sources,
     steps_of,
     strict,
@@ -48,7 +50,7 @@ from dwindle.cli_runs import (
 from dwindle.errors import InvalidValueError
 
 if TYPE_CHECKING:
-    from dwindle.laws import Fitted, Forecast
+    from dwindle.laws import BestDecay, Course, Fitted, Forecast
     from dwindle.plan import Plan
     from dwindle.units import Horizon
 
@@ -58,12 +60,17 @@ _ARRAYS = {"steps": "step", "loss": "loss", "lower": "lower", "upper": "upper"}
 
 
 class _Answer(NamedTuple):
-    """A plan with its rates, the curve that it is drawn with, and the forecast at the steps asked for and at the end."""
+    """A plan, what it sets each step, the curve that it is drawn with, and the forecast at the steps asked for and at the end.
+
+    ``decay`` is the best weight decay for it where the law reads decay, ``unread`` whether its own is not read.
+    """
 
     plan: Plan
-    lrs: Any
+    course: Course
     curve: Forecast
     told: Forecast
+    decay: BestDecay | None
+    unread: bool
 
     @property
     def final(self) -> float:
@@ -95,6 +102,7 @@ def forecast(
     steps_per_epoch: StepsPerEpoch = None,
     warmup: Warmup = None,
     law: Law = "auto",
+    like: Like = None,
     log_plan: LogPlans = None,
     at: Annotated[str | None, typer.Option(help="Times to forecast, such as 5000,50%.")] = None,
     step: StepColumn = None,
@@ -104,13 +112,12 @@ def forecast(
     as_json: AsJson = False,
 ) -> None:
     """Forecast the loss of PLAN from logged runs, with a 90 % interval, and say whether they can answer at all."""
-    from dwindle.laws import fit
-
     plans = [given_plan("--plan", text) for text in plan]
     file_of_its_own("--html", html, logs)
-    read = sources(logs, Columns(step, lr, loss), log_plan or [], warmup, steps_per_epoch)
+    columns = Columns(step, lr, loss)
+    read = sources(logs, columns, log_plan or [], warmup, steps_per_epoch)
     length = max(last_step(source.log) for source in read) if steps is None else steps
-    fitted = fit([source.run for source in read], law)
+    fitted = fitted_to(read, law, like, columns, warmup)
     run = horizon("--steps", length, steps_per_epoch)
     times = None if at is None else _times(at, run)
     answers = [_answer(fitted, p, run, times) for p in plans]
@@ -126,9 +133,19 @@ def forecast(
 
 
 def _answer(fitted: Fitted, plan: Plan, run: Horizon, times: Sequence[int] | None) -> _Answer:
-    lrs = lrs_of("--plan", plan, run)
-    curve = fitted.predict(lrs)
-    return _Answer(plan, lrs, curve, curve if times is None else fitted.predict(lrs, at=sorted({*times, run.steps})))
+    from dwindle.laws import best_decay
+
+    course = course_of("--plan", plan, run)
+    curve = fitted.predict(course)
+    told = curve if times is None else fitted.predict(course, at=sorted({*times, run.steps}))
+    decay = best_decay(fitted, plan, run) if fitted.law.decays and told.supported and _one_number(plan) else None
+    unread = plan.decay is not None and not fitted.law.decays and fitted.known.paces is None
+    return _Answer(plan, course, curve, told, decay, unread)
+
+
+def _one_number(plan: Plan) -> bool:
+    """Whether the decay is one λ for the whole run, for which another can be better."""
+    return plan.decay is None or (not plan.decay.cautious and isinstance(plan.decay.weight_decay, float))
 
 
 def _times(text: str, run: Horizon) -> list[int]:
@@ -145,7 +162,7 @@ def _ranked(fitted: Fitted, answers: Sequence[_Answer]) -> list[_Rank]:
     best = order[0][1]
     compared = [a is not best and a.told.supported for _, a in order]
     return [
-        _Rank(i, a, *(fitted.difference(best.lrs, a.lrs) if compare else (None, None)))
+        _Rank(i, a, *(fitted.difference(best.course, a.course) if compare else (None, None)))
         for (i, a), compare in zip(order, compared, strict=True)
     ]
 
@@ -157,11 +174,12 @@ def _as_json(
         "forecasts": [
             {
                 "plan": str(answer.plan),
-                "horizon": len(answer.lrs),
+                "horizon": len(answer.course.lr),
                 **{key: getattr(answer.told, name).tolist() for key, name in _ARRAYS.items()},
                 "final": {name: float(getattr(answer.told, name)[-1]) for name in ("loss", "lower", "upper")},
                 "supported": answer.told.supported,
                 "why": answer.told.why,
+                "best_decay": None if answer.decay is None else _decay_as_json(answer.decay),
             }
             for answer in answers
         ],
@@ -170,6 +188,11 @@ def _as_json(
             for rank in ranking
         ],
     }
+
+
+def _decay_as_json(found: BestDecay) -> dict[str, Any]:
+    names = ("best", "low", "high", "gain", "half", "distinguishable", "said")
+    return {name: getattr(found, name) for name in names}
 
 
 # --- what is said
@@ -188,16 +211,21 @@ def _page(
     prospects = []
     for i, answer in enumerate(answers, start=1):
         label = numbered("plan", i, answers)
-        notes = _unread(answer)
-        prospects.append(prospect(label, label, str(answer.plan), answer.lrs, answer.curve, answer.told, notes))
+        notes = _of_decay(answer)
+        prospects.append(prospect(label, label, str(answer.plan), answer.course.lr, answer.curve, answer.told, notes))
     order = [Rank(rank.number - 1, rank.behind, rank.half) for rank in ranking]
     return forecast_page(outlook(read, fitted, prospects, steps, command), order)
 
 
-def _unread(answer: _Answer) -> list[str]:
-    """Return what the plan says and no law reads."""
-    decay = answer.plan.decay
-    return [] if decay is None else [f"no law reads {decay}: the decay is taken as the logs had it"]
+def _of_decay(answer: _Answer) -> list[str]:
+    """Return which weight decay is the best, or that the plan's is not read."""
+    if answer.decay is not None:
+        return [f"weight decay: {answer.decay.said}"]
+    if not answer.unread:
+        return []
+    return [
+        f"{answer.plan.decay} is not read: decay is taken as the logs had it; logs of two λ, each with its --log-plan, tell more"
+    ]
 
 
 def _said(
@@ -221,14 +249,14 @@ def _picture(read: Sequence[Source], fitted: Fitted, answers: Sequence[_Answer])
     """Return each log, its fitted curve, each forecast, and how its interval widens: a line each, on one axis of steps."""
     import numpy as np
 
-    end = max([len(answer.lrs) for answer in answers] + [int(run.step[-1]) for run in fitted.runs])
+    end = max([len(answer.course.lr) for answer in answers] + [int(run.step[-1]) for run in fitted.runs])
     kept = {run.name: run for run in fitted.runs}
     drawn: list[tuple[str, Any, Any]] = []
     for i, source in enumerate(read, start=1):
         run = kept.get(source.log.name)
         if run is not None:
             drawn.append((numbered("log", i, read), run.step, run.loss))
-            drawn.append(("  fitted", run.step, fitted.loss(run.lr, run.step)))
+            drawn.append(("  fitted", run.step, fitted.loss(run.course, run.step)))
     for i, answer in enumerate(answers, start=1):
         drawn.append((numbered("plan", i, answers), answer.curve.step, answer.curve.loss))
     late = np.concatenate([loss[(steps >= steps[-1] // 4) & np.isfinite(loss)] for _, steps, loss in drawn])
@@ -245,7 +273,7 @@ def _picture(read: Sequence[Source], fitted: Fitted, answers: Sequence[_Answer])
 
 
 def _result(answer: _Answer, label: str, *, asked: bool) -> list[str]:
-    told, steps = answer.told, f"{len(answer.lrs):,} steps{'' if asked else ', as the longest log'}"
+    told, steps = answer.told, f"{len(answer.course.lr):,} steps{'' if asked else ', as the longest log'}"
     lines = row(label, f"{answer.plan} (over {steps})")
     if told is not answer.curve:
         lines.append(f"{'':<{LABEL}}{'step':>12}{'loss':>12}{'lower':>12}{'upper':>12}")
@@ -256,8 +284,8 @@ def _result(answer: _Answer, label: str, *, asked: bool) -> list[str]:
     lines += row("final loss", f"{decimals(answer.final, answer.half)}, 90 % interval {low} to {high}")
     verdict = ("supported", told.why) if told.supported else ("not supported", "see above; the interval is a guess")
     lines += row("", f"{verdict[0]}: {verdict[1]}")
-    for note in _unread(answer):
-        lines += row("", f"! {note}", hang=2)
+    for note in _of_decay(answer):
+        lines += row("", f"{'! ' if answer.unread else ''}{note}", hang=2)
     return lines
 
 

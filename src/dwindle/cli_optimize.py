@@ -27,6 +27,7 @@ from dwindle.cli_runs import (
     Columns,
     Html,
     Law,
+    Like,
     LogPlans,
     Logs,
     LossColumn,
@@ -36,11 +37,12 @@ from dwindle.cli_runs import (
     StepsPerEpoch,
     Warmup,
     command_line,
+    course_of,
     file_of_its_own,
+    fitted_to,
     given_plan,
     horizon,
     logs_as_json,
-    lrs_of,
     sources,
     steps_of,
     strict,
@@ -48,7 +50,8 @@ from dwindle.cli_runs import (
 from dwindle.errors import InvalidValueError, count, real
 
 if TYPE_CHECKING:
-    from dwindle.laws import Candidate, Fitted, Forecast, Optimum
+    from dwindle.decay import Decay
+    from dwindle.laws import Candidate, Course, Fitted, Forecast, Optimum
     from dwindle.plan import Plan
     from dwindle.units import Horizon
 
@@ -59,11 +62,11 @@ _USUAL = "cosine to 10 %"
 
 
 class _Rival(NamedTuple):
-    """What the gain is counted from: its name, its plan with its rates, and its last loss."""
+    """What the gain is counted from: its name, its plan, what that sets each step, and its last loss."""
 
     name: str
     plan: Plan
-    lrs: Any
+    course: Course
     last: Forecast
 
 
@@ -84,10 +87,10 @@ class _Decay(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """The optimum, the rates and the last loss of each candidate by its name, the rival, and the decay of all of them."""
+    """The optimum, the course and the last loss of each candidate by its name, the rival, and the decay of all of them."""
 
     optimum: Optimum
-    lrs: dict[str, Any]
+    courses: dict[str, Course]
     last: dict[str, Forecast]
     rival: _Rival
     decay: _Decay
@@ -102,7 +105,7 @@ class _Found(NamedTuple):
 
     @property
     def steps(self) -> int:
-        return len(self.lrs[self.chosen.name])
+        return len(self.courses[self.chosen.name].lr)
 
 
 def optimize(
@@ -121,7 +124,12 @@ def optimize(
     ] = None,
     steps_per_epoch: StepsPerEpoch = None,
     warmup: Warmup = None,
+    weight_decay: Annotated[
+        str | None,
+        typer.Option("--decay", help="Its weight decay, such as 'decoupled 0.1', where the law reads decay."),
+    ] = None,
     law: Law = "auto",
+    like: Like = None,
     log_plan: LogPlans = None,
     step: StepColumn = None,
     lr: LrColumn = None,
@@ -132,23 +140,25 @@ def optimize(
     as_json: AsJson = False,
 ) -> None:
     """Recommend a schedule: the simplest that the logs cannot tell from the best, and what it gains, ± 90 %."""
-    from dwindle.laws import fit
-
     rival = None if against is None else given_plan("--against", against)
     run = horizon("--horizon", steps, steps_per_epoch)
-    wanted = {
+    wanted: dict[str, Any] = {
         "peak": None if peak is None else real("--peak", peak, above=0.0),
         "rise": None if rise is None else count("--rise", steps_of("--rise", rise, run), low=0),
         "lowest": _part("--lowest", lowest),
+        "decay": None
+        if weight_decay is None
+        else given_plan("--decay", f"peak 1e-9 | constant | {weight_decay}").decay,
     }
     if rival is not None:
-        lrs_of("--against", rival, run)  # refuses one that cannot be a rival, before anything is fitted
+        course_of("--against", rival, run)  # refuses one that cannot be a rival, before anything is fitted
     if out is not None and out_best is not None and out.resolve() == out_best.resolve():
         raise InvalidValueError(f"--out and --out-best are both {out}; give each plan a file of its own.")
     file_of_its_own("--html", html, [*logs, *(path for path in (out, out_best) if path is not None)])
-    read = sources(logs, Columns(step, lr, loss), log_plan or [], warmup, steps_per_epoch)
-    fitted = fit([source.run for source in read], law)
-    found = _found(fitted, run, wanted, rival, _decay(read))
+    columns = Columns(step, lr, loss)
+    read = sources(logs, columns, log_plan or [], warmup, steps_per_epoch)
+    fitted = fitted_to(read, law, like, columns, warmup)
+    found = _found(fitted, run, wanted, rival, _decay(read, fitted, wanted["decay"]))
     asked = (("plan", found.optimum.plan, out), ("best", found.optimum.best, out_best))
     written = [(what, _saved(plan, path)) for what, plan, path in asked if path is not None]
     whence = "the one given" if peak is not None else _of_logs(fitted)
@@ -171,12 +181,12 @@ def _found(fitted: Fitted, run: Horizon, wanted: dict[str, Any], rival: Plan | N
     except InvalidValueError as error:  # of what is left to be refused here, the law goes before the rise
         option = "--law: " if fitted.law.end is None else "" if wanted["rise"] is None else "--rise: "
         raise InvalidValueError(f"{option}{error}") from error
-    lrs = {c.name: c.plan.lrs(run) for c in optimum.candidates}
-    last = {name: fitted.predict(each, at=[run.steps]) for name, each in lrs.items()}
+    courses = {c.name: laws.course(c.plan, run) for c in optimum.candidates}
+    last = {name: fitted.predict(each, at=[run.steps]) for name, each in courses.items()}
     own = decay.on(optimum.against) if rival is None else rival
-    rival_lrs = own.lrs(run)
-    beside = _Rival(_USUAL if rival is None else str(rival), own, rival_lrs, fitted.predict(rival_lrs, at=[run.steps]))
-    return _Found(_with(optimum, decay), lrs, last, beside, decay)
+    of_rival = laws.course(own, run)
+    beside = _Rival(_USUAL if rival is None else str(rival), own, of_rival, fitted.predict(of_rival, at=[run.steps]))
+    return _Found(_with(optimum, decay), courses, last, beside, decay)
 
 
 def _with(optimum: Optimum, decay: _Decay) -> Optimum:
@@ -185,15 +195,23 @@ def _with(optimum: Optimum, decay: _Decay) -> Optimum:
     return replace(optimum, plan=decay.on(optimum.plan), best=decay.on(optimum.best), candidates=candidates)
 
 
-def _decay(read: Sequence[Source]) -> _Decay:
+def _decay(read: Sequence[Source], fitted: Fitted, asked: Decay | None) -> _Decay:
     """Return the decay and mask that all plans of the logs have; none where there is no plan or they disagree."""
     plans = [source.plan for source in read if source.plan is not None]
+    if fitted.law.decays:
+        whose = "the best for this schedule, of those the logs tell of" if asked is None else "the one given"
+        return _Decay(None, f"its weight decay is {whose}")
+    if asked is not None:
+        raise InvalidValueError(
+            f"--decay: {fitted.law.name} does not read weight decay; give logs of two λ, each with its --log-plan, or add the "
+            "decay to the plan that is recommended."
+        )
     if any((plan.decay, plan.mask) != (plans[0].decay, plans[0].mask) for plan in plans):
         return _Decay(None, "it has no weight decay: the --log-plan disagree on decay or mask; add one of them")
     own = plans[0] if plans else None
     if own is None or own.decay is None:
-        return _Decay(own, "it has no weight decay: add that of the logs, which no law reads")
-    return _Decay(own, "its weight decay and mask are those of the logs; no law reads them")
+        return _Decay(own, "it has no weight decay: add that of the logs")
+    return _Decay(own, "its weight decay and mask are those of the logs")
 
 
 def _part(option: str, text: str) -> float:
@@ -262,11 +280,11 @@ def _page(read: Sequence[Source], fitted: Fitted, found: _Found, whence: str, co
     optimum, rival, candidates = found.optimum, found.rival, found.optimum.candidates
     shown = [("plan", found.chosen)] + ([] if found.best is found.chosen else [("best", found.best)])
     drawn = [
-        prospect(label, c.name, _printed(c.plan), found.lrs[c.name], fitted.predict(found.lrs[c.name]))
+        prospect(label, c.name, _printed(c.plan), found.courses[c.name].lr, fitted.predict(found.courses[c.name]))
         for label, c in shown
     ]
     name = rival.name if len(rival.name) <= _MOST else "the plan given"
-    drawn.append(prospect("rival", name, _printed(rival.plan), rival.lrs, fitted.predict(rival.lrs)))
+    drawn.append(prospect("rival", name, _printed(rival.plan), rival.course.lr, fitted.predict(rival.course)))
     choice = Choice(
         plan=_printed(optimum.plan),
         toml=to_toml(optimum.plan),
@@ -354,7 +372,7 @@ def _picture(found: _Found) -> list[str]:
     drawn = [("plan", found.chosen)] + ([] if found.best is found.chosen else [("best", found.best)])
     lines = [f"learning rate from step 0 to {found.steps:,}, 0 ▁ to █ {top:g}"]
     for label, c in drawn:
-        lrs = found.lrs[c.name]
+        lrs = found.courses[c.name].lr
         lines.append(blocks(label, after, lrs, found.steps, 0.0, top, f"{lrs[-1]:.2g}"))
     return lines
 

@@ -13,15 +13,15 @@ import typer
 from dwindle.errors import DataError, DwindleError, InvalidValueError, UnresolvedTimeError, count
 
 if TYPE_CHECKING:
-    from dwindle.laws import Fitted, Run
+    from dwindle.laws import Course, Fitted, Run
     from dwindle.logs import Log
     from dwindle.plan import Plan
     from dwindle.units import Horizon
 
 __all__ = [
-    "AsJson", "Columns", "Html", "Law", "LogPlans", "Logs", "LossColumn", "LrColumn", "Source", "StepColumn", "StepsPerEpoch",
-    "Warmup", "command_line", "file_of_its_own", "given_plan", "horizon", "last_step", "logs_as_json", "lrs_of", "sources",
-    "steps_of", "strict",
+    "AsJson", "Columns", "Html", "Law", "Like", "LogPlans", "Logs", "LossColumn", "LrColumn", "Source", "StepColumn",
+    "StepsPerEpoch", "Warmup", "command_line", "course_of", "file_of_its_own", "fitted_to", "given_plan", "horizon", "last_step",
+    "logs_as_json", "sources", "steps_of", "strict",
 ]  # fmt: skip
 
 _LONGEST = 100_000_000  # steps; more are examples or tokens, and their rates would fill the memory
@@ -35,6 +35,10 @@ Warmup = Annotated[int | None, typer.Option(help="Steps of a linear warm-up from
 Law = Annotated[str, typer.Option(help="The law to fit, such as noise-floor or multi-power.")]
 LogPlans = Annotated[
     list[str] | None, typer.Option(help="The plan of the logs instead of their rates: one for all, or one a log.")
+]
+Like = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="LOG", help="A log of a smaller model of the same kind and peak; repeat it for more."),
 ]
 StepColumn = Annotated[str | None, typer.Option(help="The column of steps.", metavar="COLUMN")]
 LrColumn = Annotated[str | None, typer.Option(help="The column of learning rates.", metavar="COLUMN")]
@@ -75,8 +79,9 @@ def sources(
         )
     logs = _read(paths, columns, needs_lr=not own)
     plans = own if len(own) == len(paths) else (own or [None]) * len(paths)
+    decays = any(plan is not None and plan.decay is not None for plan in plans)
     return [
-        _from_rates(path, log, rise) if plan is None else _from_plan(path, log, plan, steps_per_epoch)
+        _from_rates(path, log, rise) if plan is None else _from_plan(path, log, plan, steps_per_epoch, decays=decays)
         for path, log, plan in zip(paths, logs, plans, strict=True)
     ]
 
@@ -142,17 +147,21 @@ def _from_rates(path: Path, log: Log, warmup: int | None) -> Source:
     return Source(path, log, run, notes)
 
 
-def _from_plan(path: Path, log: Log, plan: Plan, steps_per_epoch: int | None) -> Source:
-    """Return the run with the rates of ``plan``, of which those in the log must be."""
+def _from_plan(path: Path, log: Log, plan: Plan, steps_per_epoch: int | None, *, decays: bool) -> Source:
+    """Return the run with the rates of ``plan``, of which those in the log must be; and its decay, if any plan ``decays``.
+
+    Where none does, plans were given for their rates, and what decay there was is not known.
+    """
     import numpy as np
 
     from dwindle.laws import Run
     from dwindle.units import Horizon
 
-    lrs = lrs_of("--log-plan", plan, Horizon(steps=last_step(log), steps_per_epoch=steps_per_epoch))
-    _refuse_other_rates(path, log, lrs)
+    lr, share = course_of("--log-plan", plan, Horizon(steps=last_step(log), steps_per_epoch=steps_per_epoch))
+    _refuse_other_rates(path, log, lr)
     there = ~np.isnan(log.loss)
-    return Source(path, log, Run(lrs, log.step[there], log.loss[there], log.name), list(log.notes), plan)
+    run = Run(lr, log.step[there], log.loss[there], log.name, share if decays else None)
+    return Source(path, log, run, list(log.notes), plan)
 
 
 def _beginning(steps: Any, lrs: Any, warmup: int | None, *, taken: bool) -> list[str]:
@@ -226,12 +235,12 @@ def horizon(option: str, steps: int, steps_per_epoch: int | None) -> Horizon:
     return Horizon(steps=steps, steps_per_epoch=steps_per_epoch)
 
 
-def lrs_of(option: str, plan: Plan, run: Horizon) -> Any:
-    """Return the learning rate of every step, float64 [T], not all of them 0."""
+def course_of(option: str, plan: Plan, run: Horizon) -> Course:
+    """Return the learning rate of every step, not all of them 0, and what decay takes in it."""
     from dwindle.laws import course
 
     try:
-        return course(plan, run).lr
+        return course(plan, run)
     except UnresolvedTimeError as error:
         raise _with_option(option, error) from error
     except DwindleError as error:
@@ -261,6 +270,24 @@ def _with_option(option: str, error: UnresolvedTimeError) -> UnresolvedTimeError
     cause = str(error).partition("; give")[0]
     more = "add --steps-per-epoch K." if "steps_per_epoch" in cause else "write it in steps or %."
     return UnresolvedTimeError(f"{option}: {cause}; {more}")
+
+
+def fitted_to(
+    read: Sequence[Source], law: str, like: Sequence[Path] | None, columns: Columns, warmup: int | None
+) -> Fitted:
+    """Return the law fitted to the logs, its exponents expected as the logs of a ``like`` model have them."""
+    from dwindle.laws import fit
+
+    if not like:
+        return fit([source.run for source in read], law)
+    both = {path.resolve() for path in like} & {source.path.resolve() for source in read}
+    if both:
+        raise InvalidValueError(f"--like {min(both)} is one of the logs to fit; it is for those of another model.")
+    try:
+        others = sources(like, columns, [], warmup, None)
+        return fit([source.run for source in read], law, like=[source.run for source in others])
+    except InvalidValueError as error:
+        raise InvalidValueError(f"--like: {error}") from error
 
 
 # --- files that are written

@@ -191,7 +191,7 @@ def fit(runs: Any, law: str | Law = "auto", *, like: Any = ()) -> Fitted:
             )
         unit = unit_of(alike(kept, groups))
         chosen = expecting(chosen, groups, unit)
-        notes.append(f"expects the exponents of {sum(map(len, groups))} runs of {len(groups)} like models")
+        notes.append(_expects(groups))
     frame = Frame(kept, chosen, unit)
     data = [Curve(run, frame, frame.features(run.course, run.step)) for run in kept]
     values, covariance = solved(chosen, data)
@@ -210,6 +210,12 @@ def _groups(like: Any) -> list[list[Run]]:
     if given and hasattr(given[0], "step"):
         given = [given]
     return [[_run(each) for each in group] for group in given]
+
+
+def _expects(groups: list[list[Run]]) -> str:
+    runs, models = sum(map(len, groups)), len(groups)
+    of = "a like model" if models == 1 else f"{models} like models"
+    return f"the exponents are expected where {runs} run{'s' * (runs > 1)} of {of} {'have' if runs > 1 else 'has'} them"
 
 
 def _other_schedule(one: Any, other: Any) -> bool:
