@@ -63,6 +63,17 @@ def test_bad_input_is_one_line_and_exit_2(words: list[str], said: str) -> None:
     assert "Traceback" not in out.stderr
 
 
+def test_show_says_a_plan_of_hundreds_of_points_in_a_few_lines() -> None:
+    steps = " ".join(f"{step}st" for step in range(0, 900, 3))
+    factors = " ".join(f"{1 - step / 1000:g}" for step in range(0, 900, 3))
+    lines = dwindle("show", f"peak 1 | through [{steps}] factors [{factors}]").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].startswith("peak 1 | through [0st 3st")
+    assert lines[4].startswith("… and ")
+    assert lines[4].endswith("more lines; --json prints the whole plan")
+    assert len(lines) < 25
+
+
 def test_show_draws_in_80_columns_and_gives_json() -> None:
     text = "peak 3e-4 | warmup 2%, cosine to 10% | decoupled 0.1"
     out = dwindle("show", text, "--steps", "1000")

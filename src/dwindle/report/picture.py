@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from dwindle.units import Horizon
 __all__ = ["plan_picture"]
 
 _WIDTH = 60
+_LINES = 4  # of a plan's text
 
 
 def plan_picture(plan: Plan, horizon: Horizon, rows: int = 11) -> str:
@@ -36,7 +38,7 @@ def plan_picture(plan: Plan, horizon: Horizon, rows: int = 11) -> str:
     table, shares, left = plan.table(horizon), plan.decay_shares(horizon), plan.shares_left(horizon)
     top = float(table.lr.max())
     blocks = [float(part.mean()) for part in np.array_split(table.lr, min(_WIDTH, horizon.steps))]
-    lines = [str(plan), f"lr  {sparkline(blocks, 0.0, top, _WIDTH)}  0 to {top:.4g}", ""]
+    lines = [*_said(str(plan)), f"lr  {sparkline(blocks, 0.0, top, _WIDTH)}  0 to {top:.4g}", ""]
     lines.append(f"{'step':>10}{'lr':>14}{'1 - shrink':>12}{'l2':>13}{'left of w(0)':>14}")
     for step in np.unique(np.linspace(0, horizon.steps, rows).round().astype(int)):
         rates = f"{'':>39}"
@@ -44,6 +46,13 @@ def plan_picture(plan: Plan, horizon: Horizon, rows: int = 11) -> str:
             rates = f"{table.lr[step]:>14.6g}{shares[step]:>12.4g}{table.l2[step]:>13.4g}"
         lines.append(f"{step:>10}{rates}{left[step]:>14.6g}")
     return "\n".join([*lines, "", _timescale(plan, horizon)])
+
+
+def _said(plan: str) -> list[str]:
+    """Return the plan's text in lines of 80 columns, the first few where it has hundreds of points."""
+    lines = textwrap.wrap(plan, 80, break_long_words=False, break_on_hyphens=False)
+    left = len(lines) - _LINES
+    return lines if left <= 0 else [*lines[:_LINES], f"… and {left} more lines; --json prints the whole plan"]
 
 
 def _timescale(plan: Plan, horizon: Horizon) -> str:
