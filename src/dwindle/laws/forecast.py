@@ -18,7 +18,7 @@ _LONGER, _HIGHER = 4.0, 1.5  # than any fitted run
 _SAME = 1.02  # times: peaks that are one
 _DEEP = 0.5  # of the peak: a rate that goes lower than this is a decay
 _ANOTHER = 1.5  # times: from which a weight decay is another one
-_NEARLY_ALL = 0.8  # of the first weights: what leaves more is as good as no decay
+_NEARLY_ALL = 0.9  # of the first weights: what leaves more is as good as no decay
 
 
 class Forecast(NamedTuple):
