@@ -134,3 +134,18 @@ def test_an_interrupted_study_resumes_to_the_same_end(kind: signal.Signals, tmp_
     assert dwindle(*straight).returncode == 0
     assert (tmp_path / "a" / "plan.toml").read_bytes() == (tmp_path / "b" / "plan.toml").read_bytes()
     assert sorted(trials.read_text().splitlines()) == sorted((tmp_path / "b" / "trials.jsonl").read_text().splitlines())
+
+
+def test_where_a_study_trains_changes_nothing(tmp_path: Path) -> None:
+    found = []
+    for i, where in enumerate(([], ["--processes", "2"])):
+        out = dwindle("study", *SMALL, "--label-noise", "0", "--out", str(tmp_path / str(i)), "--json", *where)
+        assert out.returncode == 0, out.stderr
+        found.append(json.loads(out.stdout)["settings"])
+    assert found[0] == found[1]
+
+
+def test_a_study_trains_in_one_place(tmp_path: Path) -> None:
+    out = dwindle("study", *SMALL, "--out", str(tmp_path), "--processes", "2", "--ray", "local")
+    assert out.returncode == 2
+    assert "give one of them" in out.stderr

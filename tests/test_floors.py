@@ -15,7 +15,7 @@ FLOORS = {
     "schedule": 1, "decay": 1, "mask": 1,
     "plan": 2, "replan": 2, "text": 2,
     "reference": 3, "torch": 3, "jax": 3, "keras": 3, "foreign": 3, "population": 3, "report": 3, "laws": 3, "logs": 3,
-    "studies": 4,
+    "studies": 4, "cluster": 5,
     "cli": 6, "cli_convert": 6, "cli_curves": 6, "cli_forecast": 6, "cli_optimize": 6, "cli_runs": 6, "__main__": 6,
 }  # fmt: skip
 # On floors 0-2 the files form a short stack of their own; these are the only edges between siblings, and no circle.

@@ -73,6 +73,11 @@ def study(
     hidden: Annotated[str, typer.Option(help="Widths of the hidden layers, such as 256,128.")] = "128",
     optimiser: Annotated[str, typer.Option(help="adam or sgd.")] = "adam",
     momentum: Annotated[float, typer.Option(help="Momentum of sgd.")] = 0.9,
+    processes: Annotated[int | None, typer.Option(help="Train in this many processes instead of threads.")] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Train on this Ray cluster, host:port, or on one started here: local."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the evidence as JSON instead of the summary.")] = False,
 ) -> None:
@@ -85,8 +90,10 @@ def study(
 
     tasks = _tasks(data, label_noise, target, seed, epochs, batch_size, hidden, optimiser, momentum)
     folder = out or Path("runs") / _slug(data)
-    with nullcontext() if quiet or as_json else _Bars() as bars:
-        found = run_study(tasks, _space(space), trials=trials, seeds=seeds, seed=seed, folder=folder, progress=bars)
+    with _executor(processes, ray) as executor, nullcontext() if quiet or as_json else _Bars() as bars:
+        found = run_study(
+            tasks, _space(space), trials=trials, seeds=seeds, seed=seed, folder=folder, progress=bars, executor=executor
+        )
     files = _write(found, folder)
     if as_json:
         typer.echo(json.dumps(found.evidence))
@@ -119,6 +126,21 @@ def show(
 app.command()(convert)
 app.command()(forecast)
 app.command()(optimize)
+
+
+def _executor(processes: int | None, ray: str | None) -> Any:
+    """Return a context with where trainings are done, None for this process."""
+    if processes is not None and ray is not None:
+        raise InvalidValueError("--processes and --ray both say where to train; give one of them.")
+    if ray is not None:
+        from dwindle.cluster import Ray
+
+        return Ray(ray)
+    if processes is not None:
+        from dwindle.studies import Processes
+
+        return nullcontext(Processes(processes))
+    return nullcontext()
 
 
 def _plan(text: str) -> Any:

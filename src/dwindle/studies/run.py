@@ -21,9 +21,11 @@ from dwindle.decay import L2
 from dwindle.errors import DataError, InvalidValueError, NoExactMapError, count
 from dwindle.foreign import write
 from dwindle.plan import Plan
-from dwindle.population import SGD, StoppedError
+from dwindle.population import SGD
 from dwindle.schedule import Constant
 from dwindle.studies.evidence import ROLES, comparison, curve_mean, facts
+from dwindle.studies.executors import Executor, Here
+from dwindle.studies.records import Batch
 from dwindle.studies.space import Candidate, Space
 from dwindle.studies.store import Store
 from dwindle.studies.task import Task
@@ -76,6 +78,7 @@ def study(
     folder: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    executor: Executor | None = None,
 ) -> Study:
     """Find the best plan of ``space`` (a Space or its one-line text) for each task, and say how sure that is.
 
@@ -86,7 +89,8 @@ def study(
        compared seed by seed. Neither these seeds nor the test examples took part in choosing.
 
     Finished trainings are kept in ``folder`` (without one, in memory): killed at any moment and called again, a study
-    goes on. ``progress`` hears how far it is; ``stop`` ends it early with StoppedError.
+    goes on. ``progress`` hears how far it is; ``stop`` ends it early with StoppedError. ``executor``: where trainings are done,
+    in this process unless given; what comes out does not depend on it.
 
     Raises DataError if every trial diverged, ResumeError if another process works in ``folder``.
 
@@ -108,7 +112,7 @@ def study(
     begun = time.monotonic()
     store = Store.open(folder)
     try:
-        runs = [_Run(task, candidates, seeds, seed, store, progress, stop) for task in listed]
+        runs = [_Run(task, candidates, seeds, seed, store, executor or Here(), progress, stop) for task in listed]
         settings = [run.setting() for run in runs]
     finally:
         store.close()
@@ -120,10 +124,10 @@ class _Run:
     """One task's way through the three stages; every training goes through ``_trained``, which asks the store first."""
 
     def __init__(
-        self, task: Task, candidates: tuple[Candidate, ...], seeds: int, seed: int, store: Store,
+        self, task: Task, candidates: tuple[Candidate, ...], seeds: int, seed: int, store: Store, executor: Executor,
         progress: Callable[[Progress], None] | None, stop: Callable[[], bool] | None,
     ) -> None:  # fmt: skip
-        self.task, self.candidates, self.store = task, candidates, store
+        self.task, self.candidates, self.store, self.executor = task, candidates, store, executor
         self.sweep_seeds = _seeds(seed, _SWEEP_SEED, 1)
         self.choice_seeds = _seeds(seed, _CHOICE_SEEDS, _SHORTLIST_SEEDS)
         self.report_seeds = _seeds(seed, _REPORT_SEEDS, seeds)
@@ -193,20 +197,17 @@ class _Run:
         keys = [self._key(candidate, seed) for candidate, seed in pairs]
         missing = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in self.store.records}
         self._advance(stage, len(pairs) - len(missing))
-        for batch in _batches(list(missing.items()), _BATCH):
-            if self.stop():
-                raise StoppedError("the study was stopped; finished trainings are kept, call it again to go on.")
-            plans, seeds = [c.plan for _, (c, _) in batch], [seed for _, (_, seed) in batch]
+        batches = [_batch(stage, items) for items in _batches(list(missing.items()), _BATCH)]
+        shares: dict[int, float] = {}  # of the batches under way
 
-            def tick(done: int, total: int, size: int = len(batch)) -> None:
-                self._say(stage, size * done / max(total, 1))
+        def tell(place: int, share: float) -> None:
+            shares[place] = len(batches[place].keys) * share
+            self._say(stage, sum(shares.values()))
 
-            result = self.task.train(plans, seeds, progress=tick, stop=self.stop)
-            self.store.add(
-                _record(key, stage, self.task, candidate, seed, result, k)
-                for k, (key, (candidate, seed)) in enumerate(batch)
-            )
-            self._advance(stage, len(batch), [self.store.records[key] for key, _ in batch])
+        for place, records in self.executor.run(self.task, batches, tell, self.stop):
+            self.store.add(records)
+            shares.pop(place, None)
+            self._advance(stage, len(records), records)
         return [self.store.records[key] for key in keys]
 
     def _advance(self, stage: str, done: int, records: Iterable[dict[str, Any]] = ()) -> None:
@@ -224,20 +225,9 @@ class _Run:
         return hashlib.sha256(f"{self.fingerprint} {candidate.plan} {seed}".encode()).hexdigest()[:24]
 
 
-def _record(key: str, stage: str, task: Task, candidate: Candidate, seed: int, result: Any, k: int) -> dict[str, Any]:
-    names = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
-    curves = {name: _plain(getattr(result, name)[k]) for name in names}
-    return {
-        "key": key, "stage": stage, "task": task.name, "seed": seed,
-        "lam": candidate.lam, "peak": candidate.peak, "schedule": str(candidate.schedule), "plan": str(candidate.plan),
-        "diverged": bool(result.diverged[k]),
-        "final": {name: curve[-1] for name, curve in curves.items()},
-        "test_loss": _plain(result.test_loss[k]), "test_accuracy": _plain(result.test_accuracy[k]),
-        "curve": {
-            "epoch": [float(s) / task.steps_per_epoch for s in result.step], **curves,
-            "weight_norm": _plain(np.sqrt(result.squared_norm[k])),
-        },
-    }  # fmt: skip
+def _batch(stage: str, items: Sequence[tuple[str, tuple[Candidate, int]]]) -> Batch:
+    candidates, seeds = zip(*(pair for _, pair in items), strict=True)
+    return Batch(stage, tuple(key for key, _ in items), candidates, seeds)
 
 
 def _public(record: dict[str, Any]) -> dict[str, Any]:
@@ -330,13 +320,6 @@ def _evidence(task: Task, settings: list[dict[str, Any]], seed: int, seconds: fl
 def _loss(record: dict[str, Any]) -> float:
     loss = record["final"]["validation_loss"]
     return math.inf if loss is None else float(loss)
-
-
-def _plain(values: Any) -> Any:
-    """Return numbers as JSON has them: None for NaN and infinities."""
-    if np.ndim(values) == 0:
-        return float(values) if math.isfinite(values) else None
-    return [_plain(v) for v in values]
 
 
 def _seeds(seed: int, stage: int, n: int) -> list[int]:

@@ -1,0 +1,66 @@
+"""What is trained together, and what is kept of each training: plain data, as the store and the reports have it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dwindle.studies.space import Candidate
+from dwindle.studies.task import Task
+
+__all__ = ["Batch", "Record", "plain", "trained"]
+
+Record = dict[str, Any]
+
+
+class Batch(NamedTuple):
+    """Trainings of one ``stage`` done at once: the key of each in the store, what is trained, and from which seed."""
+
+    stage: str
+    keys: tuple[str, ...]
+    candidates: tuple[Candidate, ...]
+    seeds: tuple[int, ...]
+
+
+def trained(
+    task: Task,
+    batch: Batch,
+    progress: Callable[[int, int], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+    workers: int | None = None,
+) -> list[Record]:
+    """Train a batch and return a record of each training; the same on any machine, whatever else is trained there."""
+    plans = [candidate.plan for candidate in batch.candidates]
+    result = task.train(plans, list(batch.seeds), progress=progress, stop=stop, workers=workers)
+    return [_record(task, batch, result, k) for k in range(len(plans))]
+
+
+def _record(task: Task, batch: Batch, result: Any, k: int) -> Record:
+    names = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+    curves = {name: plain(getattr(result, name)[k]) for name in names}
+    candidate = batch.candidates[k]
+    return {
+        "key": batch.keys[k], "stage": batch.stage, "task": task.name, "seed": batch.seeds[k],
+        "lam": candidate.lam, "peak": candidate.peak, "schedule": str(candidate.schedule), "plan": str(candidate.plan),
+        "diverged": bool(result.diverged[k]),
+        "final": {name: curve[-1] for name, curve in curves.items()},
+        "test_loss": plain(result.test_loss[k]), "test_accuracy": plain(result.test_accuracy[k]),
+        "curve": {
+            "epoch": [float(s) / task.steps_per_epoch for s in result.step], **curves,
+            "weight_norm": plain(np.sqrt(result.squared_norm[k])),
+        },
+    }  # fmt: skip
+
+
+def plain(values: Any) -> Any:
+    """Return numbers as JSON has them: None for NaN and infinities.
+
+    >>> plain(np.array([0.5, np.nan]))
+    [0.5, None]
+    """
+    if np.ndim(values) == 0:
+        return float(values) if math.isfinite(values) else None
+    return [plain(v) for v in values]
