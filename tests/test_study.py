@@ -7,12 +7,14 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import dwindle as dw
+from dwindle.errors import InvalidValueError, UnknownNameError
 from dwindle.population import SGD, StoppedError
 from dwindle.studies import Progress, Space, Store, Study, Task, load, study
 from dwindle.studies.evidence import comparison, interval
@@ -301,3 +303,51 @@ def test_verdicts_know_which_way_is_better() -> None:
     assert comparison(winner, {"role": "same", **winner}, "test_loss")["verdict"] == "not distinguishable"
     gone = {"role": "r", "seeds": [1, 2, 3], "test_loss": [None, None, 1.0]}
     assert comparison(winner, gone, "test_loss") is None
+
+
+# --- samplers, batch sizes ---
+
+WIDE = "lam 0 1e-3..1 | peak 1e-3..1e-1 | schedule constant; cosine to 0..20%"
+
+
+@pytest.mark.parametrize("sampler", ["sobol", "tpe"])
+def test_a_sampler_says_what_is_trained_and_a_stopped_search_goes_on(sampler: str, task: Task, tmp_path: Path) -> None:
+    words = {"trials": 30, "sampler": sampler, "seeds": 2, "seed": 3}
+    whole = without_clock(study(task, WIDE, **words, folder=tmp_path / "whole").evidence)
+    trials = whole["settings"][0]["trials"]
+    assert len(trials) == 30
+    assert len({(t["lam"], t["peak"], t["schedule"]) for t in trials}) > 20
+    asked = iter([False] * 2 + [True] * 1000)
+    with pytest.raises(StoppedError):
+        study(task, WIDE, **words, folder=tmp_path / "cut", stop=lambda: next(asked))
+    assert without_clock(study(task, WIDE, **words, folder=tmp_path / "cut").evidence) == whole
+
+
+def test_the_trials_of_a_search_are_an_optuna_study(task: Task, tmp_path: Path) -> None:
+    optuna = pytest.importorskip("optuna")
+    found = study(task, WIDE, trials=12, sampler="sobol", seeds=2, folder=tmp_path)
+    file = f"sqlite:///{tmp_path / 'study.db'}"
+    (name,) = optuna.get_all_study_names(file)
+    there = optuna.load_study(study_name=name, storage=file).trials
+    trials = found.evidence["settings"][0]["trials"]
+    assert [t.value for t in there] == [t["final"]["validation_loss"] for t in trials]
+    assert [t.params["peak"] for t in there] == [t["peak"] for t in trials]
+
+
+def test_a_batch_size_is_trained_as_such(task: Task) -> None:
+    found = study(task, "lam 0 | peak 1e-2 | batch 50 200 | schedule constant", seeds=2, seed=1)
+    small, large = found.evidence["settings"][0]["trials"]
+    alone = study(replace(task, batch_size=50), "lam 0 | peak 1e-2 | schedule constant", seeds=2, seed=1)
+    (one,) = alone.evidence["settings"][0]["trials"]
+    assert small["final"] == one["final"] != large["final"]
+    assert small["curve"]["epoch"] == one["curve"]["epoch"]
+    assert found.evidence["settings"][0]["winner"]["batch_size"] in (50, 200)
+
+
+def test_a_storage_without_a_sampler_is_refused(task: Task, tmp_path: Path) -> None:
+    with pytest.raises(InvalidValueError, match="name one"):
+        study(task, SMALL, storage=tmp_path / "study.db")
+    with pytest.raises(InvalidValueError, match="endless points"):
+        study(task, WIDE)
+    with pytest.raises(UnknownNameError, match="sobol"):
+        study(task, WIDE, sampler="sobool")

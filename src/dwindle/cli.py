@@ -59,6 +59,12 @@ def study(
     trials: Annotated[
         int | None, typer.Option(help="Train at most this many candidates of the space, drawn at random.")
     ] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="Who says what to train: grid, random, sobol, tpe, gp or cma-es.")
+    ] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="The sampler's Optuna study: a file or URL; by default study.db in --out.")
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Fresh seeds for the final comparison.")] = 8,
     seed: Annotated[int, typer.Option(help="The seed of the whole study.")] = 0,
     label_noise: Annotated[
@@ -92,8 +98,9 @@ def study(
     folder = out or Path("runs") / _slug(data)
     with _executor(processes, ray) as executor, nullcontext() if quiet or as_json else _Bars() as bars:
         found = run_study(
-            tasks, _space(space), trials=trials, seeds=seeds, seed=seed, folder=folder, progress=bars, executor=executor
-        )
+            tasks, _space(space), trials=trials, sampler=sampler, storage=storage, seeds=seeds, seed=seed, folder=folder,
+            progress=bars, executor=executor,
+        )  # fmt: skip
     files = _write(found, folder)
     if as_json:
         typer.echo(json.dumps(found.evidence))

@@ -37,8 +37,8 @@ def taken(course: Course, at: Any, step: Any, unit: float) -> Taken:
     lr, share = course
     if share is None:
         raise InvalidValueError(
-            "this law reads what decay takes of the weights: give a Plan, or a share of each step beside lr. Cautious decay takes "
-            "no one share of all weights."
+            "this law reads what decay takes of the weights: give a Plan, or a share of each step beside lr. Cautious decay "
+            "takes no one share of all weights."
         )
     took = np.concatenate(([0.0], np.cumsum(-np.log1p(-share))))
     sums = np.concatenate(([0.0], np.cumsum(lr / lr.max()))) / unit

@@ -30,6 +30,7 @@ def _card(setting: Setting, index: int) -> Html:
     winner = setting.winner
     recipe = [("weight decay λ", number(winner.lam)), ("peak learning rate", number(winner.peak)),
               ("schedule", winner.schedule)]  # fmt: skip
+    recipe += [] if winner.batch_size is None else [("batch size", str(winner.batch_size))]
     pairs = [tag("div", tag("dt", name), tag("dd", tag("bdi", value))) for name, value in recipe]
     return tag(
         "article",

@@ -99,7 +99,7 @@ class Trial(Part, frozen=True):
 
 
 class Winner(Part, frozen=True):
-    """The plan chosen, in its one-line form, as TOML, and as source code by framework."""
+    """The plan chosen, in its one-line form, as TOML, and as source code by framework; the batch size if that was searched."""
 
     plan: str
     toml: str
@@ -107,6 +107,7 @@ class Winner(Part, frozen=True):
     peak: float
     schedule: str
     code: dict[str, str] = {}
+    batch_size: int | None = None
 
     def __post_init__(self) -> None:
         _rates(self)

@@ -53,9 +53,12 @@ def _setting(setting: Setting, width: int) -> list[str]:
     name = _cut(_flat(setting.name), width - 4)
     head = f"── {name} " + "─" * max(width - _cells(name) - 4, 0)
     order = sorted(setting.contenders, key=lambda contender: COLOURS[contender.role])
+    size = "" if winner.batch_size is None else f", batches of {winner.batch_size}"
     made = [
         head,
-        *_wrapped(f"Use  λ = {number(winner.lam)}, peak lr {number(winner.peak)}, {_flat(winner.schedule)}", width),
+        *_wrapped(
+            f"Use  λ = {number(winner.lam)}, peak lr {number(winner.peak)}, {_flat(winner.schedule)}{size}", width
+        ),
     ]
     made += [*_wrapped(f"     {_flat(winner.plan)}", width, "       "), ""]
     for against in ("no weight decay", "constant lr"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,13 +12,13 @@ import numpy as np
 from dwindle.studies.space import Candidate
 from dwindle.studies.task import Task
 
-__all__ = ["Batch", "Record", "plain", "trained"]
+__all__ = ["Batch", "Record", "of_size", "plain", "trained"]
 
 Record = dict[str, Any]
 
 
 class Batch(NamedTuple):
-    """Trainings of one ``stage`` done at once: the key of each in the store, what is trained, and from which seed."""
+    """Trainings of one ``stage`` and batch size done at once: the key of each in the store, what is trained, from which seed."""
 
     stage: str
     keys: tuple[str, ...]
@@ -33,9 +34,15 @@ def trained(
     workers: int | None = None,
 ) -> list[Record]:
     """Train a batch and return a record of each training; the same on any machine, whatever else is trained there."""
+    task = of_size(task, batch.candidates[0])
     plans = [candidate.plan for candidate in batch.candidates]
     result = task.train(plans, list(batch.seeds), progress=progress, stop=stop, workers=workers)
     return [_record(task, batch, result, k) for k in range(len(plans))]
+
+
+def of_size(task: Task, candidate: Candidate) -> Task:
+    """Return the task with the batch size of the candidate, where it has one."""
+    return task if candidate.batch_size is None else replace(task, batch_size=candidate.batch_size)
 
 
 def _record(task: Task, batch: Batch, result: Any, k: int) -> Record:
@@ -45,6 +52,7 @@ def _record(task: Task, batch: Batch, result: Any, k: int) -> Record:
     return {
         "key": batch.keys[k], "stage": batch.stage, "task": task.name, "seed": batch.seeds[k],
         "lam": candidate.lam, "peak": candidate.peak, "schedule": str(candidate.schedule), "plan": str(candidate.plan),
+        "batch_size": task.batch_size,
         "diverged": bool(result.diverged[k]),
         "final": {name: curve[-1] for name, curve in curves.items()},
         "test_loss": plain(result.test_loss[k]), "test_accuracy": plain(result.test_accuracy[k]),

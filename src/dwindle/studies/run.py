@@ -25,14 +25,18 @@ from dwindle.population import SGD
 from dwindle.schedule import Constant
 from dwindle.studies.evidence import ROLES, comparison, curve_mean, facts
 from dwindle.studies.executors import Executor, Here
-from dwindle.studies.records import Batch
+from dwindle.studies.optional import has_optuna
+from dwindle.studies.records import Batch, of_size
+from dwindle.studies.samplers import sampler as sampler_of
 from dwindle.studies.space import Candidate, Space
 from dwindle.studies.store import Store
 from dwindle.studies.task import Task
+from dwindle.studies.trials import Result, Trials
 from dwindle.text import to_toml
 
 __all__ = ["Progress", "Study", "study"]
 
+_TRIALS = 60  # of a sampler, unless said
 _BATCH = 24  # trials trained and stored together: what a kill may cost at most
 _SHORTLIST, _SHORTLIST_SEEDS = 4, 4
 _SWEEP_SEED, _CHOICE_SEEDS, _REPORT_SEEDS = range(3)
@@ -73,6 +77,8 @@ def study(
     space: Space | str | None = None,
     *,
     trials: int | None = None,
+    sampler: str | None = None,
+    storage: str | Path | None = None,
     seeds: int = 8,
     seed: int = 0,
     folder: str | Path | None = None,
@@ -82,7 +88,8 @@ def study(
 ) -> Study:
     """Find the best plan of ``space`` (a Space or its one-line text) for each task, and say how sure that is.
 
-    1. Sweep: every candidate (or ``trials`` of them drawn at random) is trained once, all from the same seed.
+    1. Sweep: every candidate (or ``trials`` of them drawn at random) is trained once, all from the same seed. With a
+       ``sampler``, "grid", "random", "sobol", "tpe", "gp" or "cma-es", it says what to train next, 60 points unless ``trials``.
     2. Choice: the best few, the best without decay and the best at a constant rate are trained on 4 further seeds; the
        winner has the lowest mean validation loss at the end of training.
     3. Report: the winner and those it is compared with are trained on ``seeds`` fresh seeds; their test results are
@@ -90,7 +97,8 @@ def study(
 
     Finished trainings are kept in ``folder`` (without one, in memory): killed at any moment and called again, a study
     goes on. ``progress`` hears how far it is; ``stop`` ends it early with StoppedError. ``executor``: where trainings are done,
-    in this process unless given; what comes out does not depend on it.
+    in this process unless given; what comes out does not depend on it. ``storage``: a file or URL of an Optuna study to keep the
+    sampler's trials in, ``folder``/study.db unless given, where Optuna is installed.
 
     Raises DataError if every trial diverged, ResumeError if another process works in ``folder``.
 
@@ -108,11 +116,14 @@ def study(
     count("seeds", seeds, low=2, remedy="One seed has no spread to judge by.")
     count("seed", seed, low=0)
     searched = Space.parse(space) if isinstance(space, str) else space or Space()
-    candidates = searched.candidates(trials, seed)
+    where = storage if storage is not None or sampler is None or not has_optuna() else folder
+    search = _Search(searched, trials, sampler, where, seed)
+    if storage is not None and sampler is None:
+        raise InvalidValueError("a storage keeps the trials of a sampler; name one, such as 'tpe' or 'sobol'.")
     begun = time.monotonic()
     store = Store.open(folder)
     try:
-        runs = [_Run(task, candidates, seeds, seed, store, executor or Here(), progress, stop) for task in listed]
+        runs = [_Run(task, search, seeds, store, executor or Here(), progress, stop) for task in listed]
         settings = [run.setting() for run in runs]
     finally:
         store.close()
@@ -120,29 +131,59 @@ def study(
     return Study(plans, _evidence(listed[0], settings, seed, time.monotonic() - begun))
 
 
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """What to try: the candidates of the space, or, with a sampler, as many as ``trials`` of those that it asks for."""
+
+    space: Space
+    trials: int | None
+    sampler: str | None
+    where: str | Path | None
+    seed: int
+    candidates: tuple[Candidate, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.sampler is None:
+            found = self.space.candidates(self.trials, self.seed)
+        else:
+            sampler_of(self.sampler, self.space, self.seed)  # refused here, not in the middle of the study
+            found = ()
+        object.__setattr__(self, "candidates", found)
+
+    @property
+    def most(self) -> int:
+        """How many trainings the sweep has at most."""
+        return len(self.candidates) if self.sampler is None else count("trials", self.trials or _TRIALS)
+
+    def open(self, task: Task, store: Store, fingerprint: str) -> Trials:
+        """Return the trials of a task, those told before in them."""
+        asks = sampler_of(str(self.sampler), self.space, self.seed)
+        return Trials.open(self.where, self.space, asks, store=store, name=task.name, fingerprint=fingerprint)
+
+
 class _Run:
     """One task's way through the three stages; every training goes through ``_trained``, which asks the store first."""
 
     def __init__(
-        self, task: Task, candidates: tuple[Candidate, ...], seeds: int, seed: int, store: Store, executor: Executor,
+        self, task: Task, search: _Search, seeds: int, store: Store, executor: Executor,
         progress: Callable[[Progress], None] | None, stop: Callable[[], bool] | None,
     ) -> None:  # fmt: skip
-        self.task, self.candidates, self.store, self.executor = task, candidates, store, executor
-        self.sweep_seeds = _seeds(seed, _SWEEP_SEED, 1)
-        self.choice_seeds = _seeds(seed, _CHOICE_SEEDS, _SHORTLIST_SEEDS)
-        self.report_seeds = _seeds(seed, _REPORT_SEEDS, seeds)
+        self.task, self.search, self.store, self.executor = task, search, store, executor
+        self.candidates = search.candidates
+        self.sweep_seeds = _seeds(search.seed, _SWEEP_SEED, 1)
+        self.choice_seeds = _seeds(search.seed, _CHOICE_SEEDS, _SHORTLIST_SEEDS)
+        self.report_seeds = _seeds(search.seed, _REPORT_SEEDS, seeds)
         self.tell = progress or (lambda _: None)
         self.stop = stop or (lambda: False)
         self.fingerprint = task.fingerprint()
         self.done = 0
-        self.total = len(candidates) + 2 * _SHORTLIST * _SHORTLIST_SEEDS + len(ROLES) * seeds
+        self.total = search.most + 2 * _SHORTLIST * _SHORTLIST_SEEDS + len(ROLES) * seeds
         self.diverged = 0
         self.best: float | None = None
-        self.winner = candidates[0]
 
     def setting(self) -> dict[str, Any]:
         """Return the evidence of this task."""
-        sweep = self._trained("sweep", [(c, self.sweep_seeds[0]) for c in self.candidates])
+        sweep = self._swept()
         contenders = self._choose(sweep)
         self.winner = contenders["winner"]
         self.total = self.done + len(contenders) * len(self.report_seeds)
@@ -163,12 +204,32 @@ class _Run:
         noise = [said for said in self.task.data.provenance.steps if "label noise" in said]
         return {**found, "facts": facts(found, noise)}
 
+    def _swept(self) -> list[dict[str, Any]]:
+        """Return the record of each candidate of the sweep, those that a sampler asks for among them."""
+        seed = self.sweep_seeds[0]
+        if self.search.sampler is None:
+            return self._trained("sweep", [(c, seed) for c in self.candidates])
+        trials = self.search.open(self.task, self.store, self.fingerprint)
+        try:
+            self._advance("sweep", trials.told)
+            while trials.told < self.search.most:
+                asked = trials.ask(min(_BATCH, self.search.most - trials.told))
+                if not asked:
+                    break  # a grid has no more
+                records = self._trained("sweep", [(point.candidate, seed) for point in asked])
+                trials.tell(_result(point.id, record, seed) for point, record in zip(asked, records, strict=True))
+            found = trials.candidates()
+        finally:
+            trials.close()
+        self.candidates = tuple(found)
+        return [self.store.records[self._key(c, seed)] for c in self.candidates]
+
     def _choose(self, sweep: list[dict[str, Any]]) -> dict[str, Candidate]:
         """Return who plays which role, chosen by mean validation loss over the choice seeds."""
         order = sorted(range(len(sweep)), key=lambda i: _loss(sweep[i]))
         if _loss(sweep[order[0]]) == math.inf:
             raise DataError(
-                f"every trial of {self.task.name} diverged; give lower peaks than {self.candidates[0].peak:g}."
+                f"every trial of {self.task.name} diverged; give lower peaks than {min(c.peak for c in self.candidates):g}."
             )
         ranked = [self.candidates[i] for i in order]
         bare = [c for c in ranked if c.lam == 0.0]
@@ -197,7 +258,10 @@ class _Run:
         keys = [self._key(candidate, seed) for candidate, seed in pairs]
         missing = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in self.store.records}
         self._advance(stage, len(pairs) - len(missing))
-        batches = [_batch(stage, items) for items in _batches(list(missing.items()), _BATCH)]
+        alike: dict[int | None, list[Any]] = {}  # trainings of one batch size, which can be done at once
+        for key, pair in missing.items():
+            alike.setdefault(pair[0].batch_size, []).append((key, pair))
+        batches = [_batch(stage, items) for group in alike.values() for items in _batches(group, _BATCH)]
         shares: dict[int, float] = {}  # of the batches under way
 
         def tell(place: int, share: float) -> None:
@@ -222,12 +286,20 @@ class _Run:
         self.tell(Progress(self.task.name, stage, self.done + ahead, self.total, self.best, self.diverged))
 
     def _key(self, candidate: Candidate, seed: int) -> str:
-        return hashlib.sha256(f"{self.fingerprint} {candidate.plan} {seed}".encode()).hexdigest()[:24]
+        said = f"{self.fingerprint} {candidate.plan} {seed}"
+        said += "" if candidate.batch_size is None else f" batch {candidate.batch_size}"
+        return hashlib.sha256(said.encode()).hexdigest()[:24]
 
 
 def _batch(stage: str, items: Sequence[tuple[str, tuple[Candidate, int]]]) -> Batch:
     candidates, seeds = zip(*(pair for _, pair in items), strict=True)
     return Batch(stage, tuple(key for key, _ in items), candidates, seeds)
+
+
+def _result(id_: int, record: dict[str, Any], seed: int) -> Result:
+    curve = record["curve"]
+    course = {round(epoch): loss for epoch, loss in zip(curve["epoch"], curve["validation_loss"], strict=True)}
+    return Result(id_, record["final"]["validation_loss"], course, record["key"], seed)
 
 
 def _public(record: dict[str, Any]) -> dict[str, Any]:
@@ -237,6 +309,7 @@ def _public(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _contender(role: str, candidate: Candidate, records: list[dict[str, Any]], task: Task) -> dict[str, Any]:
+    task = of_size(task, candidate)
     run = task.horizon
     curves = [record["curve"] for record in records]
     steps = np.rint(np.array(curves[0]["epoch"]) * task.steps_per_epoch).astype(int)
@@ -263,7 +336,8 @@ def _gap(final: dict[str, float | None]) -> float | None:
 def _winner(candidate: Candidate, task: Task) -> dict[str, Any]:
     return {
         "plan": str(candidate.plan), "toml": to_toml(candidate.plan), "lam": candidate.lam, "peak": candidate.peak,
-        "schedule": str(candidate.schedule), "code": _code(candidate.plan, task),
+        "schedule": str(candidate.schedule), "code": _code(candidate.plan, of_size(task, candidate)),
+        "batch_size": candidate.batch_size,
     }  # fmt: skip
 
 
@@ -288,11 +362,11 @@ def _code(plan: Plan, task: Task) -> dict[str, str]:
 
 
 def _without_decay(c: Candidate) -> Candidate:
-    return Candidate(replace(c.plan, decay=None), 0.0, c.peak, c.schedule)
+    return replace(c, plan=replace(c.plan, decay=None), lam=0.0, at=())
 
 
 def _at_constant(c: Candidate) -> Candidate:
-    return Candidate(replace(c.plan, schedule=Constant()), c.lam, c.peak, Constant())
+    return replace(c, plan=replace(c.plan, schedule=Constant()), schedule=Constant(), at=())
 
 
 def _evidence(task: Task, settings: list[dict[str, Any]], seed: int, seconds: float) -> dict[str, Any]:
