@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from dwindle.errors import count
 from dwindle.report.evidence import ROLES, Contender, Evidence, Setting, Trial
-from dwindle.report.grid import best, families, ranked
+from dwindle.report.grid import best, families, family_of, ranked
 from dwindle.report.words import COLOURS, NAMES, bare, number
 
 __all__ = ["SOLID", "charts", "payload", "rounded", "thin", "trial_points"]
@@ -76,7 +76,7 @@ def _schedule_lines(setting: Setting) -> list[Line]:
     tried = [(name, trial) for name, trials in families(setting.trials).items() if (trial := best(trials))]
     tried.sort(key=lambda entry: (entry[1].score or 0.0, entry[1].id))
     constant = setting.contender("constant lr")
-    taken = {setting.winner.schedule: COLOURS["winner"]}
+    taken = {family_of(setting.winner.schedule, setting.trials): COLOURS["winner"]}
     if constant is not None:
         taken.setdefault(constant.schedule, COLOURS["constant lr"])
     spare = iter(SPARE * 2)

@@ -11,8 +11,8 @@ from dwindle.report.evidence import Setting, Trial
 from dwindle.report.words import number
 
 __all__ = [
-    "LEVELS", "Band", "Cell", "bands", "best", "best_by_lam", "cells", "edges", "families", "level", "ranked",
-    "turn_sentence",
+    "LEVELS", "Band", "Cell", "bands", "best", "best_by_lam", "cells", "edges", "families", "family_of", "level",
+    "ranked", "turn_sentence",
 ]  # fmt: skip
 
 MOST_BANDS, MOST_FAMILIES = 12, 8
@@ -29,7 +29,9 @@ class Band:
     @property
     def label(self) -> str:
         """The value, or the range of values."""
-        return number(self.low, 3) if self.low == self.high else f"{number(self.low, 2)}–{number(self.high, 2)}"
+        if self.low == self.high:
+            return number(self.low, 3)
+        return f"{number(self.low, 2)}–\u200b{number(self.high, 2)}"  # a line may end behind the dash
 
     def __contains__(self, value: float) -> bool:
         return self.low <= value <= self.high
@@ -82,8 +84,17 @@ def families(trials: Sequence[Trial]) -> dict[str, list[Trial]]:
         return exact
     loose: dict[str, list[Trial]] = {}
     for schedule, members in exact.items():
-        loose.setdefault(re.sub(r"\s*[-+]?\d[\d.e+-]*\s*(%|st|ep|tok)?", " …", schedule).strip(), []).extend(members)
+        loose.setdefault(_loose(schedule), []).extend(members)
     return loose
+
+
+def family_of(schedule: str, trials: Sequence[Trial]) -> str:
+    """Return under which name `families` has the trials of this schedule."""
+    return schedule if schedule in families(trials) else _loose(schedule)
+
+
+def _loose(schedule: str) -> str:
+    return re.sub(r"\s*[-+]?\d[\d.e+-]*\s*(%|st|ep|tok)?", " …", schedule).strip()
 
 
 def cells(trials: Sequence[Trial], lams: Sequence[Band], peaks: Sequence[Band]) -> list[list[Cell]]:

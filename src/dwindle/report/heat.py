@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dwindle.report.evidence import Setting
-from dwindle.report.grid import LEVELS, Band, Cell, bands, best, cells, families, level
+from dwindle.report.grid import LEVELS, Band, Cell, bands, best, cells, families, family_of, level
 from dwindle.report.markup import Html, joined, tag
 from dwindle.report.words import measured, number, plural
 
@@ -62,7 +62,7 @@ def _maps(setting: Setting) -> list[tuple[str, list[list[Cell]]]]:
     mapped = [(name, cells(trials, lams, peaks), best(trials)) for name, trials in families(setting.trials).items()]
     mapped.sort(
         key=lambda entry: (
-            entry[0] != setting.winner.schedule,
+            entry[0] != family_of(setting.winner.schedule, setting.trials),
             entry[2] is None,
             entry[2].score or 0.0 if entry[2] else 0.0,
         )
@@ -74,14 +74,14 @@ def _table(
     name: str, rows: Sequence[Sequence[Cell]], lams: Sequence[Band], peaks: Sequence[Band], setting: Setting,
     span: tuple[float, float],
 ) -> Html:  # fmt: skip
-    winner = setting.winner
+    winner, own = setting.winner, family_of(setting.winner.schedule, setting.trials)
     head = [tag("th", peak.label, scope="col") for peak in peaks]
     body = [
         tag(
             "tr",
             tag("th", lam.label, scope="row"),
             *[
-                _cell(cell, span, won=name == winner.schedule and winner.lam in lam and winner.peak in peak)
+                _cell(cell, span, won=name == own and winner.lam in lam and winner.peak in peak)
                 for cell, peak in zip(row, peaks, strict=True)
             ],
         )
