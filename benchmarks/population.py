@@ -1,27 +1,36 @@
-"""Populations against a plain torch loop: the same trials, the same batches, alternating in one process.
+"""Populations against what people run: a torch loop, two processes of it, scikit-learn; alternating in one process.
 
     python benchmarks/population.py [--job] [--quick] [--json FILE]
 
-Ratios, and the share of the arithmetic roof measured in the same run; with --job the main job as well: 200 trainings of
-600 steps, evaluated every epoch.
+First 32 trials of each case against each rival, and the share of the arithmetic roof measured in the same run; then the
+cost of a model-step from 1 trial to 1024; with --job the main job as well: 200 trainings of 600 steps, evaluated every
+epoch.
 
 A model-step is one optimiser step of one member. The roof is NumPy's float32 matrix product, 2048 x 2048 x 2048, on all
-cores. Ratios are medians over the rounds of torch's time per model-step over ours in the same round; do not compare
-seconds across runs. The torch loop takes one trial after the other, so it does only the first few of ours.
+cores. Ratios are medians over the rounds of the rival's time per model-step over ours in the same round; do not compare
+seconds across runs. Ours and torch's are evaluated once before and once after on the training examples; scikit-learn's
+evaluates nothing. A rival takes one trial after the other, so it does only the first few of ours. The two processes are
+warm, and each has one thread.
 """
 
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.neural_network import MLPClassifier
 from surroundings import begin, command, save
 
-from dwindle.population import MLP, SGD, Adam, Data, Examples, Rates, epoch_order, initial_weights, train
+from dwindle.population import MLP, SGD, Adam, Data, Examples, Rates, Result, epoch_order, initial_weights, train
+from dwindle.population.blas import single_threaded
 
 ROWS = 2000
 
@@ -37,7 +46,8 @@ class Case:
     batch_size: int
     steps: int
     members: int = 32
-    rivals: int = 4
+    rivals: int = 2
+    rival_steps: int = 200  # one epoch, or a whole number of them
 
     def rates(self) -> Rates:
         draw = np.random.default_rng(1)
@@ -51,13 +61,15 @@ class Case:
         return 2 * self.batch_size * (2 * sum(sizes) + sum(sizes[1:]))
 
 
-MAIN, SMALL = MLP((784, 128, 10)), MLP((784, 30, 10), "sigmoid", "sigmoid")
+MAIN, MIDDLE, SMALL = MLP((784, 128, 10)), MLP((784, 100, 10)), MLP((784, 30, 10), "sigmoid", "sigmoid")
 CASES = [
-    Case("784-128-10 relu, batch 100, SGD", MAIN, SGD(), 0.1, 100, 60),
-    Case("784-128-10 relu, batch 100, momentum", MAIN, SGD(0.9), 0.02, 100, 60),
-    Case("784-128-10 relu, batch 100, Adam", MAIN, Adam(), 1e-3, 100, 60),
-    Case("784-30-10 sigmoid, batch 10, SGD", SMALL, SGD(), 0.1, 10, 1000, rivals=2),
+    Case("784-30-10 sigmoid, batch 10, SGD", SMALL, SGD(), 0.1, 10, 2000),
+    Case("784-100-10 relu, batch 64, SGD", MIDDLE, SGD(), 0.1, 64, 640, rival_steps=160),
+    Case("784-128-10 relu, batch 100, SGD", MAIN, SGD(), 0.1, 100, 400),
+    Case("784-128-10 relu, batch 100, momentum", MAIN, SGD(0.9), 0.02, 100, 400),
+    Case("784-128-10 relu, batch 100, Adam", MAIN, Adam(), 1e-3, 100, 400),
 ]
+SWEPT, MEMBERS = CASES[:2], (1, 8, 32, 128, 1024)
 
 
 def examples(rows: int, seed: int) -> Examples:
@@ -67,8 +79,8 @@ def examples(rows: int, seed: int) -> Examples:
     return Examples((0.3 * patterns[y] + 0.7 * draw.random((rows, 784))).astype(np.float32), y)
 
 
-def ours(case: Case, data: Data, evaluate_every: int | None = None) -> np.ndarray:
-    result = train(
+def ours(case: Case, data: Data, evaluate_every: int | None = None) -> Result:
+    return train(
         case.mlp,
         case.optimiser,
         case.rates(),
@@ -77,7 +89,6 @@ def ours(case: Case, data: Data, evaluate_every: int | None = None) -> np.ndarra
         batch_size=case.batch_size,
         evaluate_every=evaluate_every or case.steps,
     )
-    return result.train_loss[:, -1]
 
 
 def model(mlp: MLP, seed: int) -> torch.nn.Sequential:
@@ -96,7 +107,7 @@ def torch_loop(case: Case, data: Data) -> np.ndarray:
     """What a user writes: one trial after the other, each evaluated before and after as ours is."""
     rates, x, y = case.rates(), torch.from_numpy(data.train.x.copy()), torch.from_numpy(data.train.y.copy())
     target = torch.eye(10)[y]
-    per_epoch = ROWS // case.batch_size
+    per_epoch = -(-ROWS // case.batch_size)
 
     def loss_of(z: torch.Tensor, rows: torch.Tensor | slice) -> torch.Tensor:
         if case.mlp.loss == "softmax":
@@ -116,7 +127,7 @@ def torch_loop(case: Case, data: Data) -> np.ndarray:
             optimiser = torch.optim.SGD(groups, lr=1.0, momentum=case.optimiser.momentum)
         with torch.no_grad():
             loss_of(net(x), slice(None))
-        for step in range(case.steps):
+        for step in range(case.rival_steps):
             epoch, batch = divmod(step, per_epoch)
             if batch == 0:
                 order = torch.from_numpy(epoch_order(ROWS, 0, epoch))
@@ -131,46 +142,124 @@ def torch_loop(case: Case, data: Data) -> np.ndarray:
     return np.array(losses)
 
 
+def scikit(case: Case, data: Data) -> None:
+    """The same network and batches of the same size by scikit-learn, which has softmax at the output always."""
+    optimiser = case.optimiser
+    for k in range(case.rivals):
+        net = MLPClassifier(
+            case.mlp.sizes[1:-1], activation={"relu": "relu", "sigmoid": "logistic"}[case.mlp.activation],
+            solver="adam" if isinstance(optimiser, Adam) else "sgd", batch_size=case.batch_size, learning_rate_init=case.top,
+            momentum=0.0 if isinstance(optimiser, Adam) else optimiser.momentum, nesterovs_momentum=False,
+            max_iter=case.rival_steps // -(-ROWS // case.batch_size), tol=0.0, n_iter_no_change=10**6, random_state=k,
+        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it has not converged
+            net.fit(data.train.x, data.train.y)
+
+
+def in_process(case: Case) -> None:
+    """One process's half of the trials of a torch loop."""
+    torch.set_num_threads(1)
+    if not HELD:
+        HELD.append(Data(examples(ROWS, 1)))
+    torch_loop(replace(case, rivals=case.rivals // 2), HELD[0])
+
+
+HELD: list[Data] = []  # by a process
+
+
 def timed(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
-def compare(case: Case, data: Data, rounds: int) -> dict[str, Any]:
-    cores = torch.get_num_threads()
-    apart = float(np.abs(ours(case, data)[: case.rivals] - torch_loop(case, data)).max())
-    assert apart < 2e-3, f"the two sides do not train the same thing: their losses are {apart:.1e} apart"
+def torch_on(threads: int, case: Case, data: Data) -> None:
+    torch.set_num_threads(threads)
+    torch_loop(case, data)
 
-    def torch_on(threads: int) -> float:
-        torch.set_num_threads(threads)
-        return timed(lambda: torch_loop(case, data)) / (case.rivals * case.steps)
 
-    def round_of_all() -> tuple[float, ...]:
-        per_step = timed(lambda: ours(case, data)) / (case.members * case.steps)
-        return per_step, torch_on(1), torch_on(cores), timed(lambda: square @ square)
-
+def roof() -> float:
+    """Operations per second."""
     square = np.ones((2048, 2048), np.float32)
-    times = np.array([round_of_all() for _ in range(rounds)])
-    roof = 2 * 2048**3 / times[:, 3]
+    return 2 * 2048**3 / timed(lambda: square @ square)
+
+
+def alone(case: Case, data: Data) -> None:
+    with single_threaded():
+        scikit(case, data)
+
+
+def compare(case: Case, data: Data, pool: ProcessPoolExecutor, cores: int, rounds: int) -> dict[str, Any]:
+    short = replace(case, steps=case.rival_steps, members=case.rivals)
+    apart = float(np.abs(ours(short, data).train_loss[:, -1] - torch_loop(short, data)).max())
+    assert apart < 2e-3, f"the two sides do not train the same thing: their losses are {apart:.1e} apart"
+    rivals: dict[str, Callable[[], object]] = {
+        "torch, 1 thread": partial(torch_on, 1, case, data),
+        # one trial: beside other work it may take a hundred times as long
+        f"torch, {cores} threads (its default)": partial(torch_on, cores, replace(case, rivals=1), data),
+        "torch, 2 processes": lambda: list(pool.map(in_process, [case] * 2)),
+        "scikit-learn, 1 thread": partial(alone, case, data),
+    }
+    for rival in rivals.values():
+        rival()  # warm
+    engine, rows, trials = "", [], [1 if "default" in name else case.rivals for name in rivals]
+    for _ in range(rounds):
+        start = time.perf_counter()
+        engine = ours(case, data).engine
+        own = (time.perf_counter() - start) / (case.members * case.steps)
+        took = [timed(each) / (n * case.rival_steps) for n, each in zip(trials, rivals.values(), strict=True)]
+        rows.append([own, *took, roof()])
+    times = np.array(rows)
     evaluated = 2 * 2 * ROWS * sum(fan_in * fan_out for fan_in, fan_out in case.mlp.shapes) / case.steps
-    share = np.median((case.flops() + evaluated) / times[:, 0] / roof)
+    share = float(np.median((case.flops() + evaluated) / times[:, 0] / times[:, -1]))
     print(f"{case.name}: {case.members} members, {case.steps} steps, final losses within {apart:.0e} of torch's")
-    row: dict[str, Any] = {"case": case.name, "members": case.members, "steps": case.steps, "loss_difference": apart}
-    names = ("ours", "torch, 1 thread", f"torch, {cores} threads (its default)")
-    for name, key, column in zip(names, ("ours", "torch_one_thread", "torch_default"), times.T[:3], strict=True):
+    found = []
+    for name, column in zip([f"ours, {engine}", *rivals], times.T[:-1], strict=True):
         each, ratios = float(np.median(column)), column / times[:, 0]
-        row[key] = {"model_steps_per_second": 1 / each, "microseconds": 1e6 * each}
+        row = {"name": name, "model_steps_per_second": 1 / each, "microseconds": 1e6 * each}
         said = ""
-        if name != "ours":
-            r = {"ratio": float(np.median(ratios)), "low": float(ratios.min()), "high": float(ratios.max())}
-            said = f"ours is {r['ratio']:5.1f}x ({r['low']:.1f}-{r['high']:.1f})"
-            row[key] |= r
-        print(f"  {name:32s} {1 / each:9.0f} model-steps/s  {1e6 * each:7.1f} us each  {said}")
-    peak = float(np.median(roof))
+        if found:
+            row |= {"ratio": float(np.median(ratios)), "low": float(ratios.min()), "high": float(ratios.max())}
+            said = f"ours is {row['ratio']:6.1f}x ({row['low']:.1f}-{row['high']:.1f})"
+        found.append(row)
+        print(f"  {name:32s} {1 / each:9.0f} model-steps/s  {1e6 * each:8.1f} us each  {said}")
+    peak = float(np.median(times[:, -1]))
     print(f"  sgemm roof {peak / 1e9:.0f} GFLOP/s; ours with its two evaluations reaches {share:.0%} of it")
     print(flush=True)
-    return {**row, "roof_flops_per_second": peak, "attained": float(share)}
+    return {
+        "case": case.name, "members": case.members, "steps": case.steps, "loss_difference": apart, "sides": found,
+        "roof_flops_per_second": peak, "attained": share,
+    }  # fmt: skip
+
+
+def sweep(case: Case, data: Data, members: tuple[int, ...], rounds: int) -> dict[str, Any]:
+    """The cost of a model-step for so many members, over that of 8 measured right after it, and torch's over it."""
+
+    def each(k: int, steps: int) -> float:
+        return timed(lambda: ours(replace(case, members=k, steps=steps), data)) / (k * steps)
+
+    def beside(k: int, steps: int) -> tuple[float, float, float]:
+        return each(k, steps), timed(lambda: torch_on(1, case, data)) / (case.rivals * case.rival_steps), each(8, steps)
+
+    lengths = [case.steps // 4 if k > 128 else case.steps for k in members]
+    times = np.array([[beside(k, steps) for k, steps in zip(members, lengths, strict=True)] for _ in range(rounds)])
+    print(f"{case.name}: from few members to many")
+    found = []
+    for at, k in enumerate(members):
+        own, rival, eight = times[:, at].T
+        row = {
+            "members": k, "steps": lengths[at], "microseconds": 1e6 * float(np.median(own)),
+            "ratio": float(np.median(rival / own)), "over_eight": float(np.median(own / eight)),
+        }  # fmt: skip
+        found.append(row)
+        print(
+            f"  K = {k:<5d} {lengths[at]:5d} steps  {row['microseconds']:8.1f} us a model-step, {row['over_eight']:5.2f}",
+            end=" ",
+        )
+        print(f"of that at K = 8, {row['ratio']:6.1f}x torch on 1 thread")
+    print(flush=True)
+    return {"case": case.name, "sweep": found}
 
 
 def main_job(case: Case, data: Data) -> dict[str, Any]:
@@ -187,11 +276,18 @@ def main() -> None:
     parser.add_argument("--job", action="store_true", help="the main job as well: 200 trainings of 600 steps")
     given = parser.parse_args()
     around, everything = begin(), Data(examples(ROWS, 1), examples(1000, 2), examples(1000, 3))
-    cases, job, rounds = CASES, Case("the main job", MAIN, SGD(), 0.1, 100, 600, members=200), 5
+    data, cores = Data(everything.train), torch.get_num_threads()
+    cases, swept, members, job = CASES, SWEPT, MEMBERS, Case("the main job", MAIN, SGD(), 0.1, 100, 600, members=200)
+    rounds, sweep_rounds = 5, 3
     if given.quick:
-        cases, rounds = [replace(case, steps=case.steps // 10, members=4, rivals=1) for case in CASES], 1
-        job = replace(job, steps=40, members=4)
-    found = {"population": [compare(case, Data(everything.train), rounds) for case in cases]}
+        cases = [
+            replace(case, steps=case.steps // 10, members=4, rival_steps=-(-ROWS // case.batch_size)) for case in CASES
+        ]
+        swept, members, job = cases[:2], (1, 8), replace(job, steps=40, members=4)
+        rounds = sweep_rounds = 1
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        found = {"population": [compare(case, data, pool, cores, rounds) for case in cases]}
+    found["members"] = [sweep(case, data, members, sweep_rounds) for case in swept]
     if given.job:
         found["job"] = [main_job(job, everything)]
     save(given.json, around, **found)

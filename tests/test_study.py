@@ -154,7 +154,7 @@ def test_regression_has_no_accuracy(tmp_path: Path) -> None:
         (lambda t: study(t, SMALL, seed=-1), "seed must be at least 0"),
         (lambda t: Task(data=t.data, batch_size=10**6), "at most the 2000 training examples"),
         (lambda t: Task(data=t.data, hidden=(0,)), "hidden must be positive"),
-        (lambda t: Task(data=t.data, activation="gelu"), "'gelu' is not known"),
+        (lambda t: Task(data=t.data, activation="swish"), "'swish' is not known"),
         (lambda t: Task(data=None), "data must be a Dataset"),
     ],
 )

@@ -7,7 +7,7 @@
 """
 
 from dwindle.population.data import Data, Examples, epoch_order
-from dwindle.population.trainer import Result, StoppedError, steps_per_epoch, train
+from dwindle.population.trainer import Result, StoppedError, engine_for, steps_per_epoch, train
 from dwindle.population.values import MLP, SGD, Adam, Optimiser, Rates, initial_weights
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Rates",
     "Result",
     "StoppedError",
+    "engine_for",
     "epoch_order",
     "initial_weights",
     "steps_per_epoch",

@@ -1,4 +1,4 @@
-"""One chunk of members from their first weights to their last: steps, evaluations, divergence."""
+"""The engine on NumPy: one chunk of members from their first weights to their last: steps, evaluations, divergence."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dwindle.population.data import Prepared, epoch_order
-from dwindle.population.network import Buffers, Parameters, evaluate, gradient, layer_views
+from dwindle.population.dropout import is_kept, member_key
+from dwindle.population.network import Buffers, Drop, Parameters, evaluate, gradient, layer_views
 from dwindle.population.tables import Tables
 from dwindle.population.update import Slots, descend
 from dwindle.population.values import MLP, Optimiser, initial_weights
@@ -101,6 +102,7 @@ class _Chunk:
         self.buffers = Buffers(job.mlp, len(members), rows, job.dtype)
         self.x = np.empty((len(members), rows, inputs) if job.own_order else (rows, inputs), job.dtype)
         self.orders: tuple[int, Array] = (-1, np.empty(0))
+        self.keys = np.array([member_key(job.seeds[k]) for k in members], np.uint64)
 
     def step(self, step: int) -> None:
         """Do one optimiser step for every member."""
@@ -111,8 +113,20 @@ class _Chunk:
         # Rows in range are gathered without the check, and so without a copy, of mode="raise".
         x = np.take(train.x, picked, axis=0, out=self.x[..., :rows, :] if whole else None, mode="clip")
         now.scale[:, 0, 0] = tables.scale[step]
-        gradient(now, x, train.target[picked], self.buffers if whole else self.buffers.first(rows))
+        drop = self._drop(step) if job.mlp.dropout else None
+        gradient(now, x, train.target[picked], self.buffers if whole else self.buffers.first(rows), drop)
         self._update(step)
+
+    def _drop(self, step: int) -> Drop:
+        """What each hidden layer's activations are multiplied by in this step."""
+        job, share = self.job, self.job.mlp.dropout
+        before, by = np.cumsum([0, *job.mlp.sizes[1:]]), job.dtype.type(1.0 / (1.0 - share))
+
+        def drop(layer: int, a: Array) -> Array:
+            first, (_, rows, units) = job.batch_size * int(before[layer]), a.shape
+            return np.asarray(is_kept(self.keys, step, first, rows, units, share) * by)
+
+        return drop
 
     def _update(self, step: int) -> None:
         """Turn the gradients into u ← fold·u - move·direction(∂C/∂w + l2·s·u), and b ← b - lr·direction(∂C/∂b)."""

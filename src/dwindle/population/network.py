@@ -6,6 +6,7 @@ on how many others are stacked with it: the law `train` promises, and why member
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,9 +15,11 @@ from numpy.typing import NDArray
 from dwindle.population.data import Prepared
 from dwindle.population.values import MLP
 
-__all__ = ["Buffers", "Parameters", "evaluate", "forward", "gradient"]
+__all__ = ["Buffers", "Drop", "Parameters", "evaluate", "forward", "gradient"]
 
 Array: TypeAlias = NDArray[Any]
+# Of a hidden layer and its activations (k, rows, units): what to multiply them by.
+Drop: TypeAlias = Callable[[int, Array], Array]
 
 _EVALUATION_ROWS = 256
 
@@ -50,11 +53,11 @@ def layer_views(flat: Array, shapes: Any) -> list[Array]:
 
 
 class Buffers:
-    """Room for k members on up to ``rows`` examples: ``a`` of each layer, the ``delta`` = ∂C/∂z of the hidden ones."""
+    """Room for k members on up to ``rows`` examples: ``a`` of each layer, and of the hidden ones ∂a/∂z and ∂C/∂z."""
 
     def __init__(self, mlp: MLP, members: int, rows: int, dtype: np.dtype[Any], deltas: bool = True) -> None:
         self.a = [np.empty((members, rows, size), dtype) for size in mlp.sizes[1:]]
-        self.delta = [np.empty_like(a) for a in self.a[:-1]] if deltas else []
+        self.slope, self.delta = ([np.empty_like(a) for a in self.a[:-1]] if deltas else [] for _ in range(2))
         self.column = np.empty((members, rows, 1), dtype)
         self.ones = np.ones((1, rows), dtype)
         self.one_each = np.ones((mlp.sizes[-1], 1), dtype)
@@ -62,27 +65,36 @@ class Buffers:
     def first(self, rows: int) -> Buffers:
         """Return the same memory cut to the first ``rows`` examples."""
         cut = object.__new__(Buffers)
-        cut.a, cut.delta = [a[:, :rows] for a in self.a], [delta[:, :rows] for delta in self.delta]
+        cut.a, cut.slope, cut.delta = ([each[:, :rows] for each in kept] for kept in (self.a, self.slope, self.delta))
         cut.column, cut.ones, cut.one_each = self.column[:, :rows], self.ones[:, :rows], self.one_each
         return cut
 
 
-def forward(members: Parameters, x: Array, buffers: Buffers) -> Array:
-    """Return z of the output layer, (k, rows, outputs), for ``x`` (rows, inputs) or (k, rows, inputs)."""
+def forward(members: Parameters, x: Array, buffers: Buffers, drop: Drop | None = None) -> Array:
+    """Return z of the output layer, (k, rows, outputs), for ``x`` (rows, inputs) or (k, rows, inputs).
+
+    The slopes are left in the buffers, if these have room for them; of units that ``drop`` leaves out they are 0.
+    """
     last = len(members.u) - 1
     for layer, (u, b, a) in enumerate(zip(members.u, members.b, buffers.a, strict=True)):
         np.matmul(x, u, out=a)
         np.multiply(a, members.scale, out=a)
         np.add(a, b, out=a)
         if layer < last:
-            _activate(members.mlp.activation, a)
+            slope = buffers.slope[layer] if buffers.slope else None
+            _activate(members.mlp.activation, a, slope)
+            if drop is not None:
+                kept = drop(layer, a)
+                np.multiply(a, kept, out=a)
+                if slope is not None:
+                    np.multiply(slope, kept, out=slope)
         x = a
     return x
 
 
-def gradient(members: Parameters, x: Array, target: Array, buffers: Buffers) -> None:
+def gradient(members: Parameters, x: Array, target: Array, buffers: Buffers, drop: Drop | None = None) -> None:
     """Write ∂C0/∂w and ∂C0/∂b of the mean loss over these rows into the gradients of ``members``."""
-    delta = forward(members, x, buffers)
+    delta = forward(members, x, buffers, drop)
     _to_output(members.mlp.loss, delta, buffers)
     np.subtract(delta, target, out=delta)
     np.multiply(delta, 1.0 / delta.shape[1], out=delta)
@@ -95,7 +107,7 @@ def gradient(members: Parameters, x: Array, target: Array, buffers: Buffers) -> 
             np.multiply(delta, members.scale, out=delta)
             np.matmul(delta, members.u[layer].swapaxes(-1, -2), out=buffers.delta[layer - 1])
             delta = buffers.delta[layer - 1]
-            _times_slope(members.mlp.activation, below, delta)
+            np.multiply(delta, buffers.slope[layer - 1], out=delta)
 
 
 def evaluate(members: Parameters, examples: Prepared) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -118,31 +130,43 @@ def evaluate(members: Parameters, examples: Prepared) -> tuple[NDArray[np.float6
     return loss / rows, right / rows if examples.label is not None else np.full(count, np.nan)
 
 
-def _activate(activation: str, z: Array) -> None:
-    if activation == "relu":
+def _activate(activation: str, z: Array, slope: Array | None) -> None:
+    """Turn ``z`` into the activations, and write their derivatives into ``slope``."""
+    if activation == "gelu":
+        _gelu(z, slope)
+    elif activation == "relu":
         np.maximum(z, 0.0, out=z)
+        if slope is not None:
+            np.greater(z, 0.0, out=slope)
     elif activation == "tanh":
         np.tanh(z, out=z)
+        if slope is not None:
+            np.multiply(z, z, out=slope)
+            np.subtract(1.0, slope, out=slope)
     else:
         _sigmoid(z)
+        if slope is not None:
+            np.subtract(1.0, z, out=slope)
+            np.multiply(slope, z, out=slope)
 
 
-def _times_slope(activation: str, a: Array, delta: Array) -> None:
-    """Multiply ``delta`` by the slope at the activation ``a``, which is overwritten."""
-    if activation == "relu":
-        np.greater(a, 0.0, out=a)
-    elif activation == "tanh":
-        np.multiply(a, a, out=a)
-        np.subtract(1.0, a, out=a)
-    else:
-        np.multiply(delta, a, out=delta)
-        np.subtract(1.0, a, out=a)
-    np.multiply(delta, a, out=delta)
+def _gelu(z: Array, slope: Array | None) -> None:
+    from scipy.special import ndtr  # not loaded where it is not needed
+
+    below = ndtr(z)
+    if slope is not None:
+        np.multiply(z, z, out=slope)
+        np.multiply(slope, -0.5, out=slope)
+        np.exp(slope, out=slope)
+        np.multiply(slope, 0.3989422804014327, out=slope)  # 1/√(2π)
+        np.multiply(slope, z, out=slope)
+        np.add(slope, below, out=slope)
+    np.multiply(z, below, out=z)
 
 
 def _sigmoid(z: Array) -> None:
     # exp(-z) may overflow to inf, and 1/inf is the right answer.
-    np.negative(z, out=z)
+    np.multiply(z, -1.0, out=z)  # NumPy 2.4.6 does np.negative in place wrongly for float64 that lie 64 bytes apart
     np.exp(z, out=z)
     np.add(z, 1.0, out=z)
     np.reciprocal(z, out=z)

@@ -69,11 +69,17 @@ def carried_scale(factor: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDA
     """
     steps, members = factor.shape
     scale, fold = np.ones((steps + 1, members)), np.ones((steps, members))
+    with np.errstate(over="ignore", invalid="ignore"):  # in columns that are done again below
+        np.cumprod(factor, axis=0, out=scale[1:])
+        leaves = ~((scale >= _LOW) & (scale <= _HIGH)).all(axis=0)
+    scale[1:, leaves] = 1.0
+    if not leaves.any():
+        return scale, fold
     for step in range(steps):
-        carried = scale[step] * factor[step]
+        carried = scale[step, leaves] * factor[step, leaves]
         within = (carried >= _LOW) & (carried <= _HIGH)
-        scale[step + 1] = np.where(within, carried, 1.0)
-        fold[step] = np.where(within, 1.0, carried)
+        scale[step + 1, leaves] = np.where(within, carried, 1.0)
+        fold[step, leaves] = np.where(within, 1.0, carried)
     return scale, fold
 
 

@@ -13,7 +13,7 @@ from dwindle.errors import InvalidValueError, count, flag, known, real, shown
 
 __all__ = ["ACTIVATIONS", "LOSSES", "MLP", "SGD", "Adam", "Optimiser", "Rates", "initial_weights"]
 
-ACTIVATIONS = ("relu", "sigmoid", "tanh")
+ACTIVATIONS = ("relu", "sigmoid", "tanh", "gelu")
 LOSSES = ("softmax", "sigmoid", "squared")
 
 
@@ -22,7 +22,8 @@ class MLP:
     """A fully connected network: a ← act(a·W + b) in every hidden layer, z = a·W + b at the output.
 
     ``sizes`` counts the units from input to output; W of a layer is (fan_in, fan_out), a row of ``a`` is one example.
-    ``activation`` of the hidden layers: ``relu``, ``sigmoid`` or ``tanh``. ``loss`` of one example with target t:
+    ``activation`` of the hidden layers: ``relu``, ``sigmoid``, ``tanh``, or ``gelu``: z·Φ(z), Φ(z) = ½·(1 + erf(z/√2)), the
+    exact form (Hendrycks & Gimpel 2016). ``loss`` of one example with target t:
 
     - ``softmax``: C_x = -Σ t·ln softmax(z); the model's output is softmax(z).
     - ``sigmoid``: C_x = -Σ t·ln σ(z) + (1-t)·ln σ(-z); the output is σ(z).
@@ -30,7 +31,12 @@ class MLP:
 
     For all three dC_x/dz = output - t.
 
-    Raises InvalidValueError for sizes that make no network, UnknownNameError for an unknown activation or loss.
+    ``dropout``: the share of the hidden units, p in [0, 1), that a training step leaves out at random, each unit for each
+    example by itself; the others are divided by 1 - p (Srivastava et al. 2014, inverted). The draws follow from the
+    member's seed and the step alone. Evaluations, also those of the training examples, leave out nothing.
+
+    Raises InvalidValueError for sizes that make no network or a ``dropout`` out of range, UnknownNameError for an unknown
+    activation or loss.
 
     >>> MLP((784, 30, 10), activation="sigmoid", loss="sigmoid").parameters
     23860
@@ -39,6 +45,7 @@ class MLP:
     sizes: tuple[int, ...] = (784, 128, 10)
     activation: str = "relu"
     loss: str = "softmax"
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         if isinstance(self.sizes, str) or not hasattr(self.sizes, "__iter__"):
@@ -53,6 +60,10 @@ class MLP:
                 f"softmax over one output is always 1; got sizes {sizes}. Use loss='sigmoid', or two outputs."
             )
         object.__setattr__(self, "sizes", sizes)
+        dropout = real("dropout", self.dropout, low=0.0, below=1.0, remedy="It is a share of the hidden units.")
+        if dropout and len(sizes) == 2:
+            raise InvalidValueError(f"dropout leaves out hidden units, and sizes {sizes} have none. Use dropout=0.")
+        object.__setattr__(self, "dropout", dropout)
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
@@ -68,8 +79,8 @@ class MLP:
 def initial_weights(mlp: MLP, seed: int) -> list[NDArray[np.float64]]:
     """Return the first weight matrices of the member with this ``seed``; its biases start at 0.
 
-    W ~ N(0, g²/fan_in) with g² = 2 for a layer followed by a relu (He et al. 2015) and g² = 1 for all others: sigmoid
-    and tanh layers and the output (LeCun et al. 1998; Nielsen, ch. 3). Drawn layer by layer from
+    W ~ N(0, g²/fan_in) with g² = 2 for a layer followed by a relu (He et al. 2015) or gelu, and g² = 1 for all others:
+    sigmoid and tanh layers and the output (LeCun et al. 1998; Nielsen, ch. 3). Drawn layer by layer from
     ``numpy.random.default_rng([seed, 0])``.
 
     >>> [w.shape for w in initial_weights(MLP((4, 3, 2)), seed=7)]
@@ -78,7 +89,8 @@ def initial_weights(mlp: MLP, seed: int) -> list[NDArray[np.float64]]:
     draw = np.random.default_rng([seed, 0])
     last = len(mlp.shapes) - 1
     return [
-        draw.standard_normal(shape) * np.sqrt((2.0 if mlp.activation == "relu" and layer < last else 1.0) / shape[0])
+        draw.standard_normal(shape)
+        * np.sqrt((2.0 if mlp.activation in ("relu", "gelu") and layer < last else 1.0) / shape[0])
         for layer, shape in enumerate(mlp.shapes)
     ]
 

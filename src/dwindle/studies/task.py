@@ -13,7 +13,20 @@ import numpy as np
 from dwindle.errors import InvalidValueError, count, known, shown
 from dwindle.mask import Mask
 from dwindle.plan import Plan
-from dwindle.population import MLP, SGD, Adam, Data, Examples, Optimiser, Rates, Result, steps_per_epoch, train
+from dwindle.population import (
+    MLP,
+    SGD,
+    Adam,
+    Data,
+    Examples,
+    Optimiser,
+    Rates,
+    Result,
+    engine_for,
+    steps_per_epoch,
+    train,
+)
+from dwindle.population.values import ACTIVATIONS
 from dwindle.studies.dataset import Dataset
 from dwindle.units import Horizon
 
@@ -50,7 +63,7 @@ class Task:
             )
         object.__setattr__(self, "name", str(self.name or self.data.name))
         object.__setattr__(self, "hidden", tuple(count("hidden", width) for width in self.hidden))
-        known("activation", self.activation, ["relu", "sigmoid", "tanh"])
+        known("activation", self.activation, ACTIVATIONS)
         if not isinstance(self.optimiser, SGD | Adam):
             raise InvalidValueError(f"optimiser must be SGD(...) or Adam(...); got {shown(self.optimiser)}.")
         object.__setattr__(self, "epochs", count("epochs", self.epochs))
@@ -82,7 +95,7 @@ class Task:
         said = {
             "dwindle": version("dwindle"), "data": self.data.fingerprint(), "hidden": self.hidden, "activation": self.activation,
             "optimiser": [type(self.optimiser).__name__, asdict(self.optimiser)],
-            "batch_size": self.batch_size, "epochs": self.epochs,
+            "batch_size": self.batch_size, "epochs": self.epochs, "engine": engine_for(self.mlp, self.batch_size),
         }  # fmt: skip
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
