@@ -81,7 +81,7 @@ def run_all(scripts: dict[str, Path], given: argparse.Namespace) -> int:
     for name in scripts:
         code, seconds = results.get(name, (None, 0.0))
         said = "not finished" if code is None else "ok" if code == 0 else f"failed, exit code {code}"
-        print(f"{name:16}{seconds:8.1f} s  {said}")
+        print(f"{name:20}{seconds:8.1f} s  {said}")
     return 130 if interrupted else int(any(code for code, _ in results.values()))
 
 
@@ -89,7 +89,7 @@ def main() -> int:
     given, scripts = arguments(), benchmarks()
     if given.list:
         for name, script in scripts.items():
-            print(f"{name:16}{first_line(script)}")
+            print(f"{name:20}{first_line(script)}")
         return 0
     return run_all({name: scripts[name] for name in given.names or scripts}, given)
 

@@ -354,7 +354,7 @@ def test_shares_that_cannot_be_are_refused_in_words():
             Run(run.lr, run.step, run.loss, share=share)
         with pytest.raises(InvalidValueError, match=said):
             FEW.predict(run.lr, share=share)
-    with pytest.raises(InvalidValueError, match="give a Plan.*no one share"):
+    with pytest.raises(InvalidValueError, match=r"give a Plan.*no one share"):
         FEW.predict(run.lr)
     cautious = dw.Plan(0.1, decay=dw.decoupled(0.1, cautious=True))
     assert Run.of(cautious, 8, [2, 4, 6, 8], [1.0] * 4).share is None

@@ -1,0 +1,286 @@
+"""One chunk of members from their first weights to their last: steps, evaluations, divergence, what is kept on disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.func import functional_call, grad, vmap
+
+from dwindle.population import Optimiser, Rates, epoch_order
+from dwindle.population.dropout import member_key
+from dwindle.population.modules.checkpoint import read, write
+from dwindle.population.modules.graph import TRACING, Program, explained, trace
+from dwindle.population.modules.layers import Layers, step_keys
+from dwindle.population.modules.members import Members
+from dwindle.population.modules.update import descend, idle_slots, steps_of
+
+__all__ = ["Job", "Part", "Record", "train_chunk"]
+
+Tensor: TypeAlias = torch.Tensor
+
+SAVE_SECONDS = 20.0
+EVALUATED_ROWS = 128
+KEPT_SHARE = 0.75  # a chunk is made smaller, and traced anew, when no more than this share of it is left
+
+
+class Part(NamedTuple):
+    """Examples on the device."""
+
+    x: Tensor
+    y: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """All that `train_modules` was asked, checked and converted."""
+
+    members: Members
+    loss: Callable[[Any, Tensor], Tensor]
+    metrics: Mapping[str, Callable[[Any, Tensor], Tensor]]
+    optimiser: Optimiser
+    rates: Rates
+    parts: Mapping[str, Part]
+    seeds: Sequence[int]
+    batch_size: int
+    evaluations: NDArray[np.int64]
+    own_order: bool
+    order_seed: int
+    fingerprint: str
+    programs: dict[tuple[Any, ...], Program] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """The number of training examples."""
+        return len(self.parts["train"].y)
+
+
+class Record:
+    """Where chunks write their members' results; every chunk has rows of its own, NaN until written."""
+
+    def __init__(self, job: Job) -> None:
+        members, columns = len(job.seeds), len(job.evaluations)
+        names = ["loss", *(f"metric.{name}" for name in job.metrics)]
+        self.curves = {f"{part}.{name}": np.full((members, columns), np.nan) for part in job.parts for name in names}
+        self.curves["squared_norm"] = np.full((members, columns), np.nan)
+        self.diverged = np.zeros(members, bool)
+        self.weights = [torch.full_like(p, torch.nan, device="cpu") for p in job.members.parameters]
+
+
+def train_chunk(
+    job: Job,
+    members: NDArray[np.intp],
+    record: Record,
+    file: Path | None,
+    stopped: Callable[[], bool],
+    tick: Callable[[int], None],
+) -> None:
+    """Train ``members`` together and write what they did to ``record``; call ``tick(step)`` before each step.
+
+    With a ``file`` it goes on from what lies there, and leaves there what it reached, also when it returns early, with the
+    record unfinished, because ``stopped()``.
+    """
+    chunk = _Chunk(job, members, record, file)
+    if chunk.begun > job.rates.steps:  # it was done already
+        return
+    saved = time.monotonic()
+    for step in range(chunk.begun, job.rates.steps + 1):
+        if stopped():
+            chunk.save(step)
+            return
+        tick(step)
+        if time.monotonic() - saved > SAVE_SECONDS:
+            chunk.save(step)
+            saved = time.monotonic()
+        if step in chunk.columns:
+            chunk.evaluate(step)
+        if not chunk.alive.any():
+            break
+        if step < job.rates.steps:
+            chunk.step(step)
+    chunk.finish()
+    chunk.save(job.rates.steps + 1)
+
+
+class _Chunk:
+    """Who is still in the chunk, their parameters, and what the optimiser keeps for them.
+
+    ``members`` has a number for each row of the tensors; a row that is not ``alive`` is computed, as its neighbours are,
+    until so few are left that it pays to leave the others out.
+    """
+
+    def __init__(self, job: Job, members: NDArray[np.intp], record: Record, file: Path | None) -> None:
+        self.job, self.all, self.record, self.file = job, members, record, file
+        self.columns = {int(step): column for column, step in enumerate(job.evaluations)}
+        self.orders: tuple[int, Tensor | None] = (-1, None)
+        found = read(file, job.fingerprint) if file is not None else None
+        if found is None:
+            self.begun = 0
+            parameters = [p[members].clone() for p in job.members.parameters]
+            self._adopt(members, np.ones(len(members), bool), parameters, idle_slots(job.optimiser, parameters))
+        else:
+            self.begun = found.step
+            self._restore(found.tensors)
+
+    def _adopt(
+        self, members: NDArray[np.intp], alive: NDArray[np.bool_], parameters: list[Tensor], slots: list[list[Tensor]]
+    ) -> None:
+        job = self.job
+        self.members, self.alive, self.parameters, self.slots = members, alive, parameters, slots
+        self.own = {name: tensor[members] for name, tensor in job.members.own.items()}
+        self.steps = steps_of(job.rates, job.optimiser, members, parameters[0])
+        keys = step_keys([member_key(job.seeds[k]) for k in members], job.rates.steps)
+        self.keys = torch.from_numpy(keys).to(parameters[0].device)
+
+    # Steps
+
+    def step(self, step: int) -> None:
+        """Do one optimiser step for every member."""
+        job = self.job
+        train, picked = job.parts["train"], self._batch(step)
+        x, y = (t[picked] if job.own_order else t.index_select(0, picked) for t in train)
+        given = [*self.parameters, *self.own.values(), self.keys[step], x, y]
+        program = self._program("step", given, x.shape, self._stepped)
+        with torch.no_grad():
+            gradients = program(*given)
+            descend(job.optimiser, self.parameters, gradients, self.slots, job.members.decaying, self.steps, step)
+
+    def _batch(self, step: int) -> Tensor:
+        """The indices of the mini-batch: (rows,), or (members, rows) if every member has its own order."""
+        job = self.job
+        epoch, batch = divmod(step, -(-job.rows // job.batch_size))
+        if self.orders[0] != epoch:
+            seeds = [job.seeds[k] for k in self.members] if job.own_order else [job.order_seed]
+            orders = torch.from_numpy(np.stack([epoch_order(job.rows, seed, epoch) for seed in seeds]))
+            self.orders = epoch, (orders if job.own_order else orders[0]).to(job.parts["train"].x.device)
+        order = self.orders[1]
+        assert order is not None
+        return order[..., batch * job.batch_size : (batch + 1) * job.batch_size]
+
+    def _program(self, kind: str, given: list[Tensor], shape: tuple[int, ...], step: Callable[..., Any]) -> Program:
+        """The traced ``step``, shared by all chunks of as many members; the lock lets only one of them trace it."""
+        name = (kind, len(self.members), *shape)
+        if name not in self.job.programs:
+            with TRACING:
+                if name not in self.job.programs:
+                    self.job.members.module.train(kind == "step")
+                    self.job.programs[name] = trace(step, given)
+        return self.job.programs[name]
+
+    def _stepped(self, *given: Tensor) -> Any:
+        """The gradients of the loss of each member, by the parameters."""
+        job, count = self.job, len(self.parameters)
+        own, (keys, x, y) = given[count:-3], given[-3:]
+
+        def loss(parameters: tuple[Tensor, ...], own: tuple[Tensor, ...], key: Tensor, x: Tensor, y: Tensor) -> Tensor:
+            with Layers(key):
+                return job.loss(self._output(parameters, own, x), y)
+
+        batch = 0 if job.own_order else None
+        return vmap(grad(loss), (0, 0, 0, batch, batch))(given[:count], own, keys, x, y)
+
+    def _output(self, parameters: Sequence[Tensor], own: Sequence[Tensor], x: Tensor) -> Any:
+        members = self.job.members
+        named = dict(zip(members.names, parameters, strict=True)) | dict(zip(members.own, own, strict=True))
+        return functional_call(members.module, {**members.shared, **named}, (x,))
+
+    # Evaluations
+
+    def evaluate(self, step: int) -> None:
+        """Write column of ``step``, and let go of the members that diverged."""
+        with torch.no_grad():
+            found = {"train": self._measured(self.job.parts["train"])}
+            finite = torch.stack([p.flatten(1).isfinite().all(1) for p in self.parameters]).all(0).cpu().numpy()
+            finite &= np.isfinite(found["train"]["loss"])
+            gone = self.alive & ~finite
+            if gone.any():
+                self.record.diverged[self.members[gone]] = True
+                self._keep(gone)
+            self.alive = self.alive & ~gone
+            if "validation" in self.job.parts and self.alive.any():
+                found["validation"] = self._measured(self.job.parts["validation"])
+            squares = [p.double().square().flatten(1).sum(1) for p in self.parameters[: self.job.members.decaying]]
+        rows, column = self.members[self.alive], self.columns[step]
+        for part, values in found.items():
+            for name, value in values.items():
+                self.record.curves[f"{part}.{name}"][rows, column] = value[self.alive]
+        norms = sum(squares[1:], squares[0]).cpu().numpy() if squares else np.zeros(len(self.members))
+        self.record.curves["squared_norm"][rows, column] = norms[self.alive]
+        if 0 < self.alive.sum() <= KEPT_SHARE * len(self.members):
+            left = torch.from_numpy(np.flatnonzero(self.alive)).to(self.parameters[0].device)
+            slots = [[t[left] for t in kept] for kept in self.slots]
+            self._adopt(rows, np.ones(len(rows), bool), [p[left] for p in self.parameters], slots)
+            self.orders = (-1, None)
+
+    def _measured(self, part: Part) -> dict[str, NDArray[np.float64]]:
+        """The loss and the metrics of each member over all of ``part``."""
+        names = ["loss", *(f"metric.{name}" for name in self.job.metrics)]
+        total, rows = np.zeros((len(names), len(self.members))), len(part.y)
+        for start in range(0, rows, EVALUATED_ROWS):
+            x, y = (t[start : start + EVALUATED_ROWS] for t in part)
+            given = [*self.parameters, *self.own.values(), x, y]
+            if len(y) == EVALUATED_ROWS:
+                values = self._program("evaluation", given, x.shape, self._evaluated)(*given)
+            else:  # what is left over is not worth a trace of its own
+                with TRACING, explained():
+                    self.job.members.module.eval()
+                    values = self._evaluated(*given)
+            total += len(y) / rows * torch.stack([v.double() for v in values]).cpu().numpy()
+        return dict(zip(names, total, strict=True))
+
+    def _evaluated(self, *given: Tensor) -> Any:
+        job, count = self.job, len(self.parameters)
+        own, (x, y) = given[count:-2], given[-2:]
+
+        def measure(parameters: tuple[Tensor, ...], own: tuple[Tensor, ...], x: Tensor, y: Tensor) -> Any:
+            with Layers(None):
+                output = self._output(parameters, own, x)
+                return tuple(f(output, y) for f in (job.loss, *job.metrics.values()))
+
+        return vmap(measure, (0, 0, None, None))(given[:count], own, x, y)
+
+    # Ends
+
+    def finish(self) -> None:
+        """Write the finals and the last weights of those that are left."""
+        if "test" in self.job.parts and self.alive.any():
+            with torch.no_grad():
+                for name, value in self._measured(self.job.parts["test"]).items():
+                    self.record.curves[f"test.{name}"][self.members[self.alive], -1] = value[self.alive]
+        self._keep(self.alive)
+
+    def _keep(self, those: NDArray[np.bool_]) -> None:
+        rows = torch.from_numpy(np.flatnonzero(those))
+        for kept, now in zip(self.record.weights, self.parameters, strict=True):
+            kept[self.members[those]] = now[rows.to(now.device)].cpu()
+
+    def save(self, step: int) -> None:
+        """Leave on disk all that is needed to go on before ``step``."""
+        if self.file is None:
+            return
+        rows = torch.from_numpy(self.all)
+        tensors = {f"curve.{name}": torch.from_numpy(c[self.all]) for name, c in self.record.curves.items()}
+        tensors |= {f"kept.{i}": w[rows] for i, w in enumerate(self.record.weights)}
+        tensors |= {"members": torch.from_numpy(self.members), "alive": torch.from_numpy(self.alive)}
+        tensors["diverged"] = torch.from_numpy(self.record.diverged[self.all])
+        for i, now in enumerate([self.parameters, *self.slots]):
+            tensors |= {f"now.{i}.{name}": t for name, t in zip(self.job.members.names, now, strict=True)}
+        write(self.file, self.job.fingerprint, step, tensors)
+
+    def _restore(self, tensors: Mapping[str, Tensor]) -> None:
+        for name, curve in self.record.curves.items():
+            curve[self.all] = tensors[f"curve.{name}"].numpy()
+        for i, kept in enumerate(self.record.weights):
+            kept[torch.from_numpy(self.all)] = tensors[f"kept.{i}"]
+        self.record.diverged[self.all] = tensors["diverged"].numpy()
+        device, names = self.job.members.parameters[0].device, self.job.members.names
+        count = len({name.split(".")[1] for name in tensors if name.startswith("now.")})
+        parameters, *slots = ([tensors[f"now.{i}.{name}"].to(device) for name in names] for i in range(count))
+        members, alive = tensors["members"].numpy().astype(np.intp), tensors["alive"].numpy()
+        self._adopt(members, alive, parameters, slots)

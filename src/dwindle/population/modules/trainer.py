@@ -1,0 +1,323 @@
+"""``train_modules``: K modules at once, each as it would be if trained alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from dwindle.durable import write_whole
+from dwindle.errors import DataError, InvalidValueError, MissingExtraError, ResumeError, count, flag, shown
+from dwindle.mask import Mask
+from dwindle.population import SGD, Adam, Optimiser, Rates, StoppedError
+from dwindle.population.modules.checkpoint import fingerprint
+from dwindle.population.modules.chunk import Job, Part, Record, train_chunk
+from dwindle.population.modules.members import Members, made
+from dwindle.population.modules.result import ModuleResult
+
+__all__ = ["train_modules"]
+
+Pair: TypeAlias = tuple[Any, Any]
+
+# Measured: of one member alone the channels are too few for the convolutions; beyond this many bytes the cache is left.
+_CHUNK_BYTES, _CHUNK_LEAST, _CHUNK_MOST = 24 * 2**20, 2, 32
+_DEVICE_SHARE = 0.25  # of the device's free memory for the activations of one chunk
+_POLL_SECONDS = 0.1
+
+
+def train_modules(
+    make: Callable[[], nn.Module],
+    loss: Callable[[Any, torch.Tensor], torch.Tensor],
+    rates: Rates,
+    data: Pair,
+    *,
+    optimiser: Optimiser,
+    seeds: Sequence[int],
+    batch_size: int,
+    evaluate_every: int,
+    validation: Pair | None = None,
+    test: Pair | None = None,
+    metrics: Mapping[str, Callable[[Any, torch.Tensor], torch.Tensor]] | None = None,
+    mask: Mask | None = None,
+    own_order: bool = False,
+    order_seed: int = 0,
+    device: str = "cpu",
+    workers: int | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> ModuleResult:
+    """Train one copy of a module per row of ``rates``, all at once, and return what each did.
+
+    Step t = 0, 1, ... of member k takes the gradient g of ``loss`` over the next mini-batch, and
+    w ← shrink[k, t]·w - lr[k, t]·direction(g + l2[k, t]·w) for the parameters that decay under ``mask``, the others with
+    shrink = 1 and l2 = 0.
+
+    - ``make()``: returns the module, any whose forward keeps no state between examples: dense layers, convolutions, layer
+      and group norms, embeddings, attention, dropout. It is called once for each seed with torch's generators at that seed.
+      Parameters with ``requires_grad=False`` stay as they are.
+    - ``loss(output, y)``: a scalar tensor, the mean over the examples. ``metrics``: further such functions by name.
+    - ``data``, ``validation``, ``test``: pairs (x, y) of tensors or arrays, an example a row; real numbers are taken in
+      the type of the parameters.
+    - ``batch_size``, ``evaluate_every``, ``own_order``, ``order_seed``, ``progress``, ``stop``: as `dwindle.population.train`.
+    - ``mask``: which parameters decay, a Plan's ``mask``; None: the default, matrices and filters outside of norms.
+    - ``workers``: threads on the CPU, each with chunks of members of its own; None: one a core.
+    - ``folder``: where each chunk keeps what it reached (about every 20 seconds, and when ``stop()`` says so). Called again
+      with the same arguments the training goes on from there, and ends as if it had never been interrupted, bit for bit.
+
+    The step is traced once for each size of a chunk and of a batch, some tenths of a second each; below about four members
+    a plain loop is as fast. For plain dense networks `dwindle.population.train` is faster.
+
+    **Law.** Member k is what its module is if trained alone with these rates, to rounding: within 1e-5 of the largest
+    weight after 100 steps in float32, 1e-10 in float64, where the training itself does not magnify rounding; there two
+    runs of torch in other precisions part as far. Dropout draws from the member's seed, the step and the place alone, so
+    the law holds for a member alone in this function; torch's own draws are others.
+
+    Raises InvalidValueError or DataError for arguments that do not fit together, for modules with BatchNorm or other state,
+    and for those that decide by a tensor's values; StoppedError when ``stop()`` said so; ResumeError when ``folder`` is of
+    another training; MissingExtraError if ``folder`` is given and safetensors is not installed.
+
+    >>> from torch import nn
+    >>> from dwindle.population import SGD, Rates
+    >>> x = torch.linspace(-1.0, 1.0, 32)[:, None]; y = (x[:, 0] > 0).long()
+    >>> rates = Rates(lr=np.array([[0.5], [0.1]]) * np.ones(40))
+    >>> result = train_modules(
+    ...     lambda: nn.Sequential(nn.Linear(1, 8), nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, 2)), nn.functional.cross_entropy,
+    ...     rates, (x, y), optimiser=SGD(0.9), seeds=[1, 1], batch_size=8, evaluate_every=20)
+    >>> result.step, bool((result.train_loss[:, -1] < result.train_loss[:, 0]).all())
+    (array([ 0, 20, 40]), True)
+    >>> sorted(result.state_dict(0))[:2]
+    ['0.bias', '0.weight']
+
+    Source of the transforms: Bradbury et al. 2018 (vmap, grad), as torch.func has them.
+    """
+    where = _device(device)
+    members = _members(make, rates, seeds, mask, where)
+    dtype = members.parameters[0].dtype
+    given = {"train": data, "validation": validation, "test": test}
+    parts = {name: _part(name, pair, dtype, where) for name, pair in given.items() if pair is not None}
+    batch_size, every = count("batch_size", batch_size), count("evaluate_every", evaluate_every)
+    if batch_size > len(parts["train"].y):
+        rows = len(parts["train"].y)
+        raise DataError(f"batch_size {batch_size} is more than the {rows} training examples. Use at most that many.")
+    if not isinstance(optimiser, SGD | Adam):
+        raise InvalidValueError(f"optimiser is {shown(optimiser)}; it must be SGD() or Adam().")
+    evaluations = np.append(np.arange(0, rates.steps, every), rates.steps)
+    said = [
+        rates.lr, rates.shrink, rates.l2, optimiser, list(seeds), batch_size, every, flag("own_order", own_order),
+        count("order_seed", order_seed, low=0), str(where), members.names, members.decaying, sorted(metrics or ()),
+        *members.parameters, *members.shared.values(), *members.own.values(), *(t for part in parts.values() for t in part),
+    ]  # fmt: skip
+    job = Job(
+        members, loss, dict(metrics or {}), optimiser, rates, parts, [int(seed) for seed in seeds], batch_size,
+        evaluations, own_order, order_seed, fingerprint(said) if folder is not None else "",
+    )  # fmt: skip
+    threads = (_cores() if workers is None else count("workers", workers)) if where.type == "cpu" else 1
+    wide = _width(job, where)
+    chunks, place = _chunks(len(job.seeds), wide, threads), None
+    if folder is not None:
+        place = Path(folder)
+        chunks = _agreed(place, job.fingerprint, chunks)
+    record = Record(job)
+    _run(job, chunks, place, record, threads, progress or (lambda done, total: None), stop or (lambda: False))
+    return _result(job, record)
+
+
+def _members(
+    make: Callable[[], nn.Module], rates: Rates, seeds: Sequence[int], mask: Mask | None, device: torch.device
+) -> Members:
+    if not isinstance(rates, Rates):
+        raise InvalidValueError(
+            f"rates is {shown(rates)}; it must be Rates(lr, shrink, l2). A Plan gives them by table()."
+        )
+    if not hasattr(seeds, "__iter__"):
+        raise InvalidValueError(f"seeds must be whole numbers, one a member; got {shown(seeds)}. Use range(members).")
+    numbers = [count("a seed", seed, low=0) for seed in seeds]
+    if len(numbers) != rates.members:
+        raise InvalidValueError(f"{len(numbers)} seeds for {rates.members} rows of rates; give one seed per member.")
+    if not callable(make):
+        raise InvalidValueError(
+            f"make must be a function that returns a module; got {shown(make)}. Use lambda: module."
+        )
+    if not isinstance(mask, Mask | None):
+        raise InvalidValueError(f"mask is {shown(mask)}; it must be a Mask.")
+    return made(make, numbers, Mask() if mask is None else mask, device)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise InvalidValueError(
+            f"device {shown(name)} cannot be used: {str(error).splitlines()[0]} Use 'cpu' or 'cuda'."
+        ) from error
+    return device
+
+
+def _part(name: str, pair: Any, dtype: torch.dtype, device: torch.device) -> Part:
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise DataError(f"{name} must be a pair (x, y); got {shown(type(pair).__name__)}. Give tensors or arrays.")
+    found = []
+    for what, value in zip("xy", pair, strict=True):
+        try:
+            tensor = torch.as_tensor(value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise DataError(f"{what} of {name} is not a tensor: {error}. Give numbers, an example a row.") from error
+        if tensor.is_floating_point():
+            tensor = tensor.to(dtype)
+            if not bool(tensor.isfinite().all()):
+                raise DataError(f"{what} of {name} has numbers that are not finite. Remove those rows or fill them in.")
+        if not tensor.ndim or not len(tensor):
+            raise DataError(f"{what} of {name} has shape {tuple(tensor.shape)}; it needs an example a row.")
+        found.append(tensor.detach().to(device).contiguous())
+    if len(found[0]) != len(found[1]):
+        raise DataError(f"{name} has {len(found[0])} rows of x and {len(found[1])} of y. Give one y a row.")
+    return Part(*found)
+
+
+def _width(job: Job, device: torch.device) -> int:
+    """How many members go through one step together: as many as the cache holds, or a share of the device's memory."""
+    each = _bytes_of_a_step(job)
+    if device.type == "cpu":
+        return min(max(_CHUNK_BYTES // each, _CHUNK_LEAST), _CHUNK_MOST)
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 2**30
+    return max(int(_DEVICE_SHARE * free) // each, 1)
+
+
+class _Bytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up the size of every tensor that is made while it is entered."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        schema = func._schema
+        if not any(result.alias_info for result in schema.returns):
+            for tensor in made if isinstance(made, tuple | list) else (made,):
+                if isinstance(tensor, torch.Tensor):
+                    self.total += tensor.numel() * tensor.element_size()
+        return made
+
+
+def _bytes_of_a_step(job: Job) -> int:
+    """The activations of one member's forward pass over a mini-batch, and its parameters; refuses a loss that is none."""
+    module, (x, y) = job.members.module.train(), (t[: job.batch_size] for t in job.parts["train"])
+    counted = _Bytes()  # type: ignore[no-untyped-call]
+    with torch.random.fork_rng(), torch.no_grad(), counted:
+        value = job.loss(module(x), y)
+    if not isinstance(value, torch.Tensor) or value.ndim:
+        said = tuple(value.shape) if isinstance(value, torch.Tensor) else shown(value)
+        raise InvalidValueError(
+            f"loss(output, y) must be a scalar tensor; got {said}. Take the mean over the examples."
+        )
+    parameters = sum(p[0].numel() * p.element_size() for p in job.members.parameters)
+    return max(int(counted.total) + parameters, 1)
+
+
+def _chunks(members: int, most: int, threads: int) -> list[NDArray[np.intp]]:
+    """The members in chunks of like size, a whole number of chunks per thread."""
+    wanted = threads * -(-members // (threads * most))
+    return np.array_split(np.arange(members), min(wanted, members))
+
+
+def _agreed(folder: Path, whose: str, chunks: list[NDArray[np.intp]]) -> list[NDArray[np.intp]]:
+    """Return the chunks as the folder has them, for their rounding depends on their size; note them where it is new."""
+    try:
+        import safetensors  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError.of("safetensors", "torch") from error
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "training.json"
+    if not file.exists():
+        said = {"format": 1, "training": whose, "chunks": [[int(i) for i in chunk] for chunk in chunks]}
+        write_whole(file, json.dumps(said).encode())
+        return chunks
+    try:
+        said = json.loads(file.read_text())
+        found = [np.array(chunk, np.intp) for chunk in said["chunks"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ResumeError(f"{file} cannot be read: {error}. Take another folder.") from error
+    if said.get("training") != whose:
+        raise ResumeError(
+            f"{folder} is of another training: other data, rates, seeds, modules or settings. "
+            "Give the arguments it was begun with, or another folder."
+        )
+    return found
+
+
+def _run(
+    job: Job,
+    chunks: list[NDArray[np.intp]],
+    folder: Path | None,
+    record: Record,
+    threads: int,
+    progress: Callable[[int, int], None],
+    stop: Callable[[], bool],
+) -> None:
+    done, total = [0] * len(chunks), len(job.seeds) * job.rates.steps
+    leave = threading.Event()
+
+    def work(number: int) -> None:
+        members = chunks[number]
+        file = None if folder is None else folder / f"chunk-{number}.safetensors"
+
+        def tick(step: int) -> None:
+            done[number] = step * len(members)
+
+        train_chunk(job, members, record, file, leave.is_set, tick)
+        if not leave.is_set():
+            done[number] = job.rates.steps * len(members)
+
+    kept = "What was reached is in the folder; call again to go on." if folder else "Nothing of it is kept."
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if job.parts["train"].x.device.type == "cpu" else before)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="dwindle")
+    try:
+        pending: set[Future[None]] = {pool.submit(work, number) for number in range(len(chunks))}
+        while pending:
+            finished, pending = wait(pending, _POLL_SECONDS, FIRST_EXCEPTION)
+            for future in finished:
+                future.result()
+            progress(sum(done), total)
+            if pending and stop():
+                raise StoppedError(f"training was stopped after {sum(done)} of {total} member-steps. {kept}")
+    finally:
+        leave.set()  # whatever ended the loop, the pool's threads are gone within a step
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)
+
+
+def _result(job: Job, record: Record) -> ModuleResult:
+    curves = record.curves
+    none = np.full((len(job.seeds), len(job.evaluations)), np.nan)
+
+    def of(part: str) -> dict[str, NDArray[np.float64]]:
+        return {name: curves.get(f"{part}.metric.{name}", none) for name in job.metrics}
+
+    return ModuleResult(
+        job.evaluations,
+        curves["train.loss"],
+        curves.get("validation.loss", none),
+        curves["squared_norm"],
+        curves.get("test.loss", none)[:, -1],
+        of("train"),
+        of("validation"),
+        {name: curve[:, -1] for name, curve in of("test").items()},
+        record.diverged,
+        {name: t.clone() for name, t in job.members.state(record.weights).items()},
+    )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
