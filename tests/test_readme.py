@@ -48,7 +48,7 @@ def test_every_python_block_runs_in_order(tmp_path: Path, monkeypatch: pytest.Mo
     net = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     x = np.ones((4, 3), dtype=np.float32)
     names: dict[str, object] = {
-        "torch": torch, "model": torch.nn.Linear(3, 2), "validation_loss": 0.5,
+        "torch": torch, "np": np, "model": torch.nn.Linear(3, 2), "validation_loss": 0.5,
         "keras": keras, "net": net, "x": x, "y": x[:, :2],
     }  # fmt: skip
     write_logs(tmp_path)
