@@ -252,7 +252,7 @@ def main() -> None:
     print(f"{'law':20}{'protocol':12}" + "".join(f"{h[:w]:>{w}}" for h, w in zip(heads, widths, strict=True)))
     laws = ["noise-floor"] if given.quick else [name for name, law in LAWS.items() if not law.decays]
     rows = [row for law in laws for row in compare(law, every)]
-    save(given.json, around, laws=rows, best=best(given.curves, 2400 if given.quick else 24_000))
+    save(given.json, around, laws=rows, best=best(given.curves, 2400 if given.quick else 24_000), interval=0.9)
 
 
 if __name__ == "__main__":
