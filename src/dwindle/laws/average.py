@@ -51,7 +51,8 @@ class Shares:
     def from_last(self, part: float = 0.1) -> float:
         """Return what of all that the updates contribute comes from the last ``part`` of the steps.
 
-        That is the sum of abs(k) over them, over that of all steps. The steps are rounded to a whole number, at least one. For updates of equal size; 0 if nothing moves.
+        That is the sum of abs(k) over them, over that of all steps. The steps are rounded to a whole number, at least one. For
+        updates of equal size; 0 if nothing moves.
 
         >>> shares(Plan(0.5), 1000).from_last(0.1)
         0.1
