@@ -537,7 +537,7 @@ def stopped_after(calls: int):
 
 @pytest.mark.parametrize("optimiser", [SGD(0.9), Adam()], ids=str)
 def test_resumed_it_ends_bit_for_bit_as_if_never_interrupted(tmp_path, monkeypatch, optimiser):
-    monkeypatch.setattr("dwindle.population.modules.trainer._POLL_SECONDS", 0.02)
+    monkeypatch.setattr("dwindle.population.threads.POLL_SECONDS", 0.02)
     make, shape = MODULES["pools"]
     pair, table = examples(shape), diverging(steps=150)
     given = {"evaluate_every": 5, "validation": examples(shape, 30, 1), "test": pair, "workers": 2}

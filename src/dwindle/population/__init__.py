@@ -7,7 +7,8 @@
 """
 
 from dwindle.population.data import Data, Examples, epoch_order
-from dwindle.population.trainer import Result, StoppedError, engine_for, steps_per_epoch, train
+from dwindle.population.threads import StoppedError
+from dwindle.population.trainer import Result, engine_for, steps_per_epoch, train
 from dwindle.population.values import MLP, SGD, Adam, Optimiser, Rates, initial_weights
 
 __all__ = [

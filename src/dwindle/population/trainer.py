@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -14,14 +11,15 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dwindle.errors import DataError, DwindleError, InvalidValueError, MissingExtraError, count, flag, known, shown
+from dwindle.errors import DataError, InvalidValueError, MissingExtraError, count, flag, known, shown
 from dwindle.population.blas import single_threaded
 from dwindle.population.data import Data, prepare
 from dwindle.population.engine import Job, Record, train_chunk
 from dwindle.population.tables import tabulate
+from dwindle.population.threads import cores, in_threads
 from dwindle.population.values import MLP, SGD, Adam, Optimiser, Rates
 
-__all__ = ["Result", "StoppedError", "engine_for", "steps_per_epoch", "train"]
+__all__ = ["Result", "engine_for", "steps_per_epoch", "train"]
 
 Curve: TypeAlias = NDArray[np.float64]
 
@@ -32,13 +30,8 @@ _NATIVE_MOST = 16  # they share the order of the examples, and no more
 # Numbers that neither a batch's inputs nor a layer's weights stay below: then BLAS, which copies both into the order it
 # wants, is up to 1.4 times as fast as our kernels; everywhere else these are 1.1 to 40 times as fast.
 _LARGE = 2**18
-_POLL_SECONDS = 0.1
 
 _TrainChunk: TypeAlias = Callable[[NDArray[np.intp], Record, Callable[[], bool], Callable[[int], None]], None]
-
-
-class StoppedError(DwindleError):
-    """The caller's ``stop`` ended the training before its last step; nothing of it is kept."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,7 +122,7 @@ def train(
     True
     """
     job = _checked(mlp, optimiser, rates, data, seeds, batch_size, evaluate_every, own_order, order_seed, dtype)
-    threads = _cores() if workers is None else count("workers", workers)
+    threads = cores() if workers is None else count("workers", workers)
     engine, record = engine_for(mlp, job.batch_size, engine), Record(job)
     hooks = (progress or (lambda done, total: None), stop or (lambda: False))
     if engine == "native":
@@ -177,33 +170,11 @@ def _run(
     progress: Callable[[int, int], None],
     stop: Callable[[], bool],
 ) -> None:
-    done, total = [0] * len(chunks), len(job.seeds) * job.steps
-    leave = threading.Event()
+    def train(_: int, members: NDArray[np.intp], stopped: Callable[[], bool], tick: Callable[[int], None]) -> None:
+        train_chunk(members, record, stopped, tick)
 
-    def work(number: int) -> None:
-        members = chunks[number]
-
-        def tick(step: int) -> None:
-            done[number] = step * len(members)
-
-        train_chunk(members, record, leave.is_set, tick)
-        done[number] = job.steps * len(members)
-
-    with ThreadPoolExecutor(threads, thread_name_prefix="dwindle") as pool:
-        pending: set[Future[None]] = {pool.submit(work, number) for number in range(len(chunks))}
-        try:
-            while pending:
-                finished, pending = wait(pending, _POLL_SECONDS, FIRST_EXCEPTION)
-                for future in finished:
-                    future.result()
-                progress(sum(done), total)
-                if pending and stop():
-                    raise StoppedError(
-                        f"training was stopped after {sum(done)} of {total} member-steps; nothing of it is kept. "
-                        "Train these members again."
-                    )
-        finally:
-            leave.set()  # whatever ended the loop, the pool's threads are gone within a step
+    kept = "; nothing of it is kept. Train these members again."
+    in_threads(chunks, threads, job.steps, train, progress, stop, kept)
 
 
 def _chunks(job: Job, threads: int, most: int) -> list[NDArray[np.intp]]:
@@ -261,7 +232,3 @@ def _checked(
         count("order_seed", order_seed, low=0),
         number,
     )
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

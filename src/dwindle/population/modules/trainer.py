@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,11 +17,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dwindle.durable import write_whole
 from dwindle.errors import DataError, InvalidValueError, MissingExtraError, ResumeError, count, flag, shown
 from dwindle.mask import Mask
-from dwindle.population import SGD, Adam, Optimiser, Rates, StoppedError
+from dwindle.population import SGD, Adam, Optimiser, Rates
 from dwindle.population.modules.checkpoint import fingerprint
 from dwindle.population.modules.chunk import Job, Part, Record, train_chunk
 from dwindle.population.modules.members import Members, made
 from dwindle.population.modules.result import ModuleResult
+from dwindle.population.threads import cores, in_threads
 
 __all__ = ["train_modules"]
 
@@ -32,7 +31,6 @@ Pair: TypeAlias = tuple[Any, Any]
 # Measured: of one member alone the channels are too few for the convolutions; beyond this many bytes the cache is left.
 _CHUNK_BYTES, _CHUNK_LEAST, _CHUNK_MOST = 24 * 2**20, 2, 32
 _DEVICE_SHARE = 0.25  # of the device's free memory for the activations of one chunk
-_POLL_SECONDS = 0.1
 
 
 def train_modules(
@@ -122,7 +120,7 @@ def train_modules(
         members, loss, dict(metrics or {}), optimiser, rates, parts, [int(seed) for seed in seeds], batch_size,
         evaluations, own_order, order_seed, fingerprint(said) if folder is not None else "",
     )  # fmt: skip
-    threads = (_cores() if workers is None else count("workers", workers)) if where.type == "cpu" else 1
+    threads = (cores() if workers is None else count("workers", workers)) if where.type == "cpu" else 1
     wide = _width(job, where)
     chunks, place = _chunks(len(job.seeds), wide, threads), None
     if folder is not None:
@@ -265,36 +263,16 @@ def _run(
     progress: Callable[[int, int], None],
     stop: Callable[[], bool],
 ) -> None:
-    done, total = [0] * len(chunks), len(job.seeds) * job.rates.steps
-    leave = threading.Event()
-
-    def work(number: int) -> None:
-        members = chunks[number]
+    def train(number: int, members: NDArray[np.intp], stopped: Callable[[], bool], tick: Callable[[int], None]) -> None:
         file = None if folder is None else folder / f"chunk-{number}.safetensors"
+        train_chunk(job, members, record, file, stopped, tick)
 
-        def tick(step: int) -> None:
-            done[number] = step * len(members)
-
-        train_chunk(job, members, record, file, leave.is_set, tick)
-        if not leave.is_set():
-            done[number] = job.rates.steps * len(members)
-
-    kept = "What was reached is in the folder; call again to go on." if folder else "Nothing of it is kept."
+    kept = ". What was reached is in the folder; call again to go on." if folder else ". Nothing of it is kept."
     before = torch.get_num_threads()
     torch.set_num_threads(1 if job.parts["train"].x.device.type == "cpu" else before)
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="dwindle")
     try:
-        pending: set[Future[None]] = {pool.submit(work, number) for number in range(len(chunks))}
-        while pending:
-            finished, pending = wait(pending, _POLL_SECONDS, FIRST_EXCEPTION)
-            for future in finished:
-                future.result()
-            progress(sum(done), total)
-            if pending and stop():
-                raise StoppedError(f"training was stopped after {sum(done)} of {total} member-steps. {kept}")
+        in_threads(chunks, threads, job.rates.steps, train, progress, stop, kept)
     finally:
-        leave.set()  # whatever ended the loop, the pool's threads are gone within a step
-        pool.shutdown(cancel_futures=True)
         torch.set_num_threads(before)
 
 
@@ -317,7 +295,3 @@ def _result(job: Job, record: Record) -> ModuleResult:
         record.diverged,
         {name: t.clone() for name, t in job.members.state(record.weights).items()},
     )
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
