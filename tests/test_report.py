@@ -34,7 +34,6 @@ from dwindle.report.reading import inert, read
 from dwindle.report.terminal import sparkline
 from dwindle.report.words import gain_sentence, interval, lede, mean
 
-CHROMIUM = Path("/usr/bin/chromium")
 EPOCHS = 40
 LAMS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
 PEAKS = (0.03, 0.1, 0.3)
@@ -790,21 +789,6 @@ def test_broken_evidence_touches_no_file(tmp_path: Path) -> None:
 
 
 # In a browser
-
-
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not installed")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
-        yield made
-        made.close()
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from dwindle.report import (
 from dwindle.report.outlook import harmless
 from dwindle.report.outlook_charts import MOST_POINTS, charts, colour, mark, span
 from dwindle.report.outlook_sections import difference
-from test_report import CHROMIUM, FLAGS, HOSTILE, Reader
+from test_report import HOSTILE, Reader
 
 STEPS = 10_000
 
@@ -374,17 +374,6 @@ def test_harmless_leaves_arrays_and_numbers() -> None:
 
 
 # --- in a browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not installed")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
-        yield made
-        made.close()
 
 
 @pytest.fixture

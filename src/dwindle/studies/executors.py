@@ -7,7 +7,6 @@ where it was trained: the population's law, member k is bit for bit the network 
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +14,7 @@ from typing import Protocol
 
 from dwindle.errors import DwindleError, count
 from dwindle.population import StoppedError
+from dwindle.population.threads import cores
 from dwindle.studies.records import Batch, Record, trained
 from dwindle.studies.task import Task
 
@@ -67,9 +67,9 @@ class Processes:
     """
 
     def __init__(self, processes: int | None = None) -> None:
-        cores = os.cpu_count() or 1
-        self.processes = count("processes", cores if processes is None else processes)
-        self.workers = max(1, cores // self.processes)
+        here = cores()
+        self.processes = count("processes", here if processes is None else processes)
+        self.workers = max(1, here // self.processes)
 
     def run(self, task: Task, batches: Sequence[Batch], tell: Tell, stop: Stop) -> Iterator[tuple[int, list[Record]]]:
         left = dict(enumerate(batches))
