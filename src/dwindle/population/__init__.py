@@ -7,6 +7,7 @@
 """
 
 from dwindle.population.data import Data, Examples, epoch_order
+from dwindle.population.rungs import Seen
 from dwindle.population.threads import StoppedError
 from dwindle.population.trainer import Result, engine_for, steps_per_epoch, train
 from dwindle.population.values import MLP, SGD, Adam, Optimiser, Rates, initial_weights
@@ -20,6 +21,7 @@ __all__ = [
     "Optimiser",
     "Rates",
     "Result",
+    "Seen",
     "StoppedError",
     "engine_for",
     "epoch_order",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dwindle.population.data import Prepared, epoch_order
 from dwindle.population.dropout import is_kept, member_key
+from dwindle.population.legs import Leg, State
 from dwindle.population.network import Buffers, Drop, Parameters, evaluate, gradient, layer_views
 from dwindle.population.tables import Tables
 from dwindle.population.update import Slots, descend
@@ -51,42 +52,80 @@ class Record:
         self.curves = {name: np.full((members, len(job.evaluations)), np.nan) for name in curves}
         self.finals = {name: np.full(members, np.nan) for name in ("test_loss", "test_accuracy")}
         self.diverged = np.zeros(members, bool)
+        self.stopped_at = np.full(members, job.steps, np.int64)
         self.weights = [np.full((members, *shape), np.nan, job.dtype) for shape in job.mlp.shapes]
         self.biases = [np.full((members, shape[1]), np.nan, job.dtype) for shape in job.mlp.shapes]
 
+    def arrays(self) -> dict[str, Array]:
+        """Return all of it by name, a row a member."""
+        layers = {f"weights.{i}": w for i, w in enumerate(self.weights)}
+        layers |= {f"biases.{i}": b for i, b in enumerate(self.biases)}
+        return {**self.curves, **self.finals, **layers, "diverged": self.diverged, "stopped_at": self.stopped_at}
 
-def train_chunk(
-    job: Job, members: NDArray[np.intp], record: Record, stopped: Callable[[], bool], tick: Callable[[int], None]
-) -> None:
-    """Train ``members`` together and write what they did to ``record``; call ``tick(step)`` before each step.
+    def losses(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the curves of the training and of the validation loss."""
+        return self.curves["train_loss"], self.curves["validation_loss"]
 
-    Returns early, with the record unfinished, as soon as ``stopped()``.
+
+def train_chunk(job: Job, record: Record, leg: Leg, begun: State | None) -> State:
+    """Take a chunk along its ``leg``, write what its members did to ``record``, and return where it stands then.
+
+    It begins with the first weights if ``begun`` is None. Returns early, with the record unfinished, as soon as
+    ``leg.stopped()``.
     """
     with np.errstate(all="ignore"):  # a member that overflows is noticed at its next evaluation
-        chunk = _Chunk(job, members)
+        chunk = _Chunk(job, _first(job, leg.members) if begun is None else begun)
         at = {int(step): column for column, step in enumerate(job.evaluations)}
-        for step in range(job.steps + 1):
-            if stopped():
-                return
-            tick(step)
+        step = 0 if begun is None else begun.step
+        if begun is None:
+            chunk.evaluate(0, 0, record)
+        while step < leg.end and len(chunk.members):
+            if leg.stopped():
+                return chunk.state(step)
+            leg.tick(step * len(chunk.members), len(chunk.members))
+            if leg.due():
+                leg.save(chunk.state(step))
+            chunk.step(step)
+            step += 1
             if step in at:
                 chunk.evaluate(step, at[step], record)
-            if not len(chunk.members):
-                return
-            if step < job.steps:
-                chunk.step(step)
-        chunk.finish(record)
+        if step < job.steps:
+            chunk.store(step, record)  # a judge may let any of them go
+        else:
+            chunk.finish(record)
+        return chunk.state(step)
+
+
+def _first(job: Job, members: NDArray[np.intp]) -> State:
+    """The members before their first step."""
+    first = [np.concatenate([w.ravel() for w in initial_weights(job.mlp, job.seeds[k])]) for k in members]
+    weights = np.stack(first).astype(job.dtype)
+    biases = np.zeros((len(members), sum(job.mlp.sizes[1:])), job.dtype)
+    return State(0, members, _arrays(weights, biases, *(Slots.idle(job.optimiser, x) for x in (weights, biases))))
+
+
+def _arrays(weights: Array, biases: Array, weight_slots: Slots, bias_slots: Slots) -> dict[str, Array]:
+    kept = {f"weights.{i}": array for i, array in enumerate(weight_slots.kept)}
+    kept |= {f"biases.{i}": array for i, array in enumerate(bias_slots.kept)}
+    return {"weights": weights, "biases": biases, **kept}
 
 
 class _Chunk:
     """Who is still in the chunk, their parameters, and what the optimiser keeps for them."""
 
-    def __init__(self, job: Job, members: NDArray[np.intp]) -> None:
+    def __init__(self, job: Job, begun: State) -> None:
         self.job = job
-        first = [np.concatenate([w.ravel() for w in initial_weights(job.mlp, job.seeds[k])]) for k in members]
-        weights = np.stack(first).astype(job.dtype)
-        biases = np.zeros((len(members), sum(job.mlp.sizes[1:])), job.dtype)
-        self._adopt(members, weights, biases, Slots.idle(job.optimiser, weights), Slots.idle(job.optimiser, biases))
+        arrays: Mapping[str, Array] = begun.arrays
+        slots = []
+        for name in ("weights", "biases"):
+            kept = [arrays[f"{name}.{i}"] for i in range(2) if f"{name}.{i}" in arrays]
+            slots.append(Slots(kept, np.empty_like(arrays[name])))
+        self._adopt(begun.members, arrays["weights"], arrays["biases"], *slots)
+
+    def state(self, step: int) -> State:
+        """Return where the chunk stands after ``step`` steps: the arrays themselves, which a further step changes."""
+        now = self.now
+        return State(step, self.members, _arrays(now.weights, now.biases, self.weight_slots, self.bias_slots))
 
     def _adopt(
         self, members: NDArray[np.intp], weights: Array, biases: Array, weight_slots: Slots, bias_slots: Slots
@@ -164,17 +203,20 @@ class _Chunk:
             record.curves[name][self.members, column] = np.where(sound, value, np.nan)
         if not sound.all():
             record.diverged[self.members[~sound]] = True
-            self._store(step, record)
+            record.stopped_at[self.members[~sound]] = step
+            self.store(step, record)
             self._keep(np.flatnonzero(sound))
 
     def finish(self, record: Record) -> None:
-        """Write the test results and the last weights."""
-        self._store(self.job.steps, record)
-        if "test" in self.job.parts:
+        """Write the test results and the last weights; nobody is left then."""
+        self.store(self.job.steps, record)
+        if "test" in self.job.parts and len(self.members):
             loss, accuracy = evaluate(self.now, self.job.parts["test"])
             record.finals["test_loss"][self.members], record.finals["test_accuracy"][self.members] = loss, accuracy
+        self._keep(np.empty(0, np.intp))
 
-    def _store(self, step: int, record: Record) -> None:
+    def store(self, step: int, record: Record) -> None:
+        """Write the weights after ``step`` steps."""
         scaled = self.now.weights * self.tables.scale[step][:, None]
         for layer, w in enumerate(layer_views(scaled, self.job.mlp.shapes)):
             record.weights[layer][self.members] = w

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,6 +14,7 @@ from dwindle.population.data import Prepared, epoch_order
 from dwindle.population.dropout import member_key, threshold
 from dwindle.population.engine import Job, Record
 from dwindle.population.kernels import Member, Net, Pace, Room
+from dwindle.population.legs import Leg, State
 from dwindle.population.tiles import LINE
 from dwindle.population.values import Adam, initial_weights
 
@@ -21,6 +22,7 @@ __all__ = ["Native"]
 
 Array: TypeAlias = NDArray[Any]
 
+_KEPT = ("weights", "first", "second", "biases", "bias_first", "bias_second")
 _EVALUATION_ROWS = 96  # a whole number of tiles
 _CALL_FLOPS = 1e9  # some hundredths of a second: so soon a thread hears that it should leave
 
@@ -59,30 +61,38 @@ class Native:
             self.keeps, used = (momentum, 0.0), (momentum > 0.0, job.optimiser.nesterov, False)
         self.flags = tuple(flag or None for flag in used)
 
-    def train_chunk(
-        self, members: NDArray[np.intp], record: Record, stopped: Callable[[], bool], tick: Callable[[int], None]
-    ) -> None:
+    def train_chunk(self, record: Record, leg: Leg, begun: State | None) -> State:
         """Do what `engine.train_chunk` does."""
-        job, chunk = self.job, _Chunk(self, members)
+        job, chunk = self.job, _Chunk(self, leg.members, begun)
         at = {int(step): column for column, step in enumerate(job.evaluations)}
-        step = 0
-        while True:
-            if step in at:
-                chunk.evaluate(step, at[step], record)
-            if not chunk.members or step == job.steps:
-                break
+        step = 0 if begun is None else begun.step
+        if begun is None:
+            chunk.evaluate(0, 0, record)
+        while step < leg.end and chunk.members:
+            if leg.due():
+                leg.save(chunk.state())
             following = job.evaluations[np.searchsorted(job.evaluations, step, side="right")]
             end = min(step + self.steps_at_once, int(following))
-            starts, orders = self._batches(step, end, [] if job.own_order else [job.order_seed])
+            shared = self._batches(step, end, [] if job.own_order else [job.order_seed])
             for count, one in enumerate(chunk.members):
-                if stopped():
-                    return
-                tick(step + (end - step) * count // len(chunk.members))
-                if job.own_order:
-                    starts, orders = self._batches(step, end, [job.seeds[one.number]])
-                one.run(step, orders[0], starts)
+                if leg.stopped():
+                    return chunk.state()
+                leg.tick(step * len(chunk.members) + (end - step) * count, len(chunk.members))
+                if one.step >= end:  # it had come so far when the others were stopped
+                    continue
+                starts, orders = shared
+                if job.own_order or one.step != step:
+                    seed = job.seeds[one.number] if job.own_order else job.order_seed
+                    starts, orders = self._batches(one.step, end, [seed])
+                one.run(one.step, orders[0], starts)
             step = end
-        chunk.finish(record)
+            if step in at:
+                chunk.evaluate(step, at[step], record)
+        if step < job.steps:
+            chunk.store(step, record)  # a judge may let any of them go
+        else:
+            chunk.finish(record)
+        return chunk.state()
 
     def _batches(self, step: int, end: int, seeds: list[int]) -> tuple[NDArray[np.int64], list[NDArray[np.intp]]]:
         """Return where the batches of these steps begin in each of the orders: whole epochs in a row, one order a seed."""
@@ -128,7 +138,7 @@ class Native:
 class _One:
     """One member: its weights and all else that its kernels are called with."""
 
-    def __init__(self, native: Native, number: int, room: Room) -> None:
+    def __init__(self, native: Native, number: int, room: Room, kept: Mapping[str, Array] | None = None) -> None:
         self.native, self.number, self.room = native, number, room
         job, first, second = native.job, any(native.flags), isinstance(native.job.optimiser, Adam)
         w, b = native.weights, native.biases
@@ -136,8 +146,14 @@ class _One:
             native.empty(w), native.empty(w * first), native.empty(w * second),
             native.empty(b), native.empty(b * first), native.empty(b * second), np.uint64(member_key(job.seeds[number])),
         )  # fmt: skip
-        for view, drawn in zip(self.layers(), initial_weights(job.mlp, job.seeds[number]), strict=True):
-            view[:] = drawn.T
+        if kept is None:
+            self.step = 0
+            for view, drawn in zip(self.layers(), initial_weights(job.mlp, job.seeds[number]), strict=True):
+                view[:] = drawn.T
+        else:
+            self.step = int(kept["step"])
+            for name in _KEPT:
+                getattr(self.state, name)[:] = kept[name]
         scale, fold, move, lr, l2 = (
             np.ascontiguousarray(getattr(job.tables, name)[:, number]) for name in ("scale", "fold", "move", "lr", "l2")
         )
@@ -159,6 +175,7 @@ class _One:
         kernels.run(
             native.net, self.state, self.pace, self.room, part.x, part.target, order, starts, step, *native.flags
         )  # fmt: skip
+        self.step = step + len(starts) - 1
 
     def losses(self, part: Prepared, scale: float) -> tuple[float, float]:
         """Return (loss, accuracy)."""
@@ -169,9 +186,23 @@ class _One:
 class _Chunk:
     """Members that a thread trains, those that have not diverged."""
 
-    def __init__(self, native: Native, members: NDArray[np.intp]) -> None:
+    def __init__(self, native: Native, members: NDArray[np.intp], begun: State | None) -> None:
         self.native, room = native, native.room()
-        self.members = [_One(native, int(k), room) for k in members]
+        if begun is None:
+            self.members = [_One(native, int(k), room) for k in members]
+        else:
+            rows = ({name: array[row] for name, array in begun.arrays.items()} for row in range(len(begun.members)))
+            self.members = [_One(native, int(k), room, kept) for k, kept in zip(begun.members, rows, strict=True)]
+
+    def state(self) -> State:
+        """Return where the chunk stands: a copy. Of members that are stopped some are a round ahead of the others."""
+        if not self.members:
+            return State(0, np.empty(0, np.intp), {})
+        arrays: dict[str, Array] = {
+            name: np.stack([getattr(one.state, name) for one in self.members]) for name in _KEPT
+        }
+        steps = arrays["step"] = np.array([one.step for one in self.members])
+        return State(int(steps.min()), np.array([one.number for one in self.members], np.intp), arrays)
 
     def evaluate(self, step: int, column: int, record: Record) -> None:
         """Write every curve at ``step``, then let go of the members that diverged."""
@@ -181,6 +212,7 @@ class _Chunk:
                 left.append(one)
             else:
                 record.diverged[one.number] = True
+                record.stopped_at[one.number] = step
                 self._store(one, step, record)
         self.members = left
 
@@ -199,8 +231,13 @@ class _Chunk:
                 record.curves[name][k, column] = value
         return bool(sound)
 
+    def store(self, step: int, record: Record) -> None:
+        """Write the weights after ``step`` steps."""
+        for one in self.members:
+            self._store(one, step, record)
+
     def finish(self, record: Record) -> None:
-        """Write the test results and the last weights."""
+        """Write the test results and the last weights; nobody is left then."""
         job = self.native.job
         for one in self.members:
             self._store(one, job.steps, record)
@@ -209,6 +246,7 @@ class _Chunk:
                 record.finals["test_loss"][one.number] = loss
                 if job.parts["test"].label is not None:
                     record.finals["test_accuracy"][one.number] = accuracy
+        self.members = []
 
     def _store(self, one: _One, step: int, record: Record) -> None:
         scale = one.pace.scale[step]

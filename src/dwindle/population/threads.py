@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from dwindle.errors import DwindleError
 
-__all__ = ["StoppedError", "cores", "in_threads"]
+__all__ = ["Stopped", "StoppedError", "Tell", "cores", "in_threads"]
 
-Members = TypeVar("Members", bound=Sized)
+Made = TypeVar("Made")
+Stopped: TypeAlias = Callable[[], bool]
+Tell: TypeAlias = Callable[[int], None]
 
 POLL_SECONDS = 0.1
 
 
 class StoppedError(DwindleError):
-    """The caller's ``stop`` ended the training before its last step; nothing of it is kept."""
+    """The caller's ``stop`` ended the training before its last step; the message says what of it is kept."""
 
 
 def cores() -> int:
@@ -27,34 +29,33 @@ def cores() -> int:
 
 
 def in_threads(
-    chunks: Sequence[Members],
+    chunks: Sequence[Callable[[Stopped, Tell], Made]],
+    begun: Sequence[int],
+    total: int,
     threads: int,
-    steps: int,
-    train: Callable[[int, Members, Callable[[], bool], Callable[[int], None]], None],
     progress: Callable[[int, int], None],
-    stop: Callable[[], bool],
+    stop: Stopped,
     kept: str,
-) -> None:
-    """Call ``train(number, chunk, stopped, tick)`` for every chunk; ``progress`` hears the member-steps that ``tick`` tells of.
+) -> list[Made]:
+    """Call every ``chunk(stopped, tell)`` and return what they gave, in their order.
 
-    Raises StoppedError, which says what is ``kept``, as soon as ``stop()`` says so; ``stopped()`` is true from then on.
+    ``tell(done)`` says how many member-steps a chunk has done; ``begun``: how many each had done before, and behind these
+    what is done in no chunk. ``progress`` hears the sum, of ``total``. Raises StoppedError, which says what is ``kept``, as
+    soon as ``stop()`` says so; ``stopped()`` is true from then on.
     """
-    done, total = [0] * len(chunks), sum(map(len, chunks)) * steps
+    done = list(begun)
     leave = threading.Event()
 
-    def work(number: int) -> None:
-        members = chunks[number]
+    def work(number: int) -> Made:
+        def tell(steps: int) -> None:
+            done[number] = steps
 
-        def tick(step: int) -> None:
-            done[number] = step * len(members)
-
-        train(number, members, leave.is_set, tick)
-        if not leave.is_set():
-            done[number] = steps * len(members)
+        return chunks[number](leave.is_set, tell)
 
     pool = ThreadPoolExecutor(threads, thread_name_prefix="dwindle")
     try:
-        pending: set[Future[None]] = {pool.submit(work, number) for number in range(len(chunks))}
+        futures = [pool.submit(work, number) for number in range(len(chunks))]
+        pending: set[Future[Made]] = set(futures)
         while pending:
             finished, pending = wait(pending, POLL_SECONDS, FIRST_EXCEPTION)
             for future in finished:
@@ -62,6 +63,7 @@ def in_threads(
             progress(sum(done), total)
             if pending and stop():
                 raise StoppedError(f"training was stopped after {sum(done)} of {total} member-steps{kept}")
+        return [future.result() for future in futures]
     finally:
         leave.set()  # whatever ended the loop, the pool's threads are gone within a step
         pool.shutdown(cancel_futures=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,10 +15,13 @@ from numpy.typing import NDArray
 
 from dwindle.errors import DataError, InvalidValueError, MissingExtraError, count, flag, known, shown
 from dwindle.population.blas import single_threaded
+from dwindle.population.checkpoint import agreed, fingerprint
 from dwindle.population.data import Data, prepare
 from dwindle.population.engine import Job, Record, train_chunk
+from dwindle.population.legs import Leg, Place, State, evenly, train_in_legs
+from dwindle.population.rungs import Judge, Rungs, rungs_of
 from dwindle.population.tables import tabulate
-from dwindle.population.threads import cores, in_threads
+from dwindle.population.threads import cores
 from dwindle.population.values import MLP, SGD, Adam, Optimiser, Rates
 
 __all__ = ["Result", "engine_for", "steps_per_epoch", "train"]
@@ -31,7 +36,7 @@ _NATIVE_MOST = 16  # they share the order of the examples, and no more
 # wants, is up to 1.4 times as fast as our kernels; everywhere else these are 1.1 to 40 times as fast.
 _LARGE = 2**18
 
-_TrainChunk: TypeAlias = Callable[[NDArray[np.intp], Record, Callable[[], bool], Callable[[int], None]], None]
+_TrainChunk: TypeAlias = Callable[[Record, Leg, State | None], State]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +47,9 @@ class Result:
     a penalty; with ``squared_norm`` = Σw² over the weight matrices the textbook's cost is C0 + (λ/2n)·Σw².
     ``diverged``: loss or weights were not finite at an evaluation. The member was let go there: its curves are NaN from
     that evaluation on, its finals too, and its last weights are those found then.
+    ``stopped_at``: the steps a member has done: T, or those up to the evaluation at which it diverged, or up to the rung at
+    which the judge let it go. Of such a member the curves are NaN after the rung, its finals too, and its last weights are
+    those of the rung; it has not ``diverged``.
     ``weights``, ``biases``: the last ones, one array (K, fan_in, fan_out) and (K, fan_out) a layer.
     ``engine``: what computed them, ``native`` or ``numpy``.
     """
@@ -55,6 +63,7 @@ class Result:
     test_loss: Curve
     test_accuracy: Curve
     diverged: NDArray[np.bool_]
+    stopped_at: NDArray[np.int64]
     weights: tuple[NDArray[Any], ...]
     biases: tuple[NDArray[Any], ...]
     engine: str = "numpy"
@@ -83,6 +92,9 @@ def train(
     dtype: str = "float32",
     workers: int | None = None,
     engine: str = "auto",
+    judge: Judge | None = None,
+    judge_at: Sequence[int] = (),
+    folder: str | os.PathLike[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Result:
@@ -101,15 +113,24 @@ def train(
     - ``workers``: threads to compute with; None: one a core.
     - ``engine``: ``native``, kernels compiled for this processor, which need ``dwindle[fast]``; ``numpy``; ``auto``: native
       where it can be had and no layer is so large that NumPy is faster. The two agree to rounding.
-    - ``progress(done, total)`` hears of the member-steps done, ``stop()`` is asked whether to leave; both are called
-      about ten times a second from the caller's own thread, which also hears Ctrl-C.
+    - ``judge``, ``judge_at``: at the steps ``judge_at``, which are evaluations between the first step and the end, all members
+      wait while ``judge(seen)`` says in the caller's own thread, from the curves so far (`Seen`), which of them to let go: a
+      bool for each, True = let go here. Those cost nothing from there on. It is not asked when nobody is running any more.
+    - ``folder``: where each chunk of members keeps what it reached (about every 20 seconds, and when ``stop()`` says so).
+      Called again with the same arguments, ``workers`` apart, the training goes on from there, and ends as if it had never
+      been interrupted, bit for bit. The judge is asked again then: its answer must follow from what it sees alone.
+    - ``progress(done, total)`` hears of the member-steps done (of those let go: all of theirs), ``stop()`` is asked whether
+      to leave; both are called about ten times a second from the caller's own thread, which also hears Ctrl-C.
 
-    **Law.** Member k is the same, bit for bit, in any company: trained alone, in another chunk, with other ``workers``.
+    **Law.** Member k is the same, bit for bit, in any company: trained alone, in another chunk, with other ``workers``, and
+    up to where it is let go with any judge or none.
     ``numpy`` needs a NumPy that stands on OpenBLAS for it, as its wheels do (macOS on ARM apart). Elsewhere it uses one
     thread, and the law holds as far as that BLAS rounds alike from call to call. While it trains, the process's BLAS has
     one thread.
 
-    Raises InvalidValueError or DataError for arguments that do not fit together, StoppedError when ``stop()`` said so.
+    Raises InvalidValueError or DataError for arguments that do not fit together or a judge's answer that is none,
+    StoppedError when ``stop()`` said so, ResumeError when ``folder`` is of another training or damaged, MissingExtraError if
+    ``folder`` is given and safetensors is not installed.
 
     >>> from dwindle.population import MLP, SGD, Data, Examples, Rates
     >>> draw = np.random.default_rng(0)
@@ -120,25 +141,34 @@ def train(
     (array([ 0, 20, 40]), True)
     >>> bool(result.squared_norm[1, -1] < result.squared_norm[0, -1])  # the second member's weights decay
     True
+    >>> result = train(
+    ...     MLP((5, 8, 2)), SGD(), rates, Data(part, part), seeds=[1, 1], batch_size=16, evaluate_every=10, judge_at=[20],
+    ...     judge=lambda seen: seen.validation_loss[:, -1] > seen.validation_loss[:, -1].min())  # the best goes on
+    >>> sorted(result.stopped_at.tolist())
+    [20, 40]
+
+    Source of the rungs: Jamieson & Talwalkar 2016 (successive halving).
     """
     job = _checked(mlp, optimiser, rates, data, seeds, batch_size, evaluate_every, own_order, order_seed, dtype)
+    rungs = rungs_of(judge, judge_at, job.evaluations)
     threads = cores() if workers is None else count("workers", workers)
     engine, record = engine_for(mlp, job.batch_size, engine), Record(job)
-    hooks = (progress or (lambda done, total: None), stop or (lambda: False))
+    place = _place(folder, job, rates, engine, rungs)
     if engine == "native":
         from dwindle.population.native import Native
 
-        _run(job, Native(job).train_chunk, _chunks(job, threads, _NATIVE_MOST), record, threads, *hooks)
+        _run(job, Native(job).train_chunk, _NATIVE_MOST, rungs, record, place, threads, progress, stop)
     else:
         with single_threaded() as held:
             # Where BLAS keeps its own threads, ours would only get in their way.
             threads = threads if held or workers is not None else 1
-            _run(job, partial(train_chunk, job), _chunks(job, threads, _CHUNK_MOST), record, threads, *hooks)
+            _run(job, partial(train_chunk, job), _CHUNK_MOST, rungs, record, place, threads, progress, stop)
     return Result(
         job.evaluations,
         **record.curves,
         **record.finals,
         diverged=record.diverged,
+        stopped_at=record.stopped_at,
         weights=tuple(record.weights),
         biases=tuple(record.biases),
         engine=engine,
@@ -161,25 +191,41 @@ def engine_for(mlp: MLP, batch_size: int, engine: str = "auto") -> str:
     return "numpy" if large and engine == "auto" else "native"
 
 
+def _place(folder: str | os.PathLike[str] | None, job: Job, rates: Rates, engine: str, rungs: Rungs) -> Place | None:
+    if folder is None:
+        return None
+    parts = [(name, *part) for name, part in job.parts.items()]
+    said = [
+        engine, job.mlp, job.optimiser, rates.lr, rates.shrink, rates.l2, job.seeds, job.batch_size, job.evaluations,
+        job.own_order, job.order_seed, job.dtype, rungs.steps, *(value for part in parts for value in part),
+    ]  # fmt: skip
+    return Place(Path(folder), fingerprint(said))
+
+
 def _run(
     job: Job,
     train_chunk: _TrainChunk,
-    chunks: list[NDArray[np.intp]],
+    most: int,
+    rungs: Rungs,
     record: Record,
+    place: Place | None,
     threads: int,
-    progress: Callable[[int, int], None],
-    stop: Callable[[], bool],
+    progress: Callable[[int, int], None] | None,
+    stop: Callable[[], bool] | None,
 ) -> None:
-    def train(_: int, members: NDArray[np.intp], stopped: Callable[[], bool], tick: Callable[[int], None]) -> None:
-        train_chunk(members, record, stopped, tick)
+    noted, chunks = threads, _chunks(job, len(job.seeds), threads, most)
+    if place is not None:
+        noted, chunks = agreed(*place, threads, chunks)
 
-    kept = "; nothing of it is kept. Train these members again."
-    in_threads(chunks, threads, job.steps, train, progress, stop, kept)
+    def split(members: int) -> list[NDArray[np.intp]]:
+        return _chunks(job, members, noted, most)
+
+    train = partial(train_chunk, record)
+    train_in_legs(train, chunks, partial(evenly, split), rungs, record, place, threads, progress, stop)
 
 
-def _chunks(job: Job, threads: int, most: int) -> list[NDArray[np.intp]]:
-    """The members in chunks of like size, a whole number of chunks per thread."""
-    members = len(job.seeds)
+def _chunks(job: Job, members: int, threads: int, most: int) -> list[NDArray[np.intp]]:
+    """So many members in chunks of like size, a whole number of chunks per thread."""
     fits = _CHUNK_BYTES // (job.mlp.parameters * job.dtype.itemsize)
     most = min(max(fits, 1), most)
     wanted = threads * -(-members // (threads * most))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -15,7 +13,7 @@ from torch.func import functional_call, grad, vmap
 
 from dwindle.population import Optimiser, Rates, epoch_order
 from dwindle.population.dropout import member_key
-from dwindle.population.modules.checkpoint import read, write
+from dwindle.population.legs import Leg, State
 from dwindle.population.modules.graph import TRACING, Program, explained, trace
 from dwindle.population.modules.layers import Layers, step_keys
 from dwindle.population.modules.members import Members
@@ -25,7 +23,6 @@ __all__ = ["Job", "Part", "Record", "train_chunk"]
 
 Tensor: TypeAlias = torch.Tensor
 
-SAVE_SECONDS = 20.0
 EVALUATED_ROWS = 128
 KEPT_SHARE = 0.75  # a chunk is made smaller, and traced anew, when no more than this share of it is left
 
@@ -52,7 +49,6 @@ class Job:
     evaluations: NDArray[np.int64]
     own_order: bool
     order_seed: int
-    fingerprint: str
     programs: dict[tuple[Any, ...], Program] = field(default_factory=dict)
 
     @property
@@ -70,42 +66,46 @@ class Record:
         self.curves = {f"{part}.{name}": np.full((members, columns), np.nan) for part in job.parts for name in names}
         self.curves["squared_norm"] = np.full((members, columns), np.nan)
         self.diverged = np.zeros(members, bool)
+        self.stopped_at = np.full(members, job.rates.steps, np.int64)
         self.weights = [torch.full_like(p, torch.nan, device="cpu") for p in job.members.parameters]
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all of it by name, a row a member."""
+        weights = {f"weights.{i}": w.numpy() for i, w in enumerate(self.weights)}
+        return {**self.curves, **weights, "diverged": self.diverged, "stopped_at": self.stopped_at}
 
-def train_chunk(
-    job: Job,
-    members: NDArray[np.intp],
-    record: Record,
-    file: Path | None,
-    stopped: Callable[[], bool],
-    tick: Callable[[int], None],
-) -> None:
-    """Train ``members`` together and write what they did to ``record``; call ``tick(step)`` before each step.
+    def losses(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the curves of the training and of the validation loss."""
+        train = self.curves["train.loss"]
+        return train, self.curves.get("validation.loss", np.full_like(train, np.nan))
 
-    With a ``file`` it goes on from what lies there, and leaves there what it reached, also when it returns early, with the
-    record unfinished, because ``stopped()``.
+
+def train_chunk(job: Job, record: Record, leg: Leg, begun: State | None) -> State:
+    """Take a chunk along its ``leg``, write what its members did to ``record``, and return where it stands then.
+
+    It begins with the first weights if ``begun`` is None. Returns early, with the record unfinished, as soon as
+    ``leg.stopped()``.
     """
-    chunk = _Chunk(job, members, record, file)
-    if chunk.begun > job.rates.steps:  # it was done already
-        return
-    saved = time.monotonic()
-    for step in range(chunk.begun, job.rates.steps + 1):
-        if stopped():
-            chunk.save(step)
-            return
-        tick(step)
-        if time.monotonic() - saved > SAVE_SECONDS:
-            chunk.save(step)
-            saved = time.monotonic()
+    chunk = _Chunk(job, record, leg.members, begun)
+    step = 0 if begun is None else begun.step
+    if begun is None:
+        chunk.evaluate(0)
+    while step < leg.end and chunk.alive.any():
+        if leg.stopped():
+            return chunk.state(step)
+        running = int(chunk.alive.sum())
+        leg.tick(step * running, running)
+        if leg.due():
+            leg.save(chunk.state(step))
+        chunk.step(step)
+        step += 1
         if step in chunk.columns:
             chunk.evaluate(step)
-        if not chunk.alive.any():
-            break
-        if step < job.rates.steps:
-            chunk.step(step)
-    chunk.finish()
-    chunk.save(job.rates.steps + 1)
+    if step < job.rates.steps:
+        chunk.keep(chunk.alive)  # a judge may let any of them go
+    else:
+        chunk.finish()
+    return chunk.state(step)
 
 
 class _Chunk:
@@ -115,18 +115,31 @@ class _Chunk:
     until so few are left that it pays to leave the others out.
     """
 
-    def __init__(self, job: Job, members: NDArray[np.intp], record: Record, file: Path | None) -> None:
-        self.job, self.all, self.record, self.file = job, members, record, file
+    def __init__(self, job: Job, record: Record, members: NDArray[np.intp], begun: State | None) -> None:
+        self.job, self.record = job, record
         self.columns = {int(step): column for column, step in enumerate(job.evaluations)}
         self.orders: tuple[int, Tensor | None] = (-1, None)
-        found = read(file, job.fingerprint) if file is not None else None
-        if found is None:
-            self.begun = 0
+        if begun is None:
             parameters = [p[members].clone() for p in job.members.parameters]
             self._adopt(members, np.ones(len(members), bool), parameters, idle_slots(job.optimiser, parameters))
         else:
-            self.begun = found.step
-            self._restore(found.tensors)
+            rows, device = begun.arrays["rows"], job.members.parameters[0].device
+            count = len({name.split(".")[0] for name in begun.arrays} - {"rows"})
+            parameters, *slots = (
+                [torch.from_numpy(begun.arrays[f"{i}.{name}"]).to(device) for name in job.members.names]
+                for i in range(count)
+            )
+            self._adopt(rows, np.isin(rows, begun.members), parameters, slots)
+            self._shrink()
+
+    def state(self, step: int) -> State:
+        """Return where the chunk stands after ``step`` steps; what is on the CPU is not copied."""
+        arrays: dict[str, NDArray[Any]] = {}
+        if self.alive.any():
+            arrays["rows"] = self.members
+            for i, now in enumerate([self.parameters, *self.slots]):
+                arrays |= {f"{i}.{name}": t.cpu().numpy() for name, t in zip(self.job.members.names, now, strict=True)}
+        return State(step, self.members[self.alive], arrays)
 
     def _adopt(
         self, members: NDArray[np.intp], alive: NDArray[np.bool_], parameters: list[Tensor], slots: list[list[Tensor]]
@@ -201,7 +214,8 @@ class _Chunk:
             gone = self.alive & ~finite
             if gone.any():
                 self.record.diverged[self.members[gone]] = True
-                self._keep(gone)
+                self.record.stopped_at[self.members[gone]] = step
+                self.keep(gone)
             self.alive = self.alive & ~gone
             if "validation" in self.job.parts and self.alive.any():
                 found["validation"] = self._measured(self.job.parts["validation"])
@@ -212,6 +226,11 @@ class _Chunk:
                 self.record.curves[f"{part}.{name}"][rows, column] = value[self.alive]
         norms = sum(squares[1:], squares[0]).cpu().numpy() if squares else np.zeros(len(self.members))
         self.record.curves["squared_norm"][rows, column] = norms[self.alive]
+        self._shrink()
+
+    def _shrink(self) -> None:
+        """Leave out the rows that are not alive, if they are many."""
+        rows = self.members[self.alive]
         if 0 < self.alive.sum() <= KEPT_SHARE * len(self.members):
             left = torch.from_numpy(np.flatnonzero(self.alive)).to(self.parameters[0].device)
             slots = [[t[left] for t in kept] for kept in self.slots]
@@ -248,39 +267,16 @@ class _Chunk:
     # Ends
 
     def finish(self) -> None:
-        """Write the finals and the last weights of those that are left."""
+        """Write the finals and the last weights of those that are left; nobody is alive then."""
         if "test" in self.job.parts and self.alive.any():
             with torch.no_grad():
                 for name, value in self._measured(self.job.parts["test"]).items():
                     self.record.curves[f"test.{name}"][self.members[self.alive], -1] = value[self.alive]
-        self._keep(self.alive)
+        self.keep(self.alive)
+        self.alive = np.zeros_like(self.alive)
 
-    def _keep(self, those: NDArray[np.bool_]) -> None:
+    def keep(self, those: NDArray[np.bool_]) -> None:
+        """Write the weights of these rows as they are now."""
         rows = torch.from_numpy(np.flatnonzero(those))
         for kept, now in zip(self.record.weights, self.parameters, strict=True):
             kept[self.members[those]] = now[rows.to(now.device)].cpu()
-
-    def save(self, step: int) -> None:
-        """Leave on disk all that is needed to go on before ``step``."""
-        if self.file is None:
-            return
-        rows = torch.from_numpy(self.all)
-        tensors = {f"curve.{name}": torch.from_numpy(c[self.all]) for name, c in self.record.curves.items()}
-        tensors |= {f"kept.{i}": w[rows] for i, w in enumerate(self.record.weights)}
-        tensors |= {"members": torch.from_numpy(self.members), "alive": torch.from_numpy(self.alive)}
-        tensors["diverged"] = torch.from_numpy(self.record.diverged[self.all])
-        for i, now in enumerate([self.parameters, *self.slots]):
-            tensors |= {f"now.{i}.{name}": t for name, t in zip(self.job.members.names, now, strict=True)}
-        write(self.file, self.job.fingerprint, step, tensors)
-
-    def _restore(self, tensors: Mapping[str, Tensor]) -> None:
-        for name, curve in self.record.curves.items():
-            curve[self.all] = tensors[f"curve.{name}"].numpy()
-        for i, kept in enumerate(self.record.weights):
-            kept[torch.from_numpy(self.all)] = tensors[f"kept.{i}"]
-        self.record.diverged[self.all] = tensors["diverged"].numpy()
-        device, names = self.job.members.parameters[0].device, self.job.members.names
-        count = len({name.split(".")[1] for name in tensors if name.startswith("now.")})
-        parameters, *slots = ([tensors[f"now.{i}.{name}"].to(device) for name in names] for i in range(count))
-        members, alive = tensors["members"].numpy().astype(np.intp), tensors["alive"].numpy()
-        self._adopt(members, alive, parameters, slots)

@@ -23,6 +23,9 @@ class ModuleResult:
     examples, in evaluation mode. ``squared_norm``: Σw² over the parameters that decay.
     ``diverged``: loss or weights were not finite at an evaluation. The member was let go there: its curves are NaN from
     that evaluation on, its finals too, and its last weights are those found then.
+    ``stopped_at``: the steps a member has done: T, or those up to the evaluation at which it diverged, or up to the rung at
+    which the judge let it go. Of such a member the curves are NaN after the rung, its finals too, and its last weights are
+    those of the rung; it has not ``diverged``.
     ``weights``: the last state dicts, every tensor with an axis of K members in front.
     ``train_metrics``, ``validation_metrics``: a curve for each of the caller's metrics; ``test_metrics``: their finals.
     """
@@ -36,6 +39,7 @@ class ModuleResult:
     validation_metrics: Mapping[str, Curve]
     test_metrics: Mapping[str, Curve]
     diverged: NDArray[np.bool_]
+    stopped_at: NDArray[np.int64]
     weights: Mapping[str, torch.Tensor]
 
     def state_dict(self, member: int) -> dict[str, Any]:

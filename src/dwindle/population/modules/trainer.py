@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,17 +14,18 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dwindle.durable import write_whole
-from dwindle.errors import DataError, InvalidValueError, MissingExtraError, ResumeError, count, flag, shown
+from dwindle.errors import DataError, InvalidValueError, count, flag, shown
 from dwindle.mask import Mask
 from dwindle.population import SGD, Adam, Optimiser, Rates
-from dwindle.population.modules.checkpoint import fingerprint
+from dwindle.population.checkpoint import agreed, fingerprint
+from dwindle.population.legs import Place, State, train_in_legs
 from dwindle.population.modules.chunk import Job, Part, Record, train_chunk
 from dwindle.population.modules.members import Members, made
 from dwindle.population.modules.result import ModuleResult
-from dwindle.population.threads import cores, in_threads
+from dwindle.population.rungs import Judge, Rungs, rungs_of
+from dwindle.population.threads import cores
 
-__all__ = ["train_modules"]
+__all__ = ["device_of", "train_modules"]
 
 Pair: TypeAlias = tuple[Any, Any]
 
@@ -51,6 +52,8 @@ def train_modules(
     order_seed: int = 0,
     device: str = "cpu",
     workers: int | None = None,
+    judge: Judge | None = None,
+    judge_at: Sequence[int] = (),
     folder: str | os.PathLike[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
     stop: Callable[[], bool] | None = None,
@@ -67,7 +70,9 @@ def train_modules(
     - ``loss(output, y)``: a scalar tensor, the mean over the examples. ``metrics``: further such functions by name.
     - ``data``, ``validation``, ``test``: pairs (x, y) of tensors or arrays, an example a row; real numbers are taken in
       the type of the parameters.
-    - ``batch_size``, ``evaluate_every``, ``own_order``, ``order_seed``, ``progress``, ``stop``: as `dwindle.population.train`.
+    - ``batch_size``, ``evaluate_every``, ``own_order``, ``order_seed``, ``progress``, ``stop``, ``judge``, ``judge_at``: as
+      `dwindle.population.train`. A member let go is still computed beside the others until it pays to leave it out, when no
+      more than three quarters of its chunk are left; the chunk is then traced anew, which may round otherwise.
     - ``mask``: which parameters decay, a Plan's ``mask``; None: the default, matrices and filters outside of norms.
     - ``workers``: threads on the CPU, each with chunks of members of its own; None: one a core.
     - ``folder``: where each chunk keeps what it reached (about every 20 seconds, and when ``stop()`` says so). Called again
@@ -99,7 +104,7 @@ def train_modules(
 
     Source of the transforms: Bradbury et al. 2018 (vmap, grad), as torch.func has them.
     """
-    where = _device(device)
+    where = device_of(device)
     members = _members(make, rates, seeds, mask, where)
     dtype = members.parameters[0].dtype
     given = {"train": data, "validation": validation, "test": test}
@@ -111,24 +116,46 @@ def train_modules(
     if not isinstance(optimiser, SGD | Adam):
         raise InvalidValueError(f"optimiser is {shown(optimiser)}; it must be SGD() or Adam().")
     evaluations = np.append(np.arange(0, rates.steps, every), rates.steps)
-    said = [
-        rates.lr, rates.shrink, rates.l2, optimiser, list(seeds), batch_size, every, flag("own_order", own_order),
-        count("order_seed", order_seed, low=0), str(where), members.names, members.decaying, sorted(metrics or ()),
-        *members.parameters, *members.shared.values(), *members.own.values(), *(t for part in parts.values() for t in part),
-    ]  # fmt: skip
+    rungs = rungs_of(judge, judge_at, evaluations)
+    numbers = [int(seed) for seed in seeds]
+    own_order, order_seed = flag("own_order", own_order), count("order_seed", order_seed, low=0)
     job = Job(
-        members, loss, dict(metrics or {}), optimiser, rates, parts, [int(seed) for seed in seeds], batch_size,
-        evaluations, own_order, order_seed, fingerprint(said) if folder is not None else "",
+        members, loss, dict(metrics or {}), optimiser, rates, parts, numbers, batch_size, evaluations, own_order, order_seed
     )  # fmt: skip
     threads = (cores() if workers is None else count("workers", workers)) if where.type == "cpu" else 1
-    wide = _width(job, where)
-    chunks, place = _chunks(len(job.seeds), wide, threads), None
+    record, chunks, place = Record(job), _chunks(len(numbers), _width(job, where), threads), None
     if folder is not None:
-        place = Path(folder)
-        chunks = _agreed(place, job.fingerprint, chunks)
-    record = Record(job)
-    _run(job, chunks, place, record, threads, progress or (lambda done, total: None), stop or (lambda: False))
+        place = Place(Path(folder), _fingerprint(job, rungs))
+        _, chunks = agreed(*place, threads, chunks)  # the rounding depends on their size
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if where.type == "cpu" else before)
+    try:
+        train = partial(train_chunk, job, record)
+        train_in_legs(train, chunks, _without, rungs, record, place, threads, progress, stop)
+    finally:
+        torch.set_num_threads(before)
     return _result(job, record)
+
+
+def _without(states: list[State], stays: NDArray[np.bool_]) -> list[State]:
+    """The same chunks: the rounding of a member depends on their size."""
+    return [state._replace(members=state.members[stays[state.members]]) for state in states]
+
+
+def _fingerprint(job: Job, rungs: Rungs) -> str:
+    """A digest of all that `train_modules` was given, but functions, whose names alone can be told."""
+    members = job.members
+    said: list[Any] = [
+        "modules", job.rates.lr, job.rates.shrink, job.rates.l2, job.optimiser, job.seeds, job.batch_size, job.evaluations,
+        job.own_order, job.order_seed, rungs.steps, str(members.parameters[0].device), members.names, members.decaying,
+        sorted(job.metrics), [*members.shared], [*members.own], [*job.parts],
+    ]  # fmt: skip
+    tensors = [*members.parameters, *members.shared.values(), *members.own.values()]
+    for tensor in (*tensors, *(t for part in job.parts.values() for t in part)):
+        plain = tensor.detach().cpu().contiguous()
+        # As bytes: NumPy has no bfloat16.
+        said += [str(plain.dtype), tuple(plain.shape), plain.reshape(-1).view(torch.uint8).numpy()]
+    return fingerprint(said)
 
 
 def _members(
@@ -152,7 +179,8 @@ def _members(
     return made(make, numbers, Mask() if mask is None else mask, device)
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
+    """Return the device of that name; raise InvalidValueError if this machine has none."""
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
@@ -229,53 +257,6 @@ def _chunks(members: int, most: int, threads: int) -> list[NDArray[np.intp]]:
     return np.array_split(np.arange(members), min(wanted, members))
 
 
-def _agreed(folder: Path, whose: str, chunks: list[NDArray[np.intp]]) -> list[NDArray[np.intp]]:
-    """Return the chunks as the folder has them, for their rounding depends on their size; note them where it is new."""
-    try:
-        import safetensors  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError.of("safetensors", "torch") from error
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "training.json"
-    if not file.exists():
-        said = {"format": 1, "training": whose, "chunks": [[int(i) for i in chunk] for chunk in chunks]}
-        write_whole(file, json.dumps(said).encode())
-        return chunks
-    try:
-        said = json.loads(file.read_text())
-        found = [np.array(chunk, np.intp) for chunk in said["chunks"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ResumeError(f"{file} cannot be read: {error}. Take another folder.") from error
-    if said.get("training") != whose:
-        raise ResumeError(
-            f"{folder} is of another training: other data, rates, seeds, modules or settings. "
-            "Give the arguments it was begun with, or another folder."
-        )
-    return found
-
-
-def _run(
-    job: Job,
-    chunks: list[NDArray[np.intp]],
-    folder: Path | None,
-    record: Record,
-    threads: int,
-    progress: Callable[[int, int], None],
-    stop: Callable[[], bool],
-) -> None:
-    def train(number: int, members: NDArray[np.intp], stopped: Callable[[], bool], tick: Callable[[int], None]) -> None:
-        file = None if folder is None else folder / f"chunk-{number}.safetensors"
-        train_chunk(job, members, record, file, stopped, tick)
-
-    kept = ". What was reached is in the folder; call again to go on." if folder else ". Nothing of it is kept."
-    before = torch.get_num_threads()
-    torch.set_num_threads(1 if job.parts["train"].x.device.type == "cpu" else before)
-    try:
-        in_threads(chunks, threads, job.rates.steps, train, progress, stop, kept)
-    finally:
-        torch.set_num_threads(before)
-
-
 def _result(job: Job, record: Record) -> ModuleResult:
     curves = record.curves
     none = np.full((len(job.seeds), len(job.evaluations)), np.nan)
@@ -293,5 +274,6 @@ def _result(job: Job, record: Record) -> ModuleResult:
         of("validation"),
         {name: curve[:, -1] for name, curve in of("test").items()},
         record.diverged,
+        record.stopped_at,
         {name: t.clone() for name, t in job.members.state(record.weights).items()},
     )
