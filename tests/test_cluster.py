@@ -33,12 +33,18 @@ def task() -> Task:
 
 @pytest.fixture(scope="module")
 def found(task: Task) -> dict[str, Any]:
-    return without_clock(study(task, SMALL, seeds=3, seed=1).evidence)
+    evidence = without_clock(study(task, SMALL, seeds=3, seed=1).evidence)
+    stopped = [trial["stopped_at"] for setting in evidence["settings"] for trial in setting["trials"]]
+    assert (
+        0 < sum(at is not None for at in stopped) < len(stopped)
+    )  # halving let some of each batch go, judged where they trained
+    return evidence
 
 
 @pytest.fixture(autouse=True)
-def of_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dwindle.studies.run._BATCH", 2)
+def of_four(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches so small that there are several, and large enough for halving to have a choice."""
+    monkeypatch.setattr("dwindle.studies.trainings.BATCH", 4)
 
 
 def without_clock(evidence: dict[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -21,18 +24,23 @@ SMALL = Space((0.0, 1.0), (1e-3, 1e-2), ("constant", "cosine to 0"))
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    return Task(data=load("fashion"), hidden=(6,), epochs=2)
+    return Task(data=load("fashion"), hidden=(6,), epochs=4)
 
 
 @pytest.fixture(scope="module")
 def found(task: Task) -> dict[str, Any]:
-    return without_clock(study(task, SMALL, seeds=3, seed=1).evidence)
+    evidence = without_clock(study(task, SMALL, seeds=3, seed=1).evidence)
+    stopped = [trial["stopped_at"] for setting in evidence["settings"] for trial in setting["trials"]]
+    assert (
+        0 < sum(at is not None for at in stopped) < len(stopped)
+    )  # halving let some of each batch go, judged where they trained
+    return evidence
 
 
 @pytest.fixture(autouse=True)
 def of_four(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches so small that there are several."""
-    monkeypatch.setattr("dwindle.studies.run._BATCH", 4)
+    monkeypatch.setattr("dwindle.studies.trainings.BATCH", 4)
 
 
 def without_clock(evidence: dict[str, Any]) -> dict[str, Any]:
@@ -77,6 +85,42 @@ def test_a_killed_worker_costs_no_training(task: Task, found: dict[str, Any], mo
     said = study(task, SMALL, seeds=3, seed=1, executor=Processes(2))
     assert killed
     assert without_clock(said.evidence) == found
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="processes are looked for in /proc")
+@pytest.mark.timeout(120)
+def test_the_workers_of_a_study_that_is_killed_go_too(tmp_path: Path) -> None:
+    """They would wait for more for ever, or go on in a folder that the study called again is at."""
+
+    def children(parent: int) -> set[int]:
+        found = set()
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                state, above = stat.read_text().rpartition(")")[2].split()[:2]
+                if int(above) == parent and state != "Z":
+                    found.add(int(stat.parent.name))
+        return found
+
+    words = ["study", "--processes", "2", "--hidden", "64", "--epochs", "200", "--quiet", "--out", str(tmp_path)]
+    process = subprocess.Popen([sys.executable, "-m", "dwindle", *words])
+    workers: set[int] = set()
+    try:
+        while len(list(tmp_path.glob("unfinished/*/training.json"))) < 2:  # both are at work
+            assert process.poll() is None
+            time.sleep(0.05)
+        workers = children(process.pid)
+        assert len(workers) >= 2
+        process.kill()
+        process.wait()
+        until = time.monotonic() + 20
+        while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+    finally:
+        for pid in (process.pid, *workers):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
 
 
 @pytest.mark.timeout(120)

@@ -395,13 +395,13 @@ HOSTILE = (
     "\u2028\u2029\ufeff",
     "=cmd|' /C calc'!A0",
 )
-FIXED = {"format", "created", "task", "role", "against", "metric", "verdict"}
+FIXED = {"format", "created", "task", "role", "against", "metric", "verdict", "edge"}
 
 
 def poisoned(value: Any, poison: str, key: str = "") -> Any:
     """Return the evidence with ``poison`` after every text a user could have chosen, keys of code included."""
     if isinstance(value, dict):
-        renamed = key in ("environment", "code")
+        renamed = key in ("environment", "code", "metrics", "params")
         return {(f"{k}{poison}" if renamed else k): poisoned(v, poison, "" if renamed else k) for k, v in value.items()}
     if isinstance(value, list):
         return [poisoned(item, poison, key) for item in value]
@@ -416,7 +416,7 @@ SMALL["findings"] = ["a plain finding", {"code": "D1", "verdict": "overfits", "e
 
 @pytest.mark.parametrize("poison", HOSTILE)
 def test_hostile_names_change_no_element_of_the_page(poison: str) -> None:
-    plain, page = Reader(render(poisoned(SMALL, "x"))), render(poisoned(SMALL, poison))
+    plain, page = Reader(render(poisoned(advised(), "x"))), render(poisoned(advised(), poison))
     found = Reader(page)
     assert found.skeleton == plain.skeleton
     assert found.code["script"][1:] == plain.code["script"][1:]
@@ -459,13 +459,279 @@ def test_inert_leaves_nothing_hidden_and_is_idempotent(text: str) -> None:
     assert not set(once) & set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c\ufeff")
 
 
+# Advice, and trials that were let go
+
+
+def advised() -> dict[str, Any]:
+    """Return evidence with all that is optional: advice, a choice, trials let go, intervals that hold together."""
+    made = copy.deepcopy(SMALL)
+    first = made["settings"][0]
+    for index, t in enumerate(first["trials"]):
+        t |= {
+            "params": {"lam": t["lam"], "peak": t["peak"], "schedule": t["schedule"]},
+            "stopped_at": None,
+            "batch_size": 50,
+        }
+        if index in (2, 5):
+            curve = {k: v if k == "epoch" else [*v[:10], *[None] * 30] for k, v in t["curve"].items()}
+            t |= {
+                "stopped_at": 10.0,
+                "final": {"validation_loss": 1e-9, "train_loss": 1e-9},
+                "diverged": False,
+                "curve": curve,
+            }
+    for c in first["comparisons"]:
+        c["together"] = 5
+    for c in first["contenders"]:
+        c |= {
+            "validation_loss": c["test_loss"],
+            "train_loss": c["test_loss"],
+            "metrics": {"calibration error": [0.25] * 5},
+        }
+    winner = first["contenders"][0]
+    first["choice"] = [{k: winner[k] for k in ("plan", "lam", "peak", "schedule", "seeds", "validation_loss")}]
+    value = {
+        "value": "0.1",
+        "best": 0.5,
+        "costs": 0.0,
+        "limit": 0.01,
+        "trials": 3,
+        "diverged": 0,
+        "let_go": 1,
+        "within": True,
+    }
+    first["advice"] = [
+        {"knob": "weight decay", "verdict": "does not matter here", "said": "Weight decay does not matter here: <0.0021.",
+         "numbers": {"difference": -0.001, "seeds": 8, "noise": None}, "values": [], "edge": None},
+        {"knob": "learning-rate decay", "verdict": "matters", "said": "Keep it.", "numbers": {"difference": -0.1}},
+        {"knob": "peak", "verdict": "cannot be told", "said": "Nobody knows.", "values": [value], "edge": "largest"},
+    ]  # fmt: skip
+    return made
+
+
+def test_advice_comes_first_and_the_lede_agrees_with_it() -> None:
+    made = advised()
+    found, words = Reader(render(made)), " ".join(summary(made).split())
+    for place in (found.text, words):
+        order = [place.rindex(each["said"]) for each in made["settings"][0]["advice"]]
+        assert order == sorted(order)
+    assert found.text.index("What matters, and what does not?") < found.text.rindex("Weight decay does not matter")
+    assert found.text.rindex("Nobody knows.") < found.text.rindex("Does weight decay close the gap?")
+    for label in ("≈ does not matter", "✓ matters", "? cannot be told"):
+        assert label in found.text
+    assert "test loss −" in words.split("── 20 % label noise")[1]  # a setting without advice has the gains in words
+    made["settings"] = made["settings"][:1]
+    assert (
+        lede(read(made))
+        == "Weight decay did not measurably change the test loss. Learning-rate decay lowered the test loss."
+    )
+    made["settings"][0]["advice"][1]["numbers"]["difference"] = 0.1
+    assert lede(read(made)).endswith("Learning-rate decay raised the test loss.")
+
+
+def test_evidence_without_advice_has_no_such_section() -> None:
+    assert "What matters" not in READ.text
+    assert ("a", "href", "#advice") not in READ.attributes
+    assert ("a", "href", "#advice") in Reader(render(advised())).attributes
+
+
+def test_intervals_are_said_to_hold_together_only_where_they_do() -> None:
+    said = "of one metric, all 5 contain the truth in 95 % of studies"
+    assert said not in READ.text
+    made = advised()
+    assert said in Reader(render(made)).text
+    assert said in " ".join(summary(made).split())
+
+
+def test_trials_let_go_are_no_results() -> None:
+    made = advised()
+    found, words = Reader(render(made)), summary(made)
+    assert "1e-09" not in found.text.split("Every trial")[0]
+    assert "2 of 8 trainings were let go early." in found.text
+    assert "2 of 8 trainings were let go early." in words
+    assert f"{len(made['settings'][0]['trials']) + len(made['settings'][1]['trials'])} trials, 2 let go early" in words
+    maps = [table for table in found.tables if table[0][0].startswith("λ ↓")]
+    cells = [cell for table in maps for row in table[1:] for cell in row[1:]]
+    assert cells.count("○ let go early") == 2
+    (table,) = [table for table in found.tables if table[0][0] == "setting"]
+    states = [row[-1] for row in table[1:] if row[0] == made["settings"][0]["name"]]
+    assert states.count("let go at epoch 10") == 2
+    finished = states.count("finished")
+    assert states[finished : finished + 2] == ["let go at epoch 10"] * 2
+    data = found.data()
+    gone = [t for t in data["trials"] if t["stopped"] == 10.0]
+    assert len(gone) == 2
+    assert all(t["curve"]["validation"][-1] is None and t["curve"]["validation"][0] is not None for t in gone)
+    drawn = [line["y"][-1] for line in data["charts"]["decay-0"]["lines"]]
+    assert None not in drawn
+    made["settings"][0]["trials"] = [{**t, "stopped_at": 10.0} for t in made["settings"][0]["trials"]]
+    assert "No trial came to the end." in Reader(render(made)).text
+
+
+def test_a_task_of_ones_own_has_metrics_by_name_and_no_accuracy() -> None:
+    made = advised()
+    made["data"] |= {"task": "custom", "classes": None}
+    made["model"] = "a user's module"
+    for condition in made["settings"]:
+        condition["facts"] = []
+        condition["comparisons"] = [c for c in condition["comparisons"] if c["metric"] != "test_accuracy"]
+        for c in condition["contenders"]:
+            del c["test_accuracy"]
+        for t in condition["trials"]:
+            t["final"] |= {"train_accuracy": None, "validation_accuracy": None}
+            t["curve"]["validation_accuracy"] = []
+    page, text = render(made), summary(made)
+    found = Reader(page)
+    assert "test calibration error" in found.text
+    assert "calibrat…" in text
+    assert "0.250" in text
+    for place in (found.text, text, json.dumps(found.data())):
+        assert not re.search("accuracy|cross-entropy", place)
+    assert "accuracy" not in next(table for table in found.tables if table[0][0] == "setting")[0]
+
+
+# A winner without a decay
+
+
+def lacking(*, apart: bool = False) -> dict[str, Any]:
+    """Return a setting whose winner has neither decay; ``apart``: the best plans with each are two, else they are one."""
+    made = copy.deepcopy(SMALL["settings"][0])
+    text = plan_text(0.0, 0.1, "constant")
+    made["winner"] |= {"plan": text, "lam": 0.0, "peak": 0.1, "schedule": "constant"}
+    shape = "linear to 0%"
+    made["contenders"] = [
+        contender("winner", 0.0, 0.1, "constant", 0.0),
+        contender("weight decay", 3.0, 0.1, shape, 0.0),
+        contender("falling lr", *((0.0, 0.3) if apart else (3.0, 0.1)), shape, 0.0),
+    ]
+    made["contenders"][0] |= {"test_loss": [v - 1 for v in made["contenders"][0]["test_loss"]]}
+    made["comparisons"] = [
+        compared(made["contenders"][0], c, metric)
+        for c in made["contenders"][1:] for metric in ("test_loss", "test_accuracy", "gap")
+    ]  # fmt: skip
+    return made
+
+
+def alone(condition: dict[str, Any]) -> dict[str, Any]:
+    return {**SMALL, "settings": [condition]}
+
+
+def test_a_plan_in_two_roles_is_shown_once_under_both_names() -> None:
+    made = alone(lacking())
+    found, text = Reader(render(made)), summary(made)
+    (table,) = [table for table in found.tables if table[0] == ["", "λ", "peak", "schedule", "plan"]]
+    assert [row[0] for row in table[1:]] == ["winner", "best with weight decay= best with a falling rate"]
+    lines = text.splitlines()
+    row = next(i for i, line in enumerate(lines) if line.startswith("best with weight decay"))
+    assert lines[row + 1] == "= best with a falling rate"
+    assert sum(line.startswith("best with a falling rate") for line in lines) == 0
+    assert sum(line.startswith("best with weight decay") for line in lines) == 2  # the table, and the curves below it
+    labels = [
+        value for _, name, value in found.attributes if name == "aria-label" and "test loss of each seed" in value
+    ]
+    assert len(labels) == 2
+    lines = found.data()["charts"]["lr-0"]["lines"]
+    assert [line["label"] for line in lines] == ["winner", "best with weight decay = best with a falling rate"]
+    two = Reader(render(alone(lacking(apart=True)))).data()["charts"]["lr-0"]["lines"]
+    assert [line["label"] for line in two] == ["winner", "best with weight decay", "best with a falling rate"]
+    assert len({line["colour"] for line in two}) == 3
+
+
+def test_cards_and_answer_of_a_winner_without_decays() -> None:
+    condition = lacking(apart=True)
+    made = alone(condition)
+    found, words = Reader(render(made)), " ".join(summary(made).split())
+    assert lede(read(made)) == "Weight decay and learning-rate decay each raised the test loss."
+    for said in ("against the best plan with it", "against the best plan with a falling rate", "✓ better without it"):
+        assert said in found.text
+    assert "no weight decay: test loss −" in words
+    assert "a constant learning rate: test loss −" in words
+    ours, theirs = (float(np.mean(c["gap"])) for c in condition["contenders"][:2])
+    said = f"is {ours:.3f} for the winner, without weight decay; with weight decay it would be {theirs:.3f}"
+    assert said in found.text
+    assert said in words
+    assert f"λ = 3), {100 * abs(1 - theirs / ours):.0f} % {'smaller' if theirs < ours else 'larger'}." in words
+    gap = found.data()["charts"]["gap-0"]["lines"]
+    assert [line["label"] for line in gap] == ["λ = 3, validation", "λ = 3, train", "λ = 0, validation", "λ = 0, train"]
+
+
+@pytest.mark.parametrize("winners", [True, False], ids=["the winner decays", "the winner does not"])
+@pytest.mark.parametrize("verdict", ["does not matter here", "cannot be told"])
+def test_a_card_takes_the_verdict_of_the_advice_and_shows_what_it_rests_on(winners: bool, verdict: str) -> None:
+    condition = copy.deepcopy(SMALL["settings"][0]) if winners else lacking()
+    role, other = ("winner without weight decay", "no weight decay") if winners else ("weight decay", None)
+    decisive = next(c for c in condition["comparisons"] if (c["against"], c["metric"]) == (role, "test_loss"))
+    assert decisive["verdict"] == "better"
+    numbers = {"difference": decisive["difference"]}
+    condition["advice"] = [{"knob": "weight decay", "verdict": verdict, "said": "said", "numbers": numbers}]
+    page = render(alone(condition))
+    card = page[page.index("<h4>Weight decay</h4>") : page.index("<h4>Learning-rate decay</h4>")]
+    found = Reader(card)
+    difference, _ = interval(Comparison(**decisive))
+    assert f"{difference} test loss" in found.text
+    assert verdict in found.text.replace("\xa0", " ")
+    assert "better" not in found.text
+    assert 'class="strip not"' in card
+    if other:
+        assert "against the winner stripped of it 95 % interval" in found.text
+        assert "against the best plan without it −" in found.text
+    assert lede(read(alone(condition))).startswith("Weight decay did not measurably change the test loss.")
+    condition["advice"][0] |= {"verdict": "matters"}
+    shown = Reader(render(alone(condition))).text.replace("\xa0", " ")
+    assert ("✓ better with it" if winners else "✓ better without it") in shown
+
+
+def test_nothing_is_called_uncompared_that_was_compared() -> None:
+    condition = copy.deepcopy(SMALL["settings"][0])
+    condition["comparisons"] = [c for c in condition["comparisons"] if c["against"] == "winner without weight decay"]
+    made = alone(condition)
+    assert lede(read(made)) == "Weight decay lowered the test loss."
+    assert "not part of the winner" not in Reader(render(made)).text
+    condition["comparisons"] = []
+    assert lede(read(made)) == "No plan was compared with the winner on the test set."
+    assert Reader(render(made)).text.count("No plan without it was compared on the test set.") == 2
+
+
+def test_a_decay_that_the_space_has_not_is_said_to_be_untried() -> None:
+    condition = lacking()
+    condition |= {"contenders": condition["contenders"][:1], "comparisons": []}
+    assert "no plan with it was compared on the test set." in Reader(render(alone(condition))).text
+    condition["trials"] = [t for t in condition["trials"] if t["lam"] == 0 and t["schedule"] == "constant"][:1]
+    text = Reader(render(alone(condition))).text
+    for decay in ("Weight decay", "Learning-rate decay"):
+        assert f"{decay} is not part of the winner, and no plan with it was tried." in text
+
+
 # The terminal
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.floats(-1e12, 1e12).map(lambda v: float(f"{v:.6g}")), min_size=6, max_size=6),
+    st.floats(1e-12, 1e12),
+    st.sampled_from([76, 80, 100]),
+)
+def test_columns_never_touch(values: list[float], rate: float, width: int) -> None:
+    condition = copy.deepcopy(SMALL["settings"][0])
+    for c, value in zip(condition["contenders"], values, strict=True):
+        c |= {"lam": rate, "peak": rate, "test_loss": [value] * 5, "gap": [-value] * 5}
+        c["metrics"] = {"a name of many letters": [value] * 5}
+        c["curves"]["validation_loss"] = [value] * EPOCHS
+    text = summary(alone(condition), width)
+    assert all(len(line) <= width for line in text.splitlines())
+    (head,) = [line for line in text.splitlines() if "  λ  " in line]
+    columns = len(re.split(r" {2,}", head.strip()))
+    rows = [line for line in text.splitlines() if line.startswith(("winner", "best"))]
+    table = rows[:6]
+    assert 3 <= columns <= 6
+    for row in table:
+        assert len(re.split(r" +", row[28:].strip().replace(" %", "%"))) == columns
 
 
 @pytest.mark.parametrize("width", [76, 80, 132])
 @pytest.mark.parametrize("poison", ["", "\x1b[31m\u202e", "漢字かな" * 30, "a" * 300, "\n\n\t"])
 def test_summary_fits_and_steers_nothing(width: int, poison: str) -> None:
-    text = summary(poisoned(SMALL, poison), width)
+    text = summary(poisoned(advised(), poison), width)
     for line in text.splitlines():
         assert sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in line) <= width
     assert not any(unicodedata.category(letter) in ("Cc", "Cf", "Cs") for letter in text.replace("\n", ""))
@@ -522,6 +788,11 @@ def test_sparkline_rises_where_the_values_rise(values: list[float]) -> None:
         (changed("data", "task", value="ranking"), "Invalid enum value 'ranking'"),
         (changed("created", value="yesterday"), "ISO time"),
         (changed("model", value="x" * 100_001), "100,001 letters"),
+        (changed("settings", 0, "trials", 0, "params", value={"lam": [1]}), r"at `\$.settings\[0\].trials\[0\].params"),
+        (changed("settings", 0, "advice", value=[{"knob": "λ", "verdict": "maybe", "said": ""}]), "Invalid enum value 'maybe'"),
+        (changed("settings", 0, "advice", value=[{"knob": "λ", "said": ""}]), "missing required field `verdict`"),
+        (changed("settings", 0, "contenders", 0, "metrics", value={"f1": [0.5]}), "f1 has 1 values for 5 seeds"),
+        (changed("settings", 0, "choice", value=[{"schedul": "p"}]), "unknown field `schedul`.*did you mean 'schedule'"),
         (changed("findings", value=[[[[[[[[[[[[[[[["deep"]]]]]]]]]]]]]]]]), "nested deeper"),
     ],
 )  # fmt: skip
@@ -573,6 +844,8 @@ def variant(name: str) -> dict[str, Any]:
         first["winner"]["lam"] = 0.0
         first["contenders"] = [c for c in first["contenders"] if c["role"] in ("winner", "constant lr")]
         first["comparisons"] = [c for c in first["comparisons"] if c["against"] == "constant lr"]
+    elif name == "neither decay":
+        made["settings"][0] = lacking()
     elif name == "negative losses":
         for t in first["trials"]:
             t["final"] = {"train_loss": -3.0 + t["lam"] / 10, "validation_loss": -2.0 + t["lam"] / 10}
@@ -593,7 +866,7 @@ def variant(name: str) -> dict[str, Any]:
 
 
 VARIANTS = ("one setting", "regression", "all diverged", "nothing compared", "a seed diverged", "winner without decay",
-            "negative losses", "one epoch", "random search")  # fmt: skip
+            "neither decay", "negative losses", "one epoch", "random search")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -607,7 +880,11 @@ def test_edges_of_the_format_are_drawn(name: str) -> None:
         "all diverged": ("Every trial diverged.", None),
         "nothing compared": ("lowered the test loss", None),
         "a seed diverged": ("1 of 5 diverged", None),
-        "winner without decay": ("is not part of the winner", "no plan without weight decay stands beside it"),
+        "winner without decay": (
+            "not part of the winner, and no plan with it",
+            "no plan with weight decay stands beside it",
+        ),
+        "neither decay": ("better without it", "with weight decay it would be"),
         "negative losses": ("−1.900", None),
         "one epoch": ("0.5", None),
         "random search": ("warmup …, cosine to …", None),
@@ -621,6 +898,10 @@ def test_edges_of_the_format_are_drawn(name: str) -> None:
 
 
 # Small laws
+
+
+def test_a_difference_of_nothing_needs_no_decimals() -> None:
+    assert interval(Comparison("neither", "test_accuracy", 0.0, 0.0, 0.0, 8, "not distinguishable")) == ("0", "0 to 0")
 
 
 @given(st.lists(st.one_of(st.just(0.0), st.floats(1e-6, 1e3)), min_size=1, max_size=80))
@@ -691,7 +972,7 @@ def test_lede_counts_the_verdicts() -> None:
     for condition in made["settings"]:
         for c in condition["comparisons"]:
             c["verdict"] = "not distinguishable"
-    assert "each did not measurably change the test loss in either setting" in lede(read(made))
+    assert lede(read(made)).endswith("each did not measurably change the test loss in either setting.")
 
 
 def test_winner_at_the_edge_of_the_range_is_said() -> None:
@@ -857,6 +1138,23 @@ def test_browser_sorts_filters_and_draws_trials(opened: Callable[..., Any]) -> N
 
 
 @pytest.mark.browser
+def test_browser_finds_and_draws_what_was_let_go(opened: Callable[..., Any]) -> None:
+    page = opened(advised())
+    rows = "#trials-table tbody tr:not([hidden])"
+    page.locator("#trials-state").select_option("let go")
+    assert page.locator(rows).count() == 2
+    page.locator(f"{rows} input").first.check()
+    assert page.locator('[data-chart="trials"] .legend bdi', has_text="let go at epoch 10").count() == 1
+    page.locator("#trials-state").select_option("finished")
+    assert "let go" not in "".join(page.locator(rows).all_inner_texts())
+    page.locator("#trials-table th", has_text="state").locator("button").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save as CSV").click()
+    saved = csv.DictReader(Path(download.value.path()).read_text(encoding="utf-8").splitlines())
+    assert sorted(row["stopped_at"] for row in saved)[-3:] == ["", "10", "10"]
+
+
+@pytest.mark.browser
 def test_browser_tabs_theme_and_copy(opened: Callable[..., Any]) -> None:
     page = opened(EVIDENCE, permissions=["clipboard-read", "clipboard-write"], color_scheme="light")
     tabs = page.locator(".tablist").first.locator("button")
@@ -909,9 +1207,11 @@ def test_browser_saves_a_csv_that_no_spreadsheet_runs(opened: Callable[..., Any]
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("name", ["", *VARIANTS])
+@pytest.mark.parametrize("name", ["", "advised", *VARIANTS])
 def test_browser_fits_a_phone(opened: Callable[..., Any], name: str) -> None:
-    page = opened(variant(name), viewport={"width": 360, "height": 740}, color_scheme="dark")
+    page = opened(
+        advised() if name == "advised" else variant(name), viewport={"width": 360, "height": 740}, color_scheme="dark"
+    )
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 

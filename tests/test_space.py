@@ -115,17 +115,17 @@ def test_the_same_space_in_text_toml_and_python() -> None:
     ]  # fmt: skip
 
 
-def test_the_default_is_the_sixty_plans_it_was() -> None:
+def test_the_default_is_every_combination_of_the_textbooks_schedules() -> None:
     space = Space()
     expected = [
         f"peak {peak} | {schedule}" + (f" | decoupled {lam}" if lam else "")
         for schedule in ("constant", "step by 0.5 every 5ep", "exponential by 0.9 every 1ep", "cosine to 0%")
-        for peak in ("1e-3", "3e-3", "0.01")
-        for lam in (0, 0.3, 1, 3, 10)
+        for peak in ("1e-3", "3e-3", "0.01", "0.03")
+        for lam in (0, 0.1, 0.3, 1, 3, 10)
     ]
     assert [str(c.plan) for c in space.candidates()] == expected
     assert str(space) == (
-        "lam 0 0.3 1 3 10 | peak 1e-3 3e-3 0.01 | schedule constant; step by 0.5 every 5ep; "
+        "lam 0 0.1 0.3 1 3 10 | peak 1e-3 3e-3 0.01 0.03 | schedule constant; step by 0.5 every 5ep; "
         "exponential by 0.9 every 1ep; cosine to 0% | decoupled"
     )
 

@@ -9,15 +9,19 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import dwindle as dw
 from dwindle.errors import InvalidValueError, UnknownNameError
 from dwindle.population import SGD, StoppedError
 from dwindle.studies import Progress, Space, Store, Study, Task, load, study
 from dwindle.studies.evidence import comparison, interval
+from dwindle.studies.stages import _CONTENDERS, Stages
 
 SMALL = Space((0.0, 1.0), (1e-3, 1e-2), ("constant", "cosine to 0"))
 
@@ -96,6 +100,70 @@ def test_the_winner_has_the_best_validation_loss_of_the_shortlist(found: Study) 
     losses = {t["plan"]: t["final"]["validation_loss"] for t in setting["trials"]}
     assert setting["winner"]["plan"] in sorted(losses, key=losses.__getitem__)[:6]
     assert found.plan == dw.parse(setting["winner"]["plan"])
+
+
+BARE = "lam 0 300 | peak 1e-4 | schedule constant; linear to 0"  # in one epoch either decay costs
+
+
+def test_a_winner_without_decays_is_compared_with_the_best_plans_that_have_them(task: Task) -> None:
+    setting = study(task, BARE, seeds=5).evidence["settings"][0]
+    assert (setting["winner"]["lam"], setting["winner"]["schedule"]) == (0.0, "constant")
+    rows = {c["role"]: c for c in setting["contenders"]}
+    assert list(rows) == ["winner", "weight decay", "falling lr"]
+    chosen = setting["choice"]
+    assert rows["weight decay"]["plan"] == next(c["plan"] for c in chosen if c["lam"] > 0)
+    assert rows["falling lr"]["plan"] == next(c["plan"] for c in chosen if c["schedule"] != "constant")
+    assert {c["against"] for c in setting["comparisons"]} == {"weight decay", "falling lr"}
+    assert {each["knob"]: each["verdict"] for each in setting["advice"]}["weight decay"] == "matters"
+    assert "makes it worse here" in setting["advice"][0]["said"]
+    alone = study(task, "lam 0 | peak 1e-4 | schedule constant", seeds=2).evidence["settings"][0]
+    assert [c["role"] for c in alone["contenders"]] == ["winner"]
+
+
+def test_the_shortlist_has_the_two_best_of_every_kind_whoever_leads(task: Task) -> None:
+    wide = BARE.replace("1e-4", "1e-4 1.1e-4 1.2e-4 1.3e-4 1.4e-4")
+    setting = study(task, wide, seeds=2).evidence["settings"][0]
+    ranked = sorted(setting["trials"], key=lambda t: t["final"]["validation_loss"])
+    assert all(t["lam"] == 0 and t["schedule"] == "constant" for t in ranked[:5])
+    decayed, falling = [t for t in ranked if t["lam"] > 0], [t for t in ranked if t["schedule"] != "constant"]
+    wanted = [*ranked[:4], *decayed[:2], *falling[:2]]
+    assert {c["plan"] for c in setting["choice"]} == {t["plan"] for t in wanted}
+    assert len(setting["choice"]) == 8
+
+
+@given(st.permutations(range(8)))
+def test_the_roles_are_the_first_of_their_kind(order: list[int]) -> None:
+    every = Space((0.0, 1.0), (1e-3,), ("constant", "linear to 0"), batch_sizes=(10, 20)).candidates()
+    best = [every[i] for i in order]
+    stages = SimpleNamespace()
+    roles = Stages._contenders(stages, best)
+    winner = roles["winner"]
+    assert winner == stages.winner == best[0]
+    kinds = {
+        "no weight decay": lambda c: c.lam == 0,
+        "weight decay": lambda c: c.lam > 0,
+        "constant lr": lambda c: c.is_constant,
+        "falling lr": lambda c: not c.is_constant,
+    }
+    for role, kind in kinds.items():
+        assert roles.get(role) == (None if kind(winner) else next(c for c in best if kind(c))), role
+    assert ("winner without weight decay" in roles) == (winner.lam > 0)
+    assert ("winner at constant lr" in roles) == (not winner.is_constant)
+    assert len(roles) <= _CONTENDERS
+
+
+def test_a_plan_in_two_roles_is_trained_once(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = [c for c in Space.parse(BARE).candidates() if (c.lam > 0) != c.is_constant]  # neither decay, or both
+    monkeypatch.setattr(Space, "candidates", lambda *_, **__: tuple(both))
+    setting = study(task, BARE, seeds=2, folder=tmp_path).evidence["settings"][0]
+    winner, decayed, falling = setting["contenders"]
+    assert [c["role"] for c in (winner, decayed, falling)] == ["winner", "weight decay", "falling lr"]
+    assert decayed["plan"] == falling["plan"] != winner["plan"]
+    assert {c["together"] for c in setting["comparisons"]} == {1}
+    fresh = [
+        r for r in Store.open(tmp_path).records.values() if r["seed"] in winner["seeds"] and r["stage"] == "report"
+    ]
+    assert len(fresh) == 2 * 2
 
 
 def test_report_seeds_are_fresh(found: Study) -> None:

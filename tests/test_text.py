@@ -15,7 +15,7 @@ import pytest
 
 import dwindle as dw
 from dwindle.decay import L2, Corrected, Decoupled, Independent
-from dwindle.errors import DwindleError, InvalidValueError, ParseError, UnknownNameError
+from dwindle.errors import DataError, DwindleError, InvalidValueError, ParseError, UnknownNameError
 from dwindle.mask import Mask, Rule
 from dwindle.plan import Group, Plan
 from dwindle.schedule import (
@@ -500,7 +500,7 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytes
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(DataError, match=r"plan\.toml: the plan cannot be written: No space"):
         save(PLAN, tmp_path / "plan.toml")
     assert [p.name for p in tmp_path.iterdir()] == ["plan.toml"]
     assert (tmp_path / "plan.toml").read_text() == "kept"

@@ -300,7 +300,7 @@ def test_a_kill_at_any_place_of_the_writes_loses_and_doubles_nothing(tmp_path: P
     assert set(kept) == {2, 4}
 
 
-def test_a_line_of_the_store_that_is_cut_is_asked_again(opened: Any, tmp_path: Path) -> None:
+def test_a_batch_of_which_a_line_is_cut_is_asked_for_again(opened: Any, tmp_path: Path) -> None:
     first = opened()
     first.tell(results(first, 4))
     first.close()
@@ -308,13 +308,14 @@ def test_a_line_of_the_store_that_is_cut_is_asked_again(opened: Any, tmp_path: P
     file = tmp_path / "trials.jsonl"
     file.write_bytes(file.read_bytes()[:-30])
     again = opened()
-    assert again.told == 3
-    assert [p.id for p in again.ask(2)] == [3, 4]
+    assert again.told == 0
     ids = [t.user_attrs["id"] for t in seen(f"sqlite:///{tmp_path / 'study.db'}", again.study_name)]
     assert ids == [0, 1, 2, 3]
-    candidate = again._asked[3]
-    again.tell([Result(3, value(3), {}, key=f"training {candidate.plan}", seed=17)])
+    again.tell(results(again, 4))
+    assert again.told == 4
+    assert [p.id for p in again.ask(2)] == [4, 5]
     assert [t.user_attrs["id"] for t in seen(f"sqlite:///{tmp_path / 'study.db'}", again.study_name)] == ids
+    assert len(file.read_bytes().splitlines()) == 5  # the three that were whole, the cut one, and it again
 
 
 def test_a_damaged_study_is_said_and_the_store_makes_a_new_one(opened: Any, tmp_path: Path) -> None:

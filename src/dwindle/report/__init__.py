@@ -8,9 +8,9 @@ from dwindle.report.outlook import Choice, Law, Logged, Option, Outlook, Prospec
 from dwindle.report.page import render, write
 from dwindle.report.picture import plan_picture
 from dwindle.report.terminal import sparkline, summary
-from dwindle.report.words import decimals
+from dwindle.report.words import decimals, places
 
 __all__ = [
     "FORMAT", "Choice", "Law", "Logged", "Option", "Outlook", "Prospect", "Rank", "decimals", "forecast_page", "optimum_page",
-    "plan_picture", "render", "sparkline", "summary", "write", "write_page",
+    "places", "plan_picture", "render", "sparkline", "summary", "write", "write_page",
 ]  # fmt: skip

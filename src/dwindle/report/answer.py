@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from dwindle.report.evidence import Comparison, Evidence, Setting
-from dwindle.report.figures import kind, strip, verdict
+from dwindle.report.effects import Effect, effect, has
+from dwindle.report.evidence import DECAYS, Comparison, Evidence, Setting
+from dwindle.report.figures import kind, sign, strip
 from dwindle.report.markup import Html, joined, tag
-from dwindle.report.words import METRICS, interval, lede, mean, measured, number, plural, subtitle
+from dwindle.report.words import METRICS, interval, lede, mean, measured, number, plural, subtitle, together
 
 __all__ = ["answer", "header"]
 
-GAINS = {"no weight decay": "Weight decay", "constant lr": "Learning-rate decay"}
-AGAINST = {"no weight decay": "the best plan without it", "constant lr": "the best plan at a constant rate"}
-REMOVED = {"no weight decay": "winner without weight decay", "constant lr": "winner at constant lr"}
+AGAINST = {
+    "no weight decay": "the best plan without it",
+    "weight decay": "the best plan with it",
+    "constant lr": "the best plan at a constant rate",
+    "falling lr": "the best plan with a falling rate",
+    "winner without weight decay": "the winner stripped of it",
+    "winner at constant lr": "the winner stripped of it",
+}
 
 
 def header(evidence: Evidence) -> Html:
@@ -37,7 +43,8 @@ def _card(setting: Setting, index: int) -> Html:
         tag("h3", tag("bdi", setting.name)),
         tag("dl", *pairs, class_="recipe"),
         _reached(setting),
-        tag("div", *[_gain(setting, against) for against in GAINS], class_="gains"),
+        tag("div", *[_gain(setting, decay) for decay in DECAYS], class_="gains"),
+        tag("p", said, class_="note") if (said := together(setting)) else None,
         snippet("The winning plan in one line", winner.plan, f"plan-{index}"),
         tag("details", tag("summary", "The same as plan.toml"), snippet("plan.toml", winner.toml, f"toml-{index}")),
         *[
@@ -72,43 +79,53 @@ def _reached(setting: Setting) -> Html | None:
     return tag("p", f"Reaches {said} (mean of {plural(len(contender.seeds), 'seed')}).", class_="reached")
 
 
-def _gain(setting: Setting, against: str) -> Html:
-    loss, accuracy = setting.comparison(against, "test_loss"), setting.comparison(against, "test_accuracy")
-    heading = tag("h4", GAINS[against])
-    if loss is None:
-        contender = setting.contender(against)
-        same = (
-            "was not compared on the test set"
-            if contender
-            else "is not part of the winner, so there is nothing to gain"
-        )
-        return tag("section", heading, tag("p", f"{GAINS[against]} {same}.", class_="note"), class_="gain")
-    reach = max(_reach(c) for other in GAINS if (c := setting.comparison(other, "test_loss")))
+def _gain(setting: Setting, decay: str) -> Html:
+    """Return what the winner gains by a decay, or by having none of it: the comparison that decided, its verdict, the others."""
+    heading, found = tag("h4", decay.capitalize()), effect(setting, decay)
+    if found is None:
+        return tag("section", heading, tag("p", _uncompared(setting, decay), class_="note"), class_="gain")
+    loss = found.comparison
+    accuracy = setting.comparison(loss.against, "test_accuracy")
+    reach = max(_reach(each.comparison) for other in DECAYS if (each := effect(setting, other)))
     difference, bounds = interval(loss)
+    tone = _tone(found)
     return tag(
         "section",
         heading,
         tag("p", tag("b", difference), " ", METRICS[loss.metric], class_="big"),
-        strip(loss.lower, loss.difference, loss.upper, reach, kind(loss)),
+        strip(loss.lower, loss.difference, loss.upper, reach, "not" if tone == "guess" else tone),
         tag(
             "p",
-            f"against {AGAINST[against]}",
+            f"against {AGAINST[loss.against]}",
             tag("br"),
             f"95 % interval {bounds}, {plural(loss.seeds, 'seed')}",
             class_="note",
         ),
-        tag("p", verdict(loss)),
+        tag("p", sign(tone, found.verdict)),
         _accuracy(accuracy) if accuracy else None,
-        _removed(setting.comparison(REMOVED[against], "test_loss")),
+        *[_other(comparison) for comparison in found.others],
         class_="gain",
     )
 
 
-def _removed(comparison: Comparison | None) -> Html | None:
-    if comparison is None:
-        return None
+def _uncompared(setting: Setting, decay: str) -> str:
+    if has(decay, setting.winner):
+        return "No plan without it was compared on the test set."
+    tried = any(has(decay, trial) for trial in setting.trials)
+    missing = "compared on the test set" if tried else "tried"
+    return f"{decay.capitalize()} is not part of the winner, and no plan with it was {missing}."
+
+
+def _tone(found: Effect) -> str:
+    """Return how the winner stands: as its comparison says, unless the verdict, which weighs all of them, does not decide."""
+    return {"cannot be told": "guess"}.get(found.verdict) or (
+        kind(found.comparison) if found.verdict.startswith("better") else "not"
+    )
+
+
+def _other(comparison: Comparison) -> Html:
     difference, bounds = interval(comparison)
-    return tag("p", f"against the winner stripped of it {difference} ({bounds})", class_="note")
+    return tag("p", f"against {AGAINST[comparison.against]} {difference} ({bounds})", class_="note")
 
 
 def _accuracy(comparison: Comparison) -> Html:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 from dwindle.errors import count
-from dwindle.report.evidence import ROLES, Contender, Evidence, Setting, Trial
+from dwindle.report.evidence import DECAYS, Contender, Evidence, Setting, Trial
 from dwindle.report.grid import best, families, family_of, ranked
-from dwindle.report.words import COLOURS, NAMES, bare, number
+from dwindle.report.words import COLOURS, NAMES, beside, number
 
 __all__ = ["SOLID", "charts", "payload", "rounded", "thin", "trial_points"]
 
@@ -32,13 +32,14 @@ def payload(evidence: Evidence) -> dict[str, Any]:
 
 def charts(setting: Setting, index: int) -> dict[str, Chart]:
     """Return the charts of one setting by name, such as ``gap-0``; a chart with nothing to draw is left out."""
-    contenders = [c for role in ROLES[:4] if (c := setting.contender(role))]  # the other two repeat these in parts
+    stripped = {shows.stripped for shows in DECAYS.values()}  # these repeat others in parts
+    plans = [alike for alike in setting.plans if alike[0].role not in stripped]
     made = {
         f"gap-{index}": _chart("loss", _gap_lines(setting), focus=True),
         f"decay-{index}": _chart("validation loss", _schedule_lines(setting), focus=True),
-        f"lr-{index}": _chart("learning rate", [_line(c, "lr") for c in contenders], zero=True),
-        f"left-{index}": _chart("share of w(0) left", [_line(c, "share_left") for c in contenders], zero=True),
-        f"norm-{index}": _chart("‖w‖", [_line(c, "weight_norm") for c in contenders]),
+        f"lr-{index}": _chart("learning rate", [_plan_line(alike, "lr") for alike in plans], zero=True),
+        f"left-{index}": _chart("share of w(0) left", [_plan_line(alike, "share_left") for alike in plans], zero=True),
+        f"norm-{index}": _chart("‖w‖", [_plan_line(alike, "weight_norm") for alike in plans]),
     }
     return {name: chart for name, chart in made.items() if chart["lines"]}
 
@@ -63,7 +64,7 @@ def trial_points(evidence: Evidence) -> int:
 
 def _gap_lines(setting: Setting) -> list[Line]:
     lines = []
-    for contender in (bare(setting), setting.contender("winner")):
+    for contender in (beside(setting), setting.contender("winner")):
         if contender is None:
             continue
         name = f"λ = {number(contender.lam)}"
@@ -75,10 +76,11 @@ def _gap_lines(setting: Setting) -> list[Line]:
 def _schedule_lines(setting: Setting) -> list[Line]:
     tried = [(name, trial) for name, trials in families(setting.trials).items() if (trial := best(trials))]
     tried.sort(key=lambda entry: (entry[1].score or 0.0, entry[1].id))
-    constant = setting.contender("constant lr")
     taken = {family_of(setting.winner.schedule, setting.trials): COLOURS["winner"]}
-    if constant is not None:
-        taken.setdefault(constant.schedule, COLOURS["constant lr"])
+    shows = DECAYS["learning-rate decay"]
+    for role in (shows.without, shows.having):
+        if (other := setting.contender(role)) is not None:
+            taken.setdefault(family_of(other.schedule, setting.trials), COLOURS[role])
     spare = iter(SPARE * 2)
     coloured = [taken[name] if name in taken else next(spare) for name, _ in tried]
     return [
@@ -87,6 +89,10 @@ def _schedule_lines(setting: Setting) -> list[Line]:
         )
         for rank, ((name, t), colour) in enumerate(zip(tried, coloured, strict=True))
     ]
+
+
+def _plan_line(alike: Sequence[Contender], series: str) -> Line:
+    return _line(alike[0], series, " = ".join(NAMES[c.role] for c in alike))
 
 
 def _line(contender: Contender, series: str, label: str | None = None, dash: int | None = None) -> Line:
@@ -143,8 +149,10 @@ def _trial(trial: Trial, setting: int, most: int) -> dict[str, Any]:
         "peak": trial.peak,
         "schedule": trial.schedule,
         "plan": trial.plan,
+        "state": trial.state,
         "seed": trial.seed,
         "diverged": trial.diverged,
+        "stopped": trial.stopped_at,
         "final": [final.train_loss, final.validation_loss, final.gap, final.train_accuracy, final.validation_accuracy],
         "epoch": [trial.curve.epoch[i] for i in kept],
         "curve": {name: [rounded(values[i]) for i in kept] for name, values in curves.items() if values},

@@ -3,28 +3,46 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import msgspec
 
 from dwindle.errors import InvalidValueError, known, real, shown
 
 __all__ = [
-    "FORMAT", "ROLES", "Comparison", "Contender", "ContenderCurves", "Curve", "Data", "Evidence", "Final", "Setting",
-    "Trial", "Winner",
+    "DECAYS", "FORMAT", "ROLES", "Advice", "Chosen", "Comparison", "Contender", "ContenderCurves", "Curve", "Data", "Evidence",
+    "Final", "Setting", "Trial", "Tried", "Winner",
 ]  # fmt: skip
 
 FORMAT = "dwindle-evidence/1"
-ROLES = (
-    "winner", "no weight decay", "constant lr", "neither", "winner without weight decay", "winner at constant lr",
-)  # fmt: skip
-"""The winner; the best plan without one decay or both; the winner itself with one decay taken away."""
-
-
 Role: TypeAlias = Literal[
-    "winner", "no weight decay", "constant lr", "neither", "winner without weight decay", "winner at constant lr"
-]
+    "winner", "no weight decay", "weight decay", "constant lr", "falling lr", "neither", "winner without weight decay",
+    "winner at constant lr",
+]  # fmt: skip
+ROLES: tuple[Role, ...] = get_args(Role)
+"""The winner; the best plan without a decay where the winner has it, with it where the winner has none, and without both; the
+winner itself with one decay taken away."""
+
+
+class Shows(NamedTuple):
+    """Who shows what a decay does: the best plan without it and the winner stripped of it, or the best plan with it."""
+
+    without: Role
+    having: Role
+    stripped: Role
+
+
+DECAYS = {
+    "weight decay": Shows("no weight decay", "weight decay", "winner without weight decay"),
+    "learning-rate decay": Shows("constant lr", "falling lr", "winner at constant lr"),
+}
+"""By the name that the advice gives a decay."""
+
+Params: TypeAlias = dict[str, float | int | str]  # coordinates in the space that was searched, by name
 Series: TypeAlias = tuple[float | None, ...]  # None where a run had diverged or the value was not recorded
+
+
+_OWN = ("test_loss", "test_accuracy", "gap", "validation_loss", "train_loss")  # series of every contender
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,7 +58,7 @@ class Data(Part, frozen=True):
     validation: int
     test: int
     classes: int | None
-    task: Literal["classification", "regression"]
+    task: Literal["classification", "regression", "custom"]  # custom: a loss of one's own, metrics by name
 
 
 class Final(Part, frozen=True):
@@ -77,7 +95,10 @@ class Curve(Part, frozen=True):
 
 
 class Trial(Part, frozen=True):
-    """One run of the search: λ, the peak learning rate, the schedule, and what came of it."""
+    """One run of the search: λ, the peak learning rate, the schedule, and what came of it.
+
+    ``stopped_at``: the epoch at which it was let go, as it was behind; then nothing of it is a result at the end of training.
+    """
 
     id: int
     lam: float
@@ -88,14 +109,29 @@ class Trial(Part, frozen=True):
     diverged: bool
     final: Final
     curve: Curve
+    params: Params = {}
+    batch_size: int | None = None
+    stopped_at: float | None = None
 
     def __post_init__(self) -> None:
         _rates(self)
 
     @property
     def score(self) -> float | None:
-        """The validation loss the search ranked this trial by; None where it diverged."""
-        return None if self.diverged else self.final.validation_loss
+        """The validation loss the search ranked this trial by; None where it diverged or was let go."""
+        return None if self.diverged or self.let_go else self.final.validation_loss
+
+    @property
+    def let_go(self) -> bool:
+        """Whether it was let go before the end."""
+        return self.stopped_at is not None
+
+    @property
+    def state(self) -> str:
+        """What became of it, in a word or two."""
+        if self.stopped_at is not None:
+            return f"let go at epoch {self.stopped_at:g}"
+        return "diverged" if self.diverged else "finished"
 
 
 class Winner(Part, frozen=True):
@@ -108,6 +144,7 @@ class Winner(Part, frozen=True):
     schedule: str
     code: dict[str, str] = {}
     batch_size: int | None = None
+    params: Params = {}
 
     def __post_init__(self) -> None:
         _rates(self)
@@ -137,21 +174,71 @@ class Contender(Part, frozen=True):
     schedule: str
     seeds: tuple[int, ...]
     test_loss: Series
-    test_accuracy: Series
     gap: Series
     curves: ContenderCurves
+    test_accuracy: Series = ()
+    validation_loss: Series = ()
+    train_loss: Series = ()
+    metrics: dict[str, Series] = {}  # on the test set, beside loss and accuracy
+    params: Params = {}
+    batch_size: int | None = None
 
     def __post_init__(self) -> None:
         _rates(self)
         _fractions("test_accuracy", self.test_accuracy)
-        for name in ("test_loss", "test_accuracy", "gap"):
-            given = len(getattr(self, name))
+        for name in (*_OWN, *self.metrics):
+            given = len(self.values(name))
             if given not in (0, len(self.seeds)):
                 raise InvalidValueError(f"{name} has {given} values for {len(self.seeds)} seeds; give one per seed.")
 
+    def values(self, metric: str) -> Series:
+        """Return one value per seed of a loss, the accuracy, the gap or a metric of the task's own; () if there is none."""
+        found: Series = getattr(self, metric) if metric in _OWN else self.metrics.get(metric, ())
+        return found
+
+
+class Chosen(Part, frozen=True):
+    """A plan of the shortlist: its validation loss from each of the seeds by which the winner was chosen."""
+
+    plan: str
+    lam: float
+    peak: float
+    schedule: str
+    seeds: tuple[int, ...]
+    validation_loss: Series
+    params: Params = {}
+    batch_size: int | None = None
+
+
+class Tried(Part, frozen=True):
+    """A value of a knob in the sweep: the best loss there, what it costs beside the best of all, and what noise could do."""
+
+    value: str
+    best: float | None
+    costs: float | None
+    limit: float
+    trials: int
+    diverged: int
+    let_go: int
+    within: bool
+
+
+class Advice(Part, frozen=True):
+    """What a practitioner may conclude about one knob: the verdict, a sentence to act on, the numbers it rests on."""
+
+    knob: str
+    verdict: Literal["matters", "does not matter here", "cannot be told"]
+    said: str
+    numbers: dict[str, float | int | None] = {}
+    values: tuple[Tried, ...] = ()
+    edge: Literal["largest", "smallest"] | None = None
+
 
 class Comparison(Part, frozen=True):
-    """The mean paired difference winner - other over the seeds, and its 95 % interval [lower, upper]."""
+    """The mean paired difference winner - other over the seeds, and its 95 % interval [lower, upper].
+
+    ``together``: how many intervals of this metric hold at once with 95 %; None: each of them does, alone.
+    """
 
     against: Role
     metric: Literal["test_loss", "test_accuracy", "gap"]
@@ -160,6 +247,7 @@ class Comparison(Part, frozen=True):
     upper: float
     seeds: int
     verdict: Literal["better", "worse", "not distinguishable"]
+    together: int | None = None
 
     def __post_init__(self) -> None:
         if self.against == "winner":
@@ -179,6 +267,9 @@ class Setting(Part, frozen=True):
     contenders: tuple[Contender, ...]
     comparisons: tuple[Comparison, ...]
     facts: tuple[str, ...] = ()
+    choice: tuple[Chosen, ...] = ()
+    advice: tuple[Advice, ...] = ()
+    fit: dict[str, Any] = {}  # of the last training, whose weights were kept
 
     def __post_init__(self) -> None:
         if not self.trials:
@@ -189,9 +280,24 @@ class Setting(Part, frozen=True):
         for comparison in self.comparisons:
             known("comparison against", comparison.against, roles)
 
+    @property
+    def plans(self) -> list[tuple[Contender, ...]]:
+        """The contenders in the order of their roles, those that are one plan together: it was trained once."""
+        found: dict[tuple[Any, ...], list[Contender]] = {}
+        for contender in sorted(self.contenders, key=lambda c: ROLES.index(c.role)):
+            found.setdefault((contender.plan, contender.seeds, contender.test_loss), []).append(contender)
+        return [tuple(alike) for alike in found.values()]
+
     def contender(self, role: str) -> Contender | None:
         """Return the contender with this role, or None if the study had none."""
         return next((contender for contender in self.contenders if contender.role == role), None)
+
+    @property
+    def metrics(self) -> list[str]:
+        """The names of the task's own metrics, as far as they have a value."""
+        return list(
+            dict.fromkeys(n for c in self.contenders for n, v in c.metrics.items() if any(x is not None for x in v))
+        )
 
     def comparison(self, against: str, metric: str) -> Comparison | None:
         """Return the comparison of the winner with ``against`` in ``metric``, or None if there is none."""

@@ -13,7 +13,7 @@ from dwindle.report.grid import best_by_lam
 from dwindle.report.markup import Html, joined, tag
 from dwindle.report.words import COLOURS, METRICS, NAMES, interval, mean, measured, number
 
-__all__ = ["at", "duel", "gap_by_lam", "kind", "marks", "share", "sign", "strip", "ticks", "verdict"]
+__all__ = ["at", "called", "duel", "gap_by_lam", "kind", "marks", "share", "sign", "strip", "ticks", "verdict"]
 
 
 def marks() -> Html:
@@ -72,10 +72,9 @@ def sign(tone: str, label: str) -> Html:
 
 
 def duel(setting: Setting, metric: str) -> Html | None:
-    """Return one row per contender in one metric: its seeds and their mean; then the winner minus it, with interval."""
-    order = sorted(setting.contenders, key=lambda contender: COLOURS[contender.role])
-    shown = [contender for contender in order if any(v is not None for v in getattr(contender, metric))]
-    values = [value for contender in shown for value in getattr(contender, metric) if value is not None]
+    """Return one row per plan in one metric: its seeds and their mean; then the winner minus it, with interval."""
+    shown = [alike for alike in setting.plans if any(v is not None for v in alike[0].values(metric))]
+    values = [value for alike in shown for value in alike[0].values(metric) if value is not None]
     if not values:
         return None
     pad = (max(values) - min(values)) * 0.06 or abs(max(values)) * 0.01 or 1.0
@@ -83,8 +82,8 @@ def duel(setting: Setting, metric: str) -> Html | None:
     found = {c.against: c for c in setting.comparisons if c.metric == metric}
     reach = max((max(abs(c.lower), abs(c.upper)) for c in found.values()), default=1.0) or 1.0
     rows = [
-        tag("div", *_seeds(contender, metric, low, high), *_difference(found.get(contender.role), reach), class_="row")
-        for contender in shown
+        tag("div", *_seeds(alike, metric, low, high), *_difference(found.get(alike[0].role), reach), class_="row")
+        for alike in shown
     ]
     labels = [
         tag("text", _scale(value, metric), x=at(share(value, low, high)), y=12, text_anchor="middle")
@@ -96,8 +95,9 @@ def duel(setting: Setting, metric: str) -> Html | None:
     return tag("div", *rows, axis, class_="rows")
 
 
-def _seeds(contender: Contender, metric: str, low: float, high: float) -> tuple[Html, Html, Html]:
-    values = getattr(contender, metric)
+def _seeds(alike: Sequence[Contender], metric: str, low: float, high: float) -> tuple[Html, Html, Html]:
+    contender = alike[0]
+    values = contender.values(metric)
     count, colour, middle = max(len(values), 1), COLOURS[contender.role], mean(values)
     dots = [
         tag("use", href=f"#mark{colour}", x=at(share(value, low, high)), y=f"{7 + 16 * (index + 0.5) / count:.1f}")
@@ -113,11 +113,18 @@ def _seeds(contender: Contender, metric: str, low: float, high: float) -> tuple[
         class_=f"dots c{colour}",
         height=30,
         role="img",
-        aria_label=f"{METRICS[metric]} of each seed: " + ", ".join(measured(value, metric) for value in values),
+        aria_label=f"{METRICS.get(metric, metric)} of each seed: "
+        + ", ".join(measured(value, metric) for value in values),
     )
     lost = sum(value is None for value in values)
     said = f"{lost} of {count} diverged" if lost else measured(middle, metric)
-    return tag("span", NAMES[contender.role], class_="who"), picture, tag("b", said, class_="mean-value")
+    return tag("span", called(alike), class_="who"), picture, tag("b", said, class_="mean-value")
+
+
+def called(alike: Sequence[Contender]) -> Html:
+    """Return the names of the roles that one plan plays, each on a line."""
+    first, *more = (NAMES[contender.role] for contender in alike)
+    return joined(first, *[joined(tag("br"), f"= {name}") for name in more])
 
 
 def _difference(comparison: Comparison | None, reach: float) -> tuple[Html, Html]:

@@ -39,7 +39,7 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """The trials of one λ and one peak: the best of them, if any did not diverge, and how many diverged."""
+    """The trials of one λ and one peak: the best of them, if any finished, and how many diverged."""
 
     trials: tuple[Trial, ...]
 
@@ -52,6 +52,11 @@ class Cell:
     def diverged(self) -> int:
         """How many trials diverged."""
         return sum(trial.diverged for trial in self.trials)
+
+    @property
+    def let_go(self) -> int:
+        """How many trials were let go before the end."""
+        return sum(trial.let_go for trial in self.trials)
 
 
 def bands(values: Iterable[float]) -> list[Band]:
@@ -103,14 +108,16 @@ def cells(trials: Sequence[Trial], lams: Sequence[Band], peaks: Sequence[Band]) 
 
 
 def best(trials: Iterable[Trial]) -> Trial | None:
-    """Return the trial with the lowest validation loss; None if every one diverged."""
+    """Return the trial with the lowest validation loss at the end; None if none came there."""
     scored = [(trial.score, trial.id, trial) for trial in trials if trial.score is not None]
     return min(scored, key=lambda entry: entry[:2])[2] if scored else None
 
 
 def ranked(setting: Setting) -> list[Trial]:
-    """Return the trials of a setting, the lowest validation loss first and those that diverged last."""
-    return sorted(setting.trials, key=lambda t: (t.score is None, t.score or 0.0, t.id))
+    """Return the trials of a setting, the lowest validation loss first, then those let go, and those that diverged last."""
+    return sorted(
+        setting.trials, key=lambda t: (t.score is None, not t.let_go, t.score or -(t.stopped_at or 0.0), t.id)
+    )
 
 
 def best_by_lam(setting: Setting) -> list[tuple[Band, Trial | None]]:

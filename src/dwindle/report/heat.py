@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dwindle.report.evidence import Setting
 from dwindle.report.grid import LEVELS, Band, Cell, bands, best, cells, families, family_of, level
 from dwindle.report.markup import Html, joined, tag
-from dwindle.report.words import measured, number, plural
+from dwindle.report.words import let_go, measured, number, plural
 
 __all__ = ["heat", "near_best"]
 
@@ -25,7 +25,7 @@ def near_best(setting: Setting) -> str:
     ]
     tried = sum(bool(cell.trials) for _, rows in _maps(setting) for row in rows for cell in row)
     if not scores:
-        return "Every trial diverged."
+        return "No trial came to the end." if any(t.let_go for t in setting.trials) else "Every trial diverged."
     close = sum(level(score, min(scores), max(scores)) <= 1 for score in scores)
     diverged = sum(trial.diverged for trial in setting.trials)
     return (
@@ -33,6 +33,7 @@ def near_best(setting: Setting) -> str:
             "%", " %"
         )
         + (f"{plural(diverged, 'trial')} diverged." if diverged else "no trial diverged.")
+        + (f" {said}" if (said := let_go(setting)) else "")
     )
 
 
@@ -50,7 +51,7 @@ def heat(setting: Setting) -> Html:
         )
         for name, rows in _maps(setting)
     ]
-    return joined(tag("div", *tables, class_="families"), _key())
+    return joined(tag("div", *tables, class_="families"), _key(any(trial.let_go for trial in setting.trials)))
 
 
 def _bands(setting: Setting) -> tuple[list[Band], list[Band]]:
@@ -98,6 +99,14 @@ def _cell(cell: Cell, span: tuple[float, float], *, won: bool) -> Html:
     if found is None or found.score is None:
         if not cell.trials:
             return tag("td", "–", class_="none", title="not tried")
+        if cell.let_go:
+            return tag(
+                "td",
+                "○",
+                tag("span", " let go early", class_="sr"),
+                class_="early",
+                title=f"{_ids(cell)}: let go early",
+            )
         return tag("td", "✕", tag("span", " diverged", class_="sr"), class_="div", title=f"{_ids(cell)}: diverged")
     shade = f"q{level(found.score, *span)}" + (" won" if won else "")
     said = f"trial {found.id}: validation loss {number(found.score)}" + (
@@ -117,7 +126,7 @@ def _ids(cell: Cell) -> str:
     return "trial " + ", ".join(str(trial.id) for trial in cell.trials)
 
 
-def _key() -> Html:
+def _key(early: bool) -> Html:
     steps = [*(f"≤ {limit:.0%}".replace("%", " %") for limit in LEVELS), "more"]
     swatches = [tag("li", tag("span", class_=f"q{index}"), text) for index, text in enumerate(steps)]
     return tag(
@@ -125,6 +134,7 @@ def _key() -> Html:
         tag("li", "above the best:", class_="lead"),
         *swatches,
         tag("li", tag("span", "✕", class_="div"), "diverged"),
+        tag("li", tag("span", "○", class_="early"), "let go early, no result") if early else None,
         tag("li", "★ winner"),
         tag("li", "† some of the cell diverged"),
         class_="heat-key",

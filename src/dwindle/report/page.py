@@ -11,7 +11,7 @@ from dwindle.report.answer import answer, header
 from dwindle.report.charts import payload
 from dwindle.report.document import document, write_page
 from dwindle.report.reading import read
-from dwindle.report.sections import SECTIONS, sections
+from dwindle.report.sections import contents, sections
 from dwindle.report.words import lede
 
 __all__ = ["render", "write"]
@@ -38,7 +38,7 @@ def render(evidence: Mapping[str, Any]) -> str:
         title=found.title,
         description=lede(found),
         header=header(found),
-        contents=[(key, title) for key, title, _, _ in SECTIONS],
+        contents=contents(found),
         answer=answer(found),
         sections=sections(found),
         data=payload(found),

@@ -13,6 +13,8 @@ import msgspec
 from dwindle.errors import InvalidValueError, shown, suggestion
 from dwindle.report.evidence import (
     FORMAT,
+    Advice,
+    Chosen,
     Comparison,
     Contender,
     ContenderCurves,
@@ -22,6 +24,7 @@ from dwindle.report.evidence import (
     Final,
     Setting,
     Trial,
+    Tried,
     Winner,
 )
 
@@ -98,6 +101,8 @@ def _plain(value: Any, depth: int) -> Any:
 
 def _nearest(message: str) -> str:
     unknown = re.search(r"unknown field `([^`]*)`", message)
-    parts = (Evidence, Data, Setting, Trial, Final, Curve, Winner, Contender, ContenderCurves, Comparison)
+    parts = (
+        Evidence, Data, Setting, Trial, Final, Curve, Winner, Contender, ContenderCurves, Comparison, Chosen, Advice, Tried,
+    )  # fmt: skip
     names = {name for part in parts for name in part.__struct_fields__}
     return f"; {suggestion(unknown[1], names)}" if unknown else "."

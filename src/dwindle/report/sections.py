@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 from dwindle.report.answer import snippet
 from dwindle.report.charts import trial_points
 from dwindle.report.evidence import Evidence, Setting
-from dwindle.report.figures import duel, gap_by_lam
+from dwindle.report.figures import called, duel, gap_by_lam, sign
 from dwindle.report.grid import edges, ranked, turn_sentence
 from dwindle.report.heat import heat, near_best
 from dwindle.report.markup import Html, joined, tag
-from dwindle.report.words import COLOURS, NAMES, decimal, duration, gap_sentence, measured, number, when
+from dwindle.report.words import decimal, duration, gap_sentence, measured, number, together, when
 
-__all__ = ["SECTIONS", "chart", "sections"]
+__all__ = ["chart", "contents", "sections"]
 
 
 def sections(evidence: Evidence) -> Html:
     """Return every section in order."""
-    return joined(*[_section(key, title, intro, body(evidence)) for key, title, intro, body in SECTIONS])
+    return joined(*[_section(key, title, intro, body(evidence)) for key, title, intro, body in _shown(evidence)])
+
+
+def contents(evidence: Evidence) -> list[tuple[str, str]]:
+    """Return the anchor and the title of every section."""
+    return [(key, title) for key, title, _, _ in _shown(evidence)]
+
+
+def _shown(evidence: Evidence) -> list[Section]:
+    advised = any(setting.advice for setting in evidence.settings)
+    return [section for section in SECTIONS if section[0] != "advice" or advised]
 
 
 def _section(key: str, title: str, intro: str, body: Html) -> Html:
@@ -46,6 +57,17 @@ def chart(key: str, caption: str | None = None) -> Html:
         class_="chart",
         data_chart=key,
     )
+
+
+def _advice(setting: Setting, index: int) -> Html:
+    if not setting.advice:
+        return tag("p", "The evidence holds no advice.", class_="note")
+    tones = {"matters": "better", "does not matter here": "not", "cannot be told": "guess"}
+    items = [
+        tag("li", sign(tones[each.verdict], each.verdict.removesuffix(" here")), tag("p", tag("bdi", each.said)))
+        for each in setting.advice
+    ]
+    return tag("ul", *items, class_="advice")
 
 
 def _gap(setting: Setting, index: int) -> Html:
@@ -79,7 +101,14 @@ def _heat(setting: Setting, index: int) -> Html:
 
 def _proof(evidence: Evidence) -> Html:
     panels = [
-        tag("article", tag("h3", tag("bdi", setting.name)), _contenders(setting), *_duels(setting), class_="panel")
+        tag(
+            "article",
+            tag("h3", tag("bdi", setting.name)),
+            _contenders(setting),
+            *_duels(setting),
+            tag("p", said, class_="note") if (said := together(setting)) else None,
+            class_="panel",
+        )
         for setting in evidence.settings
     ]
     return tag("div", *panels, class_="stack")
@@ -87,12 +116,12 @@ def _proof(evidence: Evidence) -> Html:
 
 def _duels(setting: Setting) -> list[Html]:
     titles = {"test_loss": "test loss", "test_accuracy": "test accuracy", "gap": "gap: validation loss − train loss"}
+    titles |= {name: f"test {name}" for name in setting.metrics if name not in titles}
     drawn = [(title, duel(setting, metric)) for metric, title in titles.items()]
-    return [joined(tag("h4", title), figure) for title, figure in drawn if figure is not None]
+    return [joined(tag("h4", tag("bdi", title)), figure) for title, figure in drawn if figure is not None]
 
 
 def _contenders(setting: Setting) -> Html:
-    order = sorted(setting.contenders, key=lambda contender: COLOURS[contender.role])
     head = [
         tag("th", name, scope="col", class_=kind) for name, kind in (("", None), ("λ", None), ("peak", None),
         ("schedule", "text"), ("plan", "text"))
@@ -100,20 +129,23 @@ def _contenders(setting: Setting) -> Html:
     rows = [
         tag(
             "tr",
-            tag("th", NAMES[c.role], scope="row"),
+            tag("th", called(alike), scope="row"),
             tag("td", number(c.lam)),
             tag("td", number(c.peak)),
             tag("td", tag("bdi", c.schedule), class_="text"),
             tag("td", tag("code", c.plan), class_="text"),
         )
-        for c in order
+        for alike in setting.plans
+        for c in alike[:1]
     ]
     table = tag("table", tag("thead", tag("tr", *head)), tag("tbody", *rows))
     return tag("div", table, class_="scroll", tabindex=0, role="region", aria_label="the contenders")
 
 
 def _trials(evidence: Evidence) -> Html:
-    names = ["setting", "id", "λ", "peak", "schedule", "seed", "train", "validation", "gap", "accuracy", "state"]
+    labelled = any(t.final.validation_accuracy is not None for setting in evidence.settings for t in setting.trials)
+    names = ["setting", "id", "λ", "peak", "schedule", "seed", "train", "validation", "gap"]
+    names += ["accuracy"] * labelled + ["state"]
     words = ("setting", "schedule", "state")
     head = [tag("th", name, scope="col", class_="text" if name in words else None) for name in names]
     rows = [
@@ -126,8 +158,9 @@ def _trials(evidence: Evidence) -> Html:
             tag("td", tag("bdi", t.schedule), class_="text", title=t.plan),
             tag("td", str(t.seed)),
             *[tag("td", decimal(v)) for v in (t.final.train_loss, t.final.validation_loss, t.final.gap)],
-            tag("td", measured(t.final.validation_accuracy, "validation_accuracy")),
-            tag("td", "diverged" if t.diverged else "finished", class_="text"),
+            tag("td", measured(t.final.validation_accuracy, "validation_accuracy")) if labelled else None,
+            tag("td", t.state, class_="text"),
+            class_="soft" if t.let_go else None,
         )
         for setting in evidence.settings
         for t in ranked(setting)
@@ -179,7 +212,15 @@ def _again(evidence: Evidence) -> Html:
     )
 
 
-SECTIONS: tuple[tuple[str, str, str, Callable[[Evidence], Html]], ...] = (
+Section: TypeAlias = tuple[str, str, str, Callable[[Evidence], Html]]
+SECTIONS: tuple[Section, ...] = (
+    (
+        "advice",
+        "What matters, and what does not?",
+        "Weight decay and learning-rate decay are judged on fresh seeds; the other knobs by the best loss that the search "
+        "found at each value, against what noise alone could do.",
+        lambda evidence: _panels(evidence, _advice),
+    ),
     (
         "gap",
         "Does weight decay close the gap?",

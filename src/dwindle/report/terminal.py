@@ -9,13 +9,26 @@ from typing import Any
 
 from dwindle.errors import count
 from dwindle.report.charts import thin
-from dwindle.report.evidence import Contender, Evidence, Setting
+from dwindle.report.effects import effect
+from dwindle.report.evidence import DECAYS, Contender, Evidence, Setting
 from dwindle.report.reading import read
-from dwindle.report.words import COLOURS, NAMES, gain_sentence, gap_sentence, lede, mean, measured, number, subtitle
+from dwindle.report.words import (
+    NAMES,
+    gain_sentence,
+    gap_sentence,
+    lede,
+    let_go,
+    mean,
+    measured,
+    number,
+    subtitle,
+    together,
+)
 
 __all__ = ["sparkline", "summary"]
 
 BLOCKS = "▁▂▃▄▅▆▇█"
+NAME = 28  # columns for the name of a plan
 COLUMNS = (("test_loss", "test loss"), ("test_accuracy", "accuracy"), ("gap", "gap"))
 
 
@@ -52,7 +65,7 @@ def _setting(setting: Setting, width: int) -> list[str]:
     winner = setting.winner
     name = _cut(_flat(setting.name), width - 4)
     head = f"── {name} " + "─" * max(width - _cells(name) - 4, 0)
-    order = sorted(setting.contenders, key=lambda contender: COLOURS[contender.role])
+    plans = setting.plans
     size = "" if winner.batch_size is None else f", batches of {winner.batch_size}"
     made = [
         head,
@@ -61,24 +74,43 @@ def _setting(setting: Setting, width: int) -> list[str]:
         ),
     ]
     made += [*_wrapped(f"     {_flat(winner.plan)}", width, "       "), ""]
-    for against in ("no weight decay", "constant lr"):
-        for metric in ("test_loss", "test_accuracy"):
-            comparison = setting.comparison(against, metric)
+    marks = {"matters": "✓", "does not matter here": "≈", "cannot be told": "?"}
+    for each in setting.advice:
+        made += _wrapped(f"{marks[each.verdict]} {_flat(each.said)}", width, "  ")
+    made += [""] if setting.advice else []
+    for shown in (effect(setting, decay) for decay in DECAYS):
+        for metric in ("test_accuracy",) if setting.advice else ("test_loss", "test_accuracy"):
+            comparison = None if shown is None else setting.comparison(shown.comparison.against, metric)
             if comparison is not None:
                 made += _wrapped(f"• {gain_sentence(comparison)}", width, "  ")
-    made += [*_wrapped(f"• {gap_sentence(setting)}", width, "  "), ""]
-    made += [*_table(order, width), ""] if order else []
-    made += _curves(order, width)
+    for said in (gap_sentence(setting), let_go(setting), together(setting)):
+        made += _wrapped(f"• {said}", width, "  ") if said else []
+    made += ["", *_table(plans, setting.metrics, width), ""] if plans else [""]
+    made += _curves([alike[0] for alike in plans], width)
     return made
 
 
-def _table(contenders: Sequence[Contender], width: int) -> list[str]:
-    shown = [(key, title) for key, title in COLUMNS if any(v is not None for c in contenders for v in getattr(c, key))]
-    lines = [f"{'':28}{'λ':>8}{'peak':>8}" + "".join(f"{title:>10}" for _, title in shown)]
-    for c in contenders:
-        figures = "".join(f"{measured(mean(getattr(c, key)), key):>10}" for key, _ in shown)
-        lines.append(f"{NAMES[c.role]:28}{number(c.lam, 3):>8}{number(c.peak, 3):>8}{figures}")
-    return [_cut(line, width) for line in lines]
+def _table(plans: Sequence[Sequence[Contender]], metrics: Sequence[str], width: int) -> list[str]:
+    """Return a row per plan, its further names below it; as many columns as there is room for, two spaces between them."""
+    firsts = [alike[0] for alike in plans]
+    keys = [*COLUMNS, *((name, _cut(_flat(name), 9)) for name in metrics)]
+    columns = [["λ", *(number(c.lam, 3) for c in firsts)], ["peak", *(number(c.peak, 3) for c in firsts)]]
+    columns += [
+        [title, *(measured(mean(c.values(key)), key) for c in firsts)]
+        for key, title in keys
+        if any(v is not None for c in firsts for v in c.values(key))
+    ]
+    names = ["", *(NAMES[c.role] for c in firsts)]
+    lines = [f"{name:{NAME}}" for name in names]
+    for place, column in enumerate(columns):
+        wide = max(8 if place < 2 else 10, 2 + max(map(_cells, column)))
+        if _cells(lines[0]) + wide > width:
+            break
+        lines = [line + " " * (wide - _cells(value)) + value for line, value in zip(lines, column, strict=True)]
+    made = lines[:1]
+    for line, (_, *more) in zip(lines[1:], plans, strict=True):
+        made += [line, *(f"= {NAMES[c.role]}" for c in more)]
+    return made
 
 
 def _curves(contenders: Sequence[Contender], width: int) -> list[str]:
@@ -88,10 +120,11 @@ def _curves(contenders: Sequence[Contender], width: int) -> list[str]:
         return []
     low, high = min(later), max(later)
     lines = [f"validation loss by epoch, {measured(low, 'validation_loss')} ▁ to █ {measured(high, 'validation_loss')}"]
-    for c in drawn:
-        line = sparkline(c.curves.validation_loss, low, high, width - 28 - 8)
-        end = next(v for v in reversed(c.curves.validation_loss) if v is not None)
-        lines.append(f"{NAMES[c.role]:28}{line} {measured(end, 'validation_loss')}")
+    ends = [next(v for v in reversed(c.curves.validation_loss) if v is not None) for c in drawn]
+    last = [measured(end, "validation_loss") for end in ends]
+    room = width - NAME - 1 - max(map(len, last))
+    for c, end in zip(drawn, last, strict=True):
+        lines.append(f"{NAMES[c.role]:{NAME}}{sparkline(c.curves.validation_loss, low, high, room)} {end}")
     return [*lines, ""]
 
 

@@ -6,26 +6,35 @@ import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from dwindle.report.evidence import ROLES, Comparison, Contender, Evidence, Setting
+from dwindle.report.effects import effect
+from dwindle.report.evidence import DECAYS, Comparison, Contender, Evidence, Setting
 
 __all__ = [
-    "COLOURS", "METRICS", "NAMES", "SINGLE", "bare", "decimal", "decimals", "duration", "gain_sentence", "gap_sentence",
-    "interval", "lede", "listed", "mean", "measured", "number", "places", "plural", "signed", "subtitle", "when",
+    "COLOURS", "METRICS", "NAMES", "SINGLE", "beside", "decimal", "decimals", "duration", "gain_sentence", "gap_sentence",
+    "interval", "lede", "let_go", "listed", "mean", "measured", "number", "places", "plural", "signed", "subtitle",
+    "together", "when",
 ]  # fmt: skip
 
 METRICS = {"test_loss": "test loss", "test_accuracy": "test accuracy", "gap": "gap"}
 NAMES = {
     "winner": "winner",
     "no weight decay": "best without weight decay",
+    "weight decay": "best with weight decay",
     "constant lr": "best at constant rate",
+    "falling lr": "best with a falling rate",
     "neither": "best with neither decay",
     "winner without weight decay": "winner without weight decay",
     "winner at constant lr": "winner at constant rate",
 }
-COLOURS = {role: index for index, role in enumerate(ROLES, start=1)}  # the same in every figure
-SINGLE = {
+COLOURS = {  # the same in every figure, one for each question: a winner has a decay or it has none
+    "winner": 1, "no weight decay": 2, "weight decay": 2, "constant lr": 3, "falling lr": 3, "neither": 4,
+    "winner without weight decay": 5, "winner at constant lr": 6,
+}  # fmt: skip
+SINGLE = {  # what the winner does otherwise
     "no weight decay": "weight decay",
+    "weight decay": "no weight decay",
     "constant lr": "learning-rate decay",
+    "falling lr": "a constant learning rate",
     "neither": "both decays together",
     "winner without weight decay": "the winner's own weight decay",
     "winner at constant lr": "the winner's own learning-rate decay",
@@ -49,9 +58,9 @@ def measured(value: float | None, metric: str) -> str:
     """
     if value is None:
         return "–"
-    if metric.endswith("accuracy"):
+    if metric in ("test_accuracy", "validation_accuracy"):
         return f"{100 * value:.1f} %"
-    if value and not 1e-3 <= abs(value) < 10:
+    if abs(value) >= 10 or (metric != "gap" and 0 < abs(value) < 1e-3):  # a gap is a difference: none is none
         return number(value)
     return f"{value:.3f}".replace("-", "−")
 
@@ -115,6 +124,8 @@ def interval(comparison: Comparison) -> tuple[str, str]:
     """
     scale = 100.0 if comparison.metric == "test_accuracy" else 1.0
     low, middle, high = (scale * x for x in (comparison.lower, comparison.difference, comparison.upper))
+    if low == high == 0:
+        return "0", "0 to 0"
     half = (high - low) / 2
     power = math.floor(math.log10(half)) if half > 0 else -4
     places = min(max((1 if half < 3 * 10.0**power else 0) - power, 0), 6)
@@ -135,36 +146,57 @@ def gain_sentence(comparison: Comparison) -> str:
     )
 
 
+def together(setting: Setting) -> str | None:
+    """Return what the intervals promise if they hold together; None if there is one alone, or each holds alone."""
+    found = max((c.together or 1 for c in setting.comparisons), default=1)
+    if found < 2:
+        return None
+    return f"The intervals hold together: of one metric, all {found} contain the truth in 95 % of studies (Bonferroni)."
+
+
+def let_go(setting: Setting) -> str | None:
+    """Return how many trainings of the sweep were let go before their end, if any."""
+    gone = sum(trial.let_go for trial in setting.trials)
+    return f"{gone} of {plural(len(setting.trials), 'training')} were let go early." if gone else None
+
+
 def gap_sentence(setting: Setting) -> str:
     """Return what weight decay does to validation loss - train loss, from the mean over the seeds of both plans."""
-    winner, other = setting.contender("winner"), bare(setting)
+    winner, other = setting.contender("winner"), beside(setting)
     ours = mean(winner.gap) if winner else None
     theirs = mean(other.gap) if other else None
     if ours is None:
         return "The gap between validation and train loss was not recorded."
     if theirs is None:
         said = f"Validation loss − train loss is {measured(ours, 'gap')} for the winner"
-        return f"{said}; no plan without weight decay stands beside it."
-    kept = (
-        f", {100 * abs(1 - ours / theirs):.0f} % {'smaller' if ours < theirs else 'larger'}"
-        if theirs > 0 and ours > 0
-        else ""
-    )
+        return f"{said}; no plan {'without' if setting.winner.lam > 0 else 'with'} weight decay stands beside it."
+    if other is not None and other.role == DECAYS["weight decay"].having:
+        return (
+            f"Validation loss − train loss is {measured(ours, 'gap')} for the winner, without weight decay; with weight decay "
+            f"it would be {measured(theirs, 'gap')} (the best plan with it, λ = {number(other.lam)}){_closer(theirs, ours)}."
+        )
     return (
         f"Validation loss − train loss is {measured(theirs, 'gap')} without weight decay "
-        f"and {measured(ours, 'gap')} with λ = {number(setting.winner.lam)}{kept}."
+        f"and {measured(ours, 'gap')} with λ = {number(setting.winner.lam)}{_closer(ours, theirs)}."
     )
 
 
-def bare(setting: Setting) -> Contender | None:
-    """Return the contender that shows what weight decay does: the winner with λ = 0, else the best plan without."""
-    return setting.contender("winner without weight decay") or setting.contender("no weight decay")
+def _closer(decayed: float, without: float) -> str:
+    if without <= 0 or decayed <= 0:
+        return ""
+    return f", {100 * abs(1 - decayed / without):.0f} % {'smaller' if decayed < without else 'larger'}"
+
+
+def beside(setting: Setting) -> Contender | None:
+    """Return who shows beside the winner what weight decay does: the winner with λ = 0, else the best plan without or with."""
+    shows = DECAYS["weight decay"]
+    roles = (shows.stripped, shows.without, shows.having)
+    return next((c for role in roles if (c := setting.contender(role)) is not None), None)
 
 
 def lede(evidence: Evidence) -> str:
     """Return the answer of the whole study in one or two sentences, counted from the verdicts on the test loss."""
-    found = {against: _outcome(evidence.settings, against) for against in ("no weight decay", "constant lr")}
-    said = {SINGLE[against]: outcome for against, outcome in found.items() if outcome}
+    said = {decay: outcome for decay in DECAYS if (outcome := _outcome(evidence.settings, decay))}
     if not said:
         return "No plan was compared with the winner on the test set."
     if len(said) == 2 and len(set(said.values())) == 1:
@@ -173,30 +205,36 @@ def lede(evidence: Evidence) -> str:
     return " ".join(f"{what.capitalize()} {outcome}." for what, outcome in said.items())
 
 
-def _outcome(settings: Sequence[Setting], against: str) -> str:
-    found = [(c.verdict, setting.name) for setting in settings if (c := setting.comparison(against, "test_loss"))]
-    total, kinds = len(found), {verdict for verdict, _ in found}
+def _outcome(settings: Sequence[Setting], decay: str) -> str:
+    outcomes = {"better with it": "lowered the test loss", "better without it": "raised the test loss"}
+    none = "did not measurably change the test loss"
+    found = [
+        (outcomes.get(shown.verdict, none), setting.name)
+        for setting in settings
+        if (shown := effect(setting, decay)) is not None
+    ]
+    total, kinds = len(found), {outcome for outcome, _ in found}
     if not total:
         return ""
-    said = {"better": "lowered the test loss", "worse": "raised the test loss",
-            "not distinguishable": "did not measurably change the test loss"}  # fmt: skip
     if len(kinds) == 1:
         every = {1: "", 2: " in both settings"}.get(total, f" in all {total} settings")
-        none = "not distinguishable" in kinds
-        return said[kinds.pop()] + (every.replace("both", "either").replace("all", "any of") if none else every)
+        if none in kinds:
+            every = every.replace("both settings", "either setting").replace("all", "any of the")
+        return kinds.pop() + every
     parts = []
-    for kind in ("better", "worse"):
-        names = [name for verdict, name in found if verdict == kind]
+    for outcome in outcomes.values():
+        names = [name for said, name in found if said == outcome]
         if names:
-            parts.append(f"{said[kind]} in {len(names)} of {total} settings ({', '.join(names)})")
+            parts.append(f"{outcome} in {len(names)} of {total} settings ({', '.join(names)})")
     return " and ".join(parts)
 
 
 def subtitle(evidence: Evidence) -> list[str]:
     """Return the few facts that stand under the title: trials, model, examples, time spent."""
-    trials = sum(len(setting.trials) for setting in evidence.settings)
+    trials = [trial for setting in evidence.settings for trial in setting.trials]
+    gone = sum(trial.let_go for trial in trials)
     return [
-        plural(trials, "trial"),
+        plural(len(trials), "trial") + (f", {gone:,} let go early" if gone else ""),
         evidence.model,
         f"{evidence.data.train:,} training examples of {evidence.data.name}",
         duration(evidence.seconds),

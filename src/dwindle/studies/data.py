@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import re
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dwindle.errors import DataError, InvalidValueError, count, known, real, suggestion
 from dwindle.studies.data_arrays import labels_beside, read_idx, read_npz
 from dwindle.studies.data_draws import with_label_noise
 from dwindle.studies.data_fashion import full, mnist_folder, shipped
+from dwindle.studies.data_function import is_function, returned
 from dwindle.studies.data_prepare import Raw, prepare
 from dwindle.studies.data_table import read_csv, read_parquet
-from dwindle.studies.dataset import TASKS, Dataset, Provenance
+from dwindle.studies.dataset import FROM_FILES, Dataset, Provenance
 
 __all__ = ["Dataset", "Provenance", "load", "with_label_noise"]
 
 Source = str | os.PathLike[str] | tuple[str | os.PathLike[str], str | os.PathLike[str]]
 
-_FUNCTION = re.compile(r"[^\W\d][\w.]*:[^\W\d]\w*")
 _SETS = ("fashion", "fashion-mnist")
 _TABLES = (".csv", ".tsv", ".tab", ".parquet", ".pq")
 
@@ -42,7 +38,7 @@ def load(
 
     ``source``: ``fashion`` (2,000 + 1,000 + 1,000 images shipped), ``fashion-mnist`` (all 70,000, where installed),
     a path to CSV, TSV, NPZ, Parquet or IDX, (images, labels) as a pair of IDX files, a folder with the four files of
-    an MNIST-like set, or ``module:function`` that returns a Dataset.
+    an MNIST-like set, or ``module:function`` or ``path/to/file.py:function`` that returns a Dataset.
 
     ``target`` names the column of a table to predict (default: the last), ``drop`` columns to leave out.
     ``task`` is classification for text and for at most 20 different whole numbers, else regression; given, it rules.
@@ -65,11 +61,11 @@ def load(
     real("label_noise", label_noise, low=0.0, high=1.0)
     count("seed", seed, low=0)
     if task is not None:
-        known("task", task, TASKS)
+        known("task", task, FROM_FILES)
     if isinstance(drop, str):
         raise InvalidValueError(f"drop must be a list of column names; got {drop!r}. Write drop=[{drop!r}].")
     options = {"target": target, "drop": drop or None}
-    if isinstance(source, str) and _FUNCTION.fullmatch(source) and not os.path.exists(source):
+    if isinstance(source, str) and is_function(source):
         _refuse(source, options | {"task": task, "validation": validation, "test": test})
         return with_label_noise(_from_function(source), label_noise, seed)
     raw = _read(source, target, drop, options)
@@ -119,33 +115,13 @@ def _read_file(path: Path, suffix: str, target: str | None, drop: Sequence[str])
 
 
 def _from_function(source: str) -> Dataset:
-    module, _, name = source.partition(":")
-    with _working_folder_importable():
-        try:
-            function = getattr(importlib.import_module(module), name)
-        except ModuleNotFoundError as error:
-            raise DataError(f"{source}: {error}. Run where {module} can be imported, or install it.") from error
-        except AttributeError as error:
-            raise DataError(f"{source}: {error}. Name a function of that module.") from error
-        if not callable(function):
-            raise DataError(f"{source}: {name} is {type(function).__name__}, no function. It must return a Dataset.")
-        dataset = function()
+    """Return the Dataset that the function named by ``source`` gives; raise DataError if it gives something else."""
+    dataset = returned(source)
     if not isinstance(dataset, Dataset):
-        raise DataError(
-            f"{source}: returned {type(dataset).__name__}; it must return a dwindle.studies.data.Dataset. Build one."
-        )
+        of = type(dataset).__name__
+        remedy = "tasks_of(source) takes a task." if of == "Task" else "Build one."
+        raise DataError(f"{source}: returned {of}; load wants a dwindle.studies.Dataset. {remedy}")
     return dataset
-
-
-@contextmanager
-def _working_folder_importable() -> Iterator[None]:
-    """Let an installed command import a module of the working folder, as ``python -m`` does."""
-    before = list(sys.path)
-    sys.path.insert(0, os.getcwd())
-    try:
-        yield
-    finally:
-        sys.path[:] = before
 
 
 def _refuse(source: object, options: Mapping[str, object]) -> None:

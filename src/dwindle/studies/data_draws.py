@@ -55,7 +55,7 @@ def with_label_noise(dataset: Dataset, rate: float, seed: int = 0) -> Dataset:
     A new draw hits the old label once in k, so about rate·(1 - 1/k) of the labels end up wrong. Validation and test
     labels stay clean. The rows of a smaller rate are among those of a larger one with the same seed.
 
-    Raises InvalidValueError for a rate outside [0, 1] and for a regression.
+    Raises InvalidValueError for a rate outside [0, 1] and for data that is no classification.
 
     >>> x = np.zeros((10, 1)); y = np.arange(10) % 2
     >>> clean = Dataset(train_x=x, train_y=y, validation_x=x, validation_y=y, test_x=x, test_y=y,
@@ -69,7 +69,7 @@ def with_label_noise(dataset: Dataset, rate: float, seed: int = 0) -> Dataset:
         return dataset
     if dataset.task != "classification":
         raise InvalidValueError(
-            f"label_noise {rate:g} cannot be applied to {dataset.name}: a regression has no labels. Leave it at 0."
+            f"label_noise {rate:g} cannot be applied to {dataset.name}: {dataset.task} data has no labels. Leave it at 0."
         )
     n = len(dataset.train_y)
     rows = np.argsort(_draws(seed, _NOISY_ROWS, n), kind="stable")[: round(rate * n)]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dwindle.errors import DataError, InvalidValueError, known, real, shown
 from dwindle.studies.data_draws import hold_out
-from dwindle.studies.dataset import PARTS, TASKS, Dataset, Provenance
+from dwindle.studies.dataset import FROM_FILES, PARTS, Dataset, Provenance
 
 __all__ = ["Raw", "prepare"]
 
@@ -75,7 +75,7 @@ def prepare(raw: Raw, *, task: str | None, validation: float | None, test: float
 def _target(raw: Raw, task: str | None) -> tuple[str, NDArray[Any], tuple[str, ...], str]:
     """Return task, targets, class names, and the sentence that says why this task."""
     if task is not None:
-        known("task", task, TASKS)
+        known("task", task, FROM_FILES)
     source, values = raw.provenance.source, raw.target
     text = values.dtype.kind in "OUS"
     whole = not text and bool(np.all(values == np.floor(values)))

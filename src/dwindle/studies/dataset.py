@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from dwindle.errors import DataError, InvalidValueError, known, shown
 
-__all__ = ["PARTS", "TASKS", "Dataset", "Provenance"]
+__all__ = ["FROM_FILES", "PARTS", "TASKS", "Dataset", "Provenance"]
 
-TASKS = ("classification", "regression")
+TASKS = ("classification", "regression", "custom")
+FROM_FILES = TASKS[:2]  # what a file can be prepared for; custom data is made in code
 PARTS = ("train", "validation", "test")
 
 
@@ -46,6 +47,8 @@ class Dataset:
 
     ``*_x`` are float32 of shape (rows, ...), ``*_y`` int64 labels 0 .. len(classes) - 1 for classification or float32
     targets for regression, one a row. Arrays of other widths are cast; all six are kept as read-only views.
+    ``task="custom"`` is for a model and a loss of one's own: x and y are any numbers with a row per example, of any further
+    shape (tokens, next tokens, boxes, several targets), whole ones kept as int64 and real ones as float32; no classes.
     ``input_shape`` is the shape of one example before it was laid flat, such as (28, 28).
     A regression target t in the user's units is ``target_mean + target_scale * y``.
     Two data sets hold the same numbers when their ``fingerprint()`` is the same.
@@ -57,13 +60,19 @@ class Dataset:
     ...                name="two", task="classification", classes=("no", "yes"))
     >>> both.outputs, both.train_x.dtype, both.train_y.dtype
     (2, dtype('float32'), dtype('int64'))
+    >>> tokens = np.arange(12).reshape(2, 6)
+    >>> text = {f"{part}_{axis}": values for part in ("train", "validation", "test")
+    ...         for axis, values in (("x", tokens[:, :-1]), ("y", tokens[:, 1:]))}
+    >>> next_tokens = Dataset(**text, name="text", task="custom")
+    >>> next_tokens.train_x.dtype, next_tokens.train_y.shape
+    (dtype('int64'), (2, 5))
     """
 
-    train_x: NDArray[np.float32] = field(repr=False)
+    train_x: NDArray[Any] = field(repr=False)
     train_y: NDArray[Any] = field(repr=False)
-    validation_x: NDArray[np.float32] = field(repr=False)
+    validation_x: NDArray[Any] = field(repr=False)
     validation_y: NDArray[Any] = field(repr=False)
-    test_x: NDArray[np.float32] = field(repr=False)
+    test_x: NDArray[Any] = field(repr=False)
     test_y: NDArray[Any] = field(repr=False)
     name: str
     task: str
@@ -76,9 +85,9 @@ class Dataset:
     def __post_init__(self) -> None:
         known("task", self.task, TASKS)
         object.__setattr__(self, "classes", tuple(str(each) for each in self.classes))
-        targets = _labels if self.task == "classification" else _targets
+        features, targets = _CONVERTERS[self.task]
         for part in PARTS:
-            self._set(f"{part}_x", _features)
+            self._set(f"{part}_x", features)
             self._set(f"{part}_y", targets)
         self._check_parts()
         self._check_targets()
@@ -92,10 +101,12 @@ class Dataset:
 
     @property
     def outputs(self) -> int:
-        """How many numbers a model has to give per row: one per class, or 1 for regression."""
+        """How many numbers a model has to give per row: one per class, or 1 for regression. Custom data does not say."""
+        if self.task == "custom":
+            raise InvalidValueError(f"{self.name} is custom data: only its loss knows what a model has to give.")
         return len(self.classes) if self.task == "classification" else 1
 
-    def part(self, name: str) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    def part(self, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return (x, y) of ``train``, ``validation`` or ``test``."""
         known("part", name, PARTS)
         return getattr(self, f"{name}_x"), getattr(self, f"{name}_y")
@@ -127,16 +138,17 @@ class Dataset:
                     f"the {part} part of {self.name} has {len(x)} rows of features and {len(y)} targets. "
                     "Give one target per row, and at least one row."
                 )
-            if x.shape[1:] != self.train_x.shape[1:]:
-                raise DataError(
-                    f"{part}_x of {self.name} has rows of shape {x.shape[1:]}, train_x of {self.train_x.shape[1:]}. "
-                    "Prepare all parts in the same way."
-                )
+            for axis, array, first in (("x", x, self.train_x), ("y", y, self.train_y)):
+                if (array.shape[1:], array.dtype) != (first.shape[1:], first.dtype):
+                    raise DataError(
+                        f"{part}_{axis} of {self.name} has rows of shape {array.shape[1:]} in {array.dtype}, train_{axis} of "
+                        f"{first.shape[1:]} in {first.dtype}. Prepare all parts in the same way."
+                    )
 
     def _check_targets(self) -> None:
-        if self.task == "regression":
+        if self.task != "classification":
             if self.classes:
-                raise InvalidValueError(f"{self.name} is a regression, yet has classes; leave classes out.")
+                raise InvalidValueError(f"{self.name} is no classification, yet has classes; leave classes out.")
             return
         if len(self.classes) < 2:
             raise DataError(
@@ -157,6 +169,17 @@ def _features(name: str, array: NDArray[Any]) -> NDArray[np.float32]:
     if array.ndim < 2 or not array.size:
         raise DataError(f"{name} has shape {array.shape}; it needs rows of features, such as (rows, features).")
     return _as_float32(name, array)
+
+
+def _rows(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """Whole numbers as int64, real ones as float32, whatever the shape of a row."""
+    if not array.ndim or not array.size:
+        raise DataError(f"{name} has shape {array.shape}; it needs an example a row.")
+    if array.dtype.kind not in "biu":
+        return _as_float32(name, array)
+    if array.dtype == np.uint64 and array.max() > np.iinfo(np.int64).max:
+        raise DataError(f"{name} holds {array.max()}, which no int64 can. Number the tokens from 0.")
+    return array.astype(np.int64, copy=False)
 
 
 def _targets(name: str, array: NDArray[Any]) -> NDArray[np.float32]:
@@ -186,3 +209,12 @@ def _as_float32(name: str, array: NDArray[Any]) -> NDArray[np.float32]:
             f"{name}, at {place}: {shown(array[place].item())} is not a finite float32. Remove the row or fill it in."
         )
     return cast
+
+
+_CONVERTERS: dict[
+    str, tuple[Callable[[str, NDArray[Any]], NDArray[Any]], Callable[[str, NDArray[Any]], NDArray[Any]]]
+] = {
+    "classification": (_features, _labels),
+    "regression": (_features, _targets),
+    "custom": (_rows, _rows),
+}

@@ -7,6 +7,8 @@ where it was trained: the population's law, member k is bit for bit the network 
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -72,6 +74,7 @@ class Processes:
         self.workers = max(1, here // self.processes)
 
     def run(self, task: Task, batches: Sequence[Batch], tell: Tell, stop: Stop) -> Iterator[tuple[int, list[Record]]]:
+        task.check_sendable()
         left = dict(enumerate(batches))
         for _ in range(_TRIES):
             try:
@@ -111,6 +114,15 @@ _given: tuple[Task, int] | None = None
 def _receive(task: Task, workers: int) -> None:
     global _given
     _given = (task, workers)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    """End this process when the study's is gone: killed, it cannot say so, and its workers would wait for more for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(batch: Batch) -> list[Record]:

@@ -71,10 +71,10 @@ class OptunaStudy:
 
     def _trial(self, record: Mapping[str, Any]) -> Any:
         optuna = optional("optuna")
-        state, lost = optuna.trial.TrialState, record["value"] is None
+        state, lost, stopped = optuna.trial.TrialState, record["value"] is None, record["stopped_at"] is not None
         params = record["params"]
         return optuna.trial.create_trial(
-            state=state.FAIL if lost else state.COMPLETE,
+            state=state.FAIL if lost else state.PRUNED if stopped else state.COMPLETE,
             value=record["value"],
             params=params,
             distributions={axis.name: _distribution(axis) for axis in self.space.axes if axis.name in params},
@@ -123,10 +123,13 @@ def _shown(where: str | os.PathLike[str]) -> str:
 
 
 def _failure(said: str, where: str | os.PathLike[str], error: Exception) -> DataError:
-    first = (str(error).splitlines() or [""])[0]
+    root: BaseException = error
+    while root.__cause__ is not None:  # Optuna's own words name neither a full disk nor a driver that is not there
+        root = root.__cause__
+    first = (str(root).splitlines() or [""])[0].rstrip(".")
     secret = os.fspath(where)
     cause = first.replace(secret, _shown(where))[:200]
     return DataError(
-        f"{said}: {type(error).__name__}: {cause}. All results are in the store: mend it or move it away and run again, "
+        f"{said}: {type(root).__name__}: {cause}. All results are in the store: mend it or move it away and run again, "
         "or give another place."
     )

@@ -48,7 +48,7 @@ class Grid(Sampler):
     """Every combination once, in order, with ``points_per_range`` values of each range.
 
     >>> len(Grid(Space(), points_per_range=3).ask(100))
-    60
+    96
     """
 
     points_per_range: int = 5

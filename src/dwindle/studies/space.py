@@ -14,6 +14,7 @@ import numpy as np
 from dwindle.decay import CONVENTIONS
 from dwindle.errors import InvalidValueError, ParseError, count, known, known_keys, real, shown
 from dwindle.plan import Plan
+from dwindle.population import SGD, Optimiser
 from dwindle.schedule import Constant, Schedule, constant, cosine, exponential, step
 from dwindle.studies.axis import Axis, Range, Value, numbers
 from dwindle.studies.family import Family, as_schedule, unused
@@ -55,11 +56,11 @@ class Space:
     ``step by 0.3..0.7 every 2..10ep``, it is linear unless it says ``log``. ``convention`` may name several. Without
     batch sizes the task's own is used. At λ = 0 there is no decay, hence no convention.
 
-    The default spans no decay to strong decay and two decades of learning rates, with the textbook's schedules: constant,
-    halved every 5 epochs, exponential, and cosine to 0.
+    The default is for Adam: no decay to strong decay and one and a half decades of learning rates, with the textbook's
+    schedules: constant, halved every 5 epochs, exponential, and cosine to 0. ``Space.default`` has that of SGD too.
 
     >>> len(Space().candidates())
-    60
+    96
     >>> Space.parse("lam 0 1 | peak 1e-3 | schedule constant; cosine to 0 | l2").convention
     'l2'
     >>> space = Space.parse("lam 0 1e-4..1 | peak 1e-4..1e-1 | schedule constant; cosine to 0..20% | decoupled l2")
@@ -69,8 +70,8 @@ class Space:
     peak 0.003162 | cosine to 10% | decoupled 0.01
     """
 
-    lams: tuple[float | Range, ...] = (0.0, 0.3, 1.0, 3.0, 10.0)
-    peaks: tuple[float | Range, ...] = (1e-3, 3e-3, 1e-2)
+    lams: tuple[float | Range, ...] = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
+    peaks: tuple[float | Range, ...] = (1e-3, 3e-3, 1e-2, 3e-2)
     schedules: tuple[Schedule | Family, ...] = (constant(), step("5ep", 0.5), exponential(0.9, "1ep"), cosine())
     convention: str = "decoupled"
     batch_sizes: tuple[int | Range, ...] = ()
@@ -92,6 +93,18 @@ class Space:
         object.__setattr__(self, "axes", tuple(self._axes()))
         for lam, peak, convention in itertools.product(_ends(self.lams), _ends(self.peaks), self.conventions):
             _plan(peak, Constant(), convention, lam)  # no point of the space may turn out to be no plan
+
+    @classmethod
+    def default(cls, optimiser: Optimiser) -> Space:
+        """Return where to search when nothing is said: for SGD ten times the rates and a tenth of the λ, so the same lr·λ.
+
+        >>> from dwindle.population import SGD
+        >>> Space.default(SGD(momentum=0.9)).peaks
+        (0.01, 0.03, 0.1, 0.3)
+        """
+        if isinstance(optimiser, SGD):
+            return cls(lams=(0.0, 0.01, 0.03, 0.1, 0.3, 1.0), peaks=(1e-2, 3e-2, 1e-1, 3e-1))
+        return cls()
 
     @property
     def conventions(self) -> tuple[str, ...]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from dwindle.errors import DataError, ResumeError
 
 __all__ = ["Store"]
 
-_FORMAT = "dwindle-trials/1"
+_FORMAT = "dwindle-trials/2"  # 1: before trainings were let go at rungs
 _FILE = "trials.jsonl"
 
 
@@ -23,7 +25,7 @@ class Store:
     """The trials of a study in ``folder``/trials.jsonl, by key; a line that does not match its checksum is left out.
 
     Without a folder they are kept in memory only. ``spoilt`` counts the lines left out when reading: the last line of a
-    process killed while writing, or damage.
+    process killed while writing, damage, or another format. What they held is trained again.
     Two studies must not write into one folder at once: the second is refused.
     """
 
@@ -33,7 +35,10 @@ class Store:
 
     @classmethod
     def open(cls, folder: str | Path | None) -> Store:
-        """Return the store in ``folder``, made if it is not there, with every finished trial in it."""
+        """Return the store in ``folder``, made if it is not there, with every finished trial in it.
+
+        Raises DataError for a folder that cannot be made, read or written, ResumeError if another process has it.
+        """
         if folder is None:
             return cls()
         place = Path(folder)
@@ -45,7 +50,13 @@ class Store:
             ) from error
         store = cls(place)
         store._claim(place)
-        store._read(place / _FILE)
+        try:
+            store._read(place / _FILE)
+        except OSError as error:
+            store.close()
+            raise DataError(
+                f"{place / _FILE} cannot be read and written: {error.strerror}. Choose another folder."
+            ) from error
         return store
 
     def add(self, records: Iterable[dict[str, Any]]) -> None:
@@ -55,39 +66,63 @@ class Store:
             _append(self.folder / _FILE, "".join(_line(record) for record in new))
         self.records.update((record["key"], record) for record in new)
 
+    def tidy(self) -> None:
+        """Remove what unfinished trainings left in the folder: at the end of a study its kills have no more use for it."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder / "unfinished", ignore_errors=True)
+
     def close(self) -> None:
         """Give the folder free for another study."""
         if self.folder is not None:
-            (self.folder / "lock").unlink(missing_ok=True)
+            with suppress(
+                OSError
+            ):  # of a disk that failed there is an error already, and no one minds a lock of the dead
+                (self.folder / "lock").unlink(missing_ok=True)
 
     def _claim(self, folder: Path) -> None:
         lock = folder / "lock"
         try:
-            descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-        except FileExistsError:
+            if _made(lock):
+                return
             owner = lock.read_text(encoding="ascii", errors="replace").strip()
             if owner.isdigit() and int(owner) != os.getpid() and _alive(int(owner)):
                 raise ResumeError(
                     f"process {owner} is running a study in {folder}; wait for it or choose another folder. "
                     f"If it is something else, delete {lock}."
-                ) from None
+                )
             lock.unlink(missing_ok=True)  # left behind by a kill
-            descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+            if not _made(lock):
+                raise ResumeError(f"another process has just begun a study in {folder}; wait for it.")
         except OSError as error:
-            raise DataError(f"the folder {folder} cannot be written: {error.strerror}.") from error
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(str(os.getpid()))
+            raise DataError(
+                f"the folder {folder} cannot be written: {error.strerror}. Make room or give leave, or choose another."
+            ) from error
 
     def _read(self, path: Path) -> None:
         if not path.exists():
             return
-        with path.open("rb") as file:
+        with path.open("r+b") as file:  # who cannot write it is to hear of it now, not after the first trainings
             for raw in file:
                 record = _record(raw)
                 if record is None:
                     self.spoilt += bool(raw.strip())
                 else:
                     self.records[record["key"]] = record
+
+
+def _made(lock: Path) -> bool:
+    """Make the lock of this process, whole or not at all; return False if there is one."""
+    try:
+        descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    except FileExistsError:
+        return False
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(str(os.getpid()))
+    except OSError:
+        lock.unlink(missing_ok=True)
+        raise
+    return True
 
 
 def _append(path: Path, text: str) -> None:

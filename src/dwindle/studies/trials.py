@@ -29,7 +29,8 @@ _STAGE = "trial"
 class Result(NamedTuple):
     """What training a point gave: the loss to be made small, or None if it failed or diverged, and its course by epoch.
 
-    ``key`` and ``seed`` are those of the training, under which the store has its whole record.
+    ``key`` and ``seed`` are those of the training, under which the store has its whole record. ``stopped_at``: the epoch at
+    which it was let go, where ``value`` is what a sampler should think of it; None if it went to the end.
     """
 
     id: int
@@ -37,6 +38,7 @@ class Result(NamedTuple):
     curve: Mapping[int, float | None]
     key: str
     seed: int
+    stopped_at: int | None = None
 
 
 @dataclass(slots=True)
@@ -106,9 +108,12 @@ class Trials:
         """How many results are told."""
         return len(self.sampler.told)
 
-    def candidates(self) -> list[Candidate]:
-        """Return the points told, in the order of their numbers."""
-        return [self.sampler.space.candidate(dict(record["params"])) for record in self._records()]
+    def batches(self) -> list[list[Candidate]]:
+        """Return the points told, in the order of their numbers, those that were told together in one list."""
+        found: dict[int, list[Candidate]] = {}
+        for record in self._records():
+            found.setdefault(record["batch"], []).append(self.sampler.space.candidate(dict(record["params"])))
+        return list(found.values())
 
     def ask(self, n: int = 1) -> list[Asked]:
         """Return up to ``n`` points to train, fewer only where the space has no more."""
@@ -127,8 +132,9 @@ class Trials:
         for id_ in ids:
             if id_ not in self._asked or ids.count(id_) > 1:
                 raise InvalidValueError(f"point {id_} was not asked, or is told already; a point has one result.")
-        lines = [self._record(result) for result in told]
-        self.store.add([*records, *lines])
+        lines = [self._record(result, min(ids), self.told + len(told)) for result in told]
+        kept = self.store.records  # that holds lines of a batch of which a kill or damage left a part
+        self.store.add([*records, *(line for line in lines if kept.get(line["key"]) != line)])
         for line in lines:
             del self._asked[line["id"]]
             self.sampler.tell(line["id"], line["value"])
@@ -140,18 +146,30 @@ class Trials:
         if self.optuna is not None:
             self.optuna.close()
 
-    def _record(self, result: Result) -> dict[str, Any]:
+    def _record(self, result: Result, batch: int, told: int) -> dict[str, Any]:
         candidate = self._asked[result.id]
         return {
             "key": f"{_STAGE} {self.study_name} {result.id}", "stage": _STAGE, "study": self.study_name, "id": result.id,
             "params": candidate.params, "plan": str(candidate.plan), "seed": result.seed, "training": result.key,
+            "batch": batch, "told": told, "stopped_at": result.stopped_at,
             "value": _finite(result.value), "curve": [[int(at), _finite(loss)] for at, loss in result.curve.items()],
         }  # fmt: skip
 
     def _records(self) -> list[dict[str, Any]]:
-        """Return what the store has of this study, by number."""
-        own = (r for r in self.store.records.values() if r.get("stage") == _STAGE and r.get("study") == self.study_name)
-        return sorted(own, key=lambda record: int(record["id"]))
+        """Return what the store has of this study, by number: whole batches that follow on each other.
+
+        A sampler that had heard a part of a batch would ask for other points than it did, and so for what came after a gap. Those
+        points are asked for again, and their trainings found in the store.
+        """
+        batches: dict[tuple[int, int], list[dict[str, Any]]] = {}
+        for record in self.store.records.values():
+            if record.get("stage") == _STAGE and record.get("study") == self.study_name:
+                batches.setdefault((record["told"], record["batch"]), []).append(record)
+        found: list[dict[str, Any]] = []
+        for (told, _), batch in sorted(batches.items()):
+            if len(found) + len(batch) == told:
+                found += batch
+        return sorted(found, key=lambda record: int(record["id"]))
 
 
 def _finite(value: float | None) -> float | None:

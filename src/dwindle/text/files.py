@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dwindle.durable import write_whole
-from dwindle.errors import DwindleError, InvalidValueError, ParseError, known_keys, shown
+from dwindle.errors import DataError, DwindleError, InvalidValueError, ParseError, known_keys, shown
 from dwindle.mask import Mask
 from dwindle.plan import Group, Plan
 from dwindle.text.grammar import parse, parse_decay, parse_mask, parse_schedule
@@ -77,13 +77,17 @@ def from_json(text: str) -> Plan:
 def save(plan: Plan, path: str | os.PathLike[str]) -> Path:
     """Write the plan to ``path``, as TOML, JSON or one line by its suffix .toml, .json or .txt; return the path.
 
-    The file appears whole or not at all: it is written under another name, synced and renamed.
+    The file appears whole or not at all: it is written under another name, synced and renamed. Raises ParseError for another
+    suffix, DataError if it cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in _FORMATS:
         raise ParseError(f"a plan is saved as .toml, .json or .txt; got {path.name!r}.")
     text = _FORMATS[path.suffix.lower()][0](plan)
-    write_whole(path, text.encode())
+    try:
+        write_whole(path, text.encode())
+    except OSError as error:
+        raise DataError(f"{path}: the plan cannot be written: {error.strerror}. Is there room, and leave?") from error
     return path
 
 

@@ -6,8 +6,11 @@ function trialTable(evidence, redraw) {
   const state = { setting: "", schedule: "", text: "", state: "", metric: "validation", chosen: [] };
   const keys = [
     (t) => t.setting, (t) => t.id, (t) => t.lam, (t) => t.peak, (t) => t.schedule, (t) => t.seed,
-    (t) => t.final[0], (t) => t.final[1], (t) => t.final[2], (t) => t.final[4], (t) => Number(t.diverged),
+    (t) => t.final[0], (t) => t.final[1], (t) => t.final[2], 
+    ...(evidence.trials.some((t) => t.final[4] !== null) ? [(t) => t.final[4]] : []),
+    (t) => (t.diverged ? 1e9 : t.stopped === null ? -1 : t.stopped),
   ];
+  const kind = (t) => (t.diverged ? "diverged" : t.stopped === null ? "finished" : "let go");
 
   const choose = (index, on) => {
     state.chosen = state.chosen.filter((other) => other !== index);
@@ -28,7 +31,7 @@ function trialTable(evidence, redraw) {
     const lines = state.chosen.map((index, order) => {
       const { trial } = rows[index];
       return {
-        label: `${evidence.settings[trial.setting]} #${trial.id}: λ ${figure(trial.lam)}, lr ${figure(trial.peak)}, ${trial.schedule}`,
+        label: `${evidence.settings[trial.setting]} #${trial.id}: λ ${figure(trial.lam)}, lr ${figure(trial.peak)}, ${trial.schedule}${trial.stopped === null ? "" : `, ${trial.state}`}`,
         x: trial.epoch, y: trial.curve[state.metric] || trial.epoch.map(() => null),
         colour: 1 + (order % 7), dash: Math.floor(order / 7 + (order % 7) / 2) % 6,
       };
@@ -58,7 +61,7 @@ function trialTable(evidence, redraw) {
     rows.forEach(({ row, trial, text }) => {
       const fits = (state.setting === "" || trial.setting === Number(state.setting))
         && (state.schedule === "" || trial.schedule === state.schedule)
-        && (state.state === "" || trial.diverged === (state.state === "diverged"))
+        && (state.state === "" || kind(trial) === state.state)
         && text.includes(state.text.toLowerCase());
       row.hidden = !fits;
       shown += fits;
@@ -82,10 +85,10 @@ function trialTable(evidence, redraw) {
   }
 
   function save() {
-    const names = ["setting", "id", "lam", "peak", "schedule", "plan", "seed", "diverged",
+    const names = ["setting", "id", "lam", "peak", "schedule", "plan", "seed", "diverged", "stopped_at",
       "train_loss", "validation_loss", "gap", "train_accuracy", "validation_accuracy"];
     const lines = rows.map(({ trial: t }) => [
-      evidence.settings[t.setting], t.id, t.lam, t.peak, t.schedule, t.plan, t.seed, String(t.diverged), ...t.final,
+      evidence.settings[t.setting], t.id, t.lam, t.peak, t.schedule, t.plan, t.seed, String(t.diverged), t.stopped, ...t.final,
     ].map(cell).join(","));
     const blob = new Blob([[names.join(","), ...lines].join("\r\n") + "\r\n"], { type: "text/csv;charset=utf-8" });
     const link = element("a", { href: URL.createObjectURL(blob), download: "trials.csv" });
@@ -109,7 +112,8 @@ function trialTable(evidence, redraw) {
     ...(evidence.settings.length > 1
       ? [select("setting", "setting ", [["", "all"], ...evidence.settings.map((name, index) => [String(index), name])], filter)] : []),
     select("schedule", "schedule ", [["", "all"], ...schedules.map((name) => [name, name])], filter),
-    select("state", "state ", [["", "all"], ["finished", "finished"], ["diverged", "diverged"]], filter),
+    select("state", "state ", [["", "all"], ...["finished", "let go", "diverged"]
+      .filter((name) => name !== "let go" || evidence.trials.some((t) => kind(t) === name)).map((name) => [name, name])], filter),
     element("label", {}, search), csv, count,
   );
 

@@ -1,0 +1,148 @@
+"""What of a user's own code and modules decides a result, as plain data that is the same in every process."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import types
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+__all__ = ["name_of", "of_function", "of_module"]
+
+_LIBRARIES = (
+    "torch",
+    "builtins",
+    "typing",
+    "abc",
+    "functools",
+    "numpy",
+    "collections",
+)  # told by name: versions say the rest
+
+
+def name_of(function: Any) -> str:
+    """Return what a person calls ``function``: its name, or that of its class.
+
+    >>> name_of(functools.partial(max, 0)), name_of(lambda x: x)
+    ('max', 'lambda')
+    """
+    if isinstance(function, functools.partial):
+        return name_of(function.func)
+    return str(getattr(function, "__name__", type(function).__name__)).strip("<>")
+
+
+def of_module(module: Any, inside: tuple[Any, ...] = ()) -> dict[str, Any]:
+    """Return what a torch module says of itself: text, every tensor's bytes, attributes, the source of its classes."""
+    inside = (*inside, module)
+    parts = dict(module.named_modules())
+    classes = {cls for part in parts.values() for cls in type(part).__mro__ if not _of_library(cls)}
+    digest = hashlib.sha256()
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} {tensor.requires_grad};".encode())
+        digest.update(_bytes(tensor))
+    return {
+        "text": repr(module),
+        "tensors": digest.hexdigest(),
+        "attributes": {name: _attributes(part, inside) for name, part in parts.items()},
+        "classes": {cls.__qualname__: _source(cls) for cls in sorted(classes, key=lambda cls: cls.__qualname__)},
+    }
+
+
+def of_function(function: Any, inside: tuple[Any, ...] = ()) -> Any:
+    """Return the source of a function of the user's, its defaults and what it closed over; a library's is told by its name.
+
+    What is inside of partials, closures and callable objects is followed, each once. A global that the code reads is not
+    seen, nor is a function that it calls by a global name.
+
+    >>> def scaled(by):
+    ...     return lambda x: x * by
+    >>> of_function(scaled(2)) == of_function(scaled(2)) != of_function(scaled(3))
+    True
+    """
+    if any(function is seen for seen in inside):
+        return name_of(function)
+    inside = (*inside, function)
+    if isinstance(function, functools.partial):
+        return ["partial", *(_plain(value, inside) for value in (function.func, function.args, function.keywords))]
+    if hasattr(function, "named_parameters") and not isinstance(function, type):
+        return of_module(function, inside)
+    if isinstance(function, types.MethodType):
+        return [of_function(function.__func__, inside), _plain(function.__self__, inside)]
+    if _of_library(function):
+        return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', name_of(function))}"
+    if isinstance(function, types.FunctionType):
+        held = [_plain(value, inside) for value in (function.__defaults__, function.__kwdefaults__)]
+        held += [_plain(_content(cell), inside) for cell in function.__closure__ or ()]
+        return [function.__qualname__, _source(function), *held]
+    if isinstance(function, type):
+        return [function.__qualname__, _source(function)]
+    return [of_function(type(function), inside), _plain(getattr(function, "__dict__", {}), inside)]
+
+
+def _of_library(thing: Any) -> bool:
+    module = getattr(thing, "__module__", None) or type(thing).__module__
+    return isinstance(thing, types.BuiltinFunctionType) or str(module).split(".")[0] in _LIBRARIES
+
+
+def _plain(value: Any, inside: tuple[Any, ...] = ()) -> Any:
+    """Return ``value`` as JSON has it: numbers, texts and their containers as they are, arrays by their bytes."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return repr(value)
+    if isinstance(value, tuple | list):
+        return [_plain(each, inside) for each in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each, inside) for key, each in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted(str(_plain(each, inside)) for each in value)
+    if isinstance(value, np.ndarray | np.generic) or hasattr(value, "detach"):
+        return [str(value.dtype), list(value.shape), hashlib.sha256(_bytes(value)).hexdigest()]
+    if callable(value):
+        return of_function(value, inside)
+    if hasattr(value, "__dict__") and not any(value is seen for seen in inside):
+        return [type(value).__qualname__, _plain(vars(value), (*inside, value))]
+    text = repr(value)
+    return type(value).__qualname__ if " at 0x" in text else text
+
+
+def _attributes(part: Any, inside: tuple[Any, ...]) -> dict[str, Any]:
+    """What the text of a module need not show: numbers, texts and functions that it keeps for its forward."""
+    return {
+        name: _plain(value, inside)
+        for name, value in sorted(vars(part).items())
+        if not name.startswith("_") and name != "training"
+    }
+
+
+def _bytes(array: Any) -> bytes:
+    if hasattr(array, "detach"):
+        flat = array.detach().cpu().contiguous().flatten()
+        array = flat.view(flat.new_empty(0).byte().dtype).numpy() if len(flat) else np.empty(0)  # NumPy has no bfloat16
+    return np.ascontiguousarray(array).tobytes()
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not filled yet
+        return None
+
+
+def _source(thing: Any) -> Any:
+    """Return the text of a function or class, or what it was compiled to where there is no text."""
+    try:
+        return inspect.getsource(thing)
+    except (OSError, TypeError):
+        if isinstance(thing, type):
+            return {
+                name: _code(f.__code__) for name, f in sorted(vars(thing).items()) if isinstance(f, types.FunctionType)
+            }
+        return _code(thing.__code__)
+
+
+def _code(code: types.CodeType) -> list[Any]:
+    held = [_code(value) if isinstance(value, types.CodeType) else _plain(value) for value in code.co_consts]
+    return [code.co_code.hex(), list(code.co_names), held]

@@ -1,0 +1,188 @@
+"""A task's own torch module: its loss and metrics, tried on two examples, trained, and told apart from any other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from dwindle.errors import InvalidValueError, MissingExtraError, shown
+from dwindle.mask import Mask
+from dwindle.population import Optimiser, Rates
+from dwindle.studies.dataset import PARTS, Dataset
+from dwindle.studies.identity import name_of, of_function, of_module
+from dwindle.studies.trained import Trained, of_modules
+
+try:
+    import torch
+except ImportError as error:
+    raise MissingExtraError.of("torch", "torch") from error
+
+from dwindle.population.modules import train_modules
+from dwindle.population.modules.trainer import device_of
+from dwindle.population.modules.members import made
+
+__all__ = ["Own", "accuracy", "cross_entropy", "squared_error"]
+
+Tensor = torch.Tensor
+Function = Callable[[Any, Any], Any]
+
+_TRIED = 2  # rows: enough to see shapes by
+
+
+def cross_entropy(output: Tensor, y: Tensor) -> Tensor:
+    """Return the mean over the rows of -ln softmax(z)_y, z the ``output`` (rows, classes), y the labels (rows,).
+
+    >>> round(float(cross_entropy(torch.zeros(3, 4), torch.tensor([0, 1, 2]))), 6)  # ln 4
+    1.386294
+    """
+    return torch.nn.functional.cross_entropy(output, y)
+
+
+def squared_error(output: Tensor, y: Tensor) -> Tensor:
+    """Return the mean over the rows of ½·(z - y)², z the ``output``, (rows,) or (rows, 1).
+
+    >>> float(squared_error(torch.tensor([[1.0], [3.0]]), torch.tensor([0.0, 1.0])))
+    1.25
+    """
+    return 0.5 * (output.reshape(y.shape) - y).square().mean()
+
+
+def accuracy(output: Tensor, y: Tensor) -> Tensor:
+    """Return the share of the rows whose largest ``output`` is at the label.
+
+    >>> float(accuracy(torch.tensor([[0.0, 1.0], [2.0, 1.0]]), torch.tensor([1, 1])))
+    0.5
+    """
+    return (output.argmax(1) == y).float().mean()
+
+
+class Own(NamedTuple):
+    """What a user says of a model of their own, with the loss and the metrics that follow from the data."""
+
+    data: Dataset
+    model: Callable[[], torch.nn.Module]
+    loss: Function
+    metrics: Mapping[str, Function]
+
+    @classmethod
+    def of(cls, data: Dataset, model: Any, loss: Any, metrics: Mapping[str, Any]) -> Own:
+        """Return it with the defaults in it; raise InvalidValueError for what can be seen to be no model, loss or metric."""
+        if isinstance(model, torch.nn.Module) or not callable(model):
+            raise InvalidValueError(
+                f"model must be a function without arguments that returns a new torch.nn.Module, for every training starts "
+                f"from weights of its own; got {shown(type(model).__name__)}. Give the function or class that builds it."
+            )
+        if loss is None and data.task == "custom":
+            raise InvalidValueError(f"{data.name} is custom data, which has no loss by itself. Give loss=f(output, y).")
+        for name, function in (("loss", loss), *metrics.items()):
+            if function is not None and not callable(function):
+                raise InvalidValueError(f"{name} must be a function of (output, y); got {shown(function)}.")
+        usual = {"classification": cross_entropy, "regression": squared_error}
+        counted = {"accuracy": accuracy} if data.task == "classification" else {}
+        return cls(data, model, usual[data.task] if loss is None else loss, {**counted, **metrics})
+
+    def tensors(self, part: str, rows: int | None = None) -> tuple[Tensor, Tensor]:
+        """Return (x, y) of a part, x in the shape that the data says, the first ``rows`` of them if given."""
+        x, y = (torch.tensor(array[:rows]) for array in self.data.part(part))
+        return x.reshape(len(x), *self.data.input_shape), y
+
+    def module(self, seed: int = 0) -> torch.nn.Module:
+        """Return the module drawn from ``seed``, in evaluation mode."""
+        return made(self.model, [seed], Mask(), torch.device("cpu")).module.eval()
+
+    def check(self, device: str) -> None:
+        """Raise InvalidValueError unless the module takes two of the training examples and gives what loss and metrics want.
+
+        So it does where this machine has no such ``device``.
+        """
+        device_of(device)
+        module, (x, y) = self.module(), self.tensors("train", _TRIED)
+        x, y = (t.to(next(module.parameters()).dtype) if t.is_floating_point() else t for t in (x, y))
+        with torch.random.fork_rng(), torch.no_grad():
+            with _trying(
+                f"the model {type(module).__name__} cannot take x of {_shape(x)}, two of the training examples"
+            ):
+                output = module(x)
+            self._check_output(output, len(x))
+            for name, function in (("loss", self.loss), *self.metrics.items()):
+                with _trying(
+                    f"{name}, {name_of(function)}, cannot take an output of {_shape(output)} and y of {_shape(y)}"
+                ):
+                    value = function(output, y)
+                if not isinstance(value, Tensor) or value.ndim:
+                    said = _shape(value) if isinstance(value, Tensor) else shown(value)
+                    raise InvalidValueError(
+                        f"{name}, {name_of(function)}, must return a scalar tensor; got {said}. Take the mean over the examples."
+                    )
+            if self.model() is self.model():
+                raise InvalidValueError("model returned the same module twice; let it build a new one at each call.")
+
+    def _check_output(self, output: Any, rows: int) -> None:
+        """Refuse an output that a loss or metric of ours would take for something else."""
+        functions = (self.loss, *self.metrics.values())
+        classes = len(self.data.classes)
+        shape = tuple(output.shape) if isinstance(output, Tensor) else None
+        if (cross_entropy in functions or accuracy in functions) and shape != (rows, classes):
+            raise InvalidValueError(
+                f"the model gives {_shape(output)} for {rows} examples of {classes} classes; it must give ({rows}, {classes}), a "
+                "number per class. Change its last layer, or give a loss and an 'accuracy' among the metrics."
+            )
+        if squared_error in functions and shape not in ((rows,), (rows, 1)):
+            raise InvalidValueError(
+                f"the model gives {_shape(output)} for {rows} targets; it must give ({rows},) or ({rows}, 1). Change its last "
+                "layer, or give a loss."
+            )
+
+    def train(
+        self,
+        rates: Rates,
+        mask: Mask,
+        *,
+        optimiser: Optimiser,
+        seeds: Sequence[int],
+        batch_size: int,
+        evaluate_every: int,
+        **hooks: Any,
+    ) -> Trained:
+        """Train one module per row of ``rates``; ``hooks`` go to `train_modules` as they are."""
+        train, validation, test = (self.tensors(part) for part in PARTS)
+        result = train_modules(
+            self.model, self.loss, rates, train, optimiser=optimiser, seeds=seeds, batch_size=batch_size,
+            evaluate_every=evaluate_every, validation=validation, test=test, metrics=self.metrics, mask=mask, **hooks,
+        )  # fmt: skip
+        return of_modules(result)
+
+    @property
+    def text(self) -> str:
+        """The model in words: its class, its size, its loss."""
+        module = self.module()
+        numbers = sum(p.numel() for p in module.parameters())
+        usual = {cross_entropy: "softmax cross-entropy", squared_error: "squared error"}
+        said = usual[self.loss] if self.loss in usual else name_of(self.loss).replace("_", " ")
+        return f"{type(module).__name__}, {numbers:,} parameters, {said}"
+
+    def identity(self) -> dict[str, Any]:
+        """Return all that decides what comes of it but the data, as plain data, the same in every process."""
+        return {
+            "torch": torch.__version__, "module": of_module(self.module()),
+            "loss": of_function(self.loss), "metrics": {name: of_function(f) for name, f in self.metrics.items()},
+        }  # fmt: skip
+
+
+@contextmanager
+def _trying(what: str) -> Iterator[None]:
+    """Turn what torch or the user's code says about shapes and types into words about the task."""
+    try:
+        yield
+    except InvalidValueError:
+        raise
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+        cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InvalidValueError(f"{what}: {cause}") from error
+
+
+def _shape(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return shown(type(value).__name__)
+    return f"shape {tuple(value.shape)} in {str(value.dtype).removeprefix('torch.')}"

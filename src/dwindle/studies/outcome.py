@@ -1,0 +1,130 @@
+"""The evidence of a study as plain data: contenders, the winner as text and code, and what it was measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dwindle.decay import L2
+from dwindle.errors import NoExactMapError
+from dwindle.foreign import write
+from dwindle.plan import Plan
+from dwindle.population import SGD
+from dwindle.studies.evidence import curve_mean
+from dwindle.studies.records import Record, of_size
+from dwindle.studies.space import Candidate
+from dwindle.studies.task import Task
+from dwindle.text import to_toml
+
+__all__ = ["choice_row", "contender_row", "evidence", "trial_row", "winner_row"]
+
+
+def trial_row(id_: int, candidate: Candidate, record: Record) -> dict[str, Any]:
+    """Return what is shown of a training of the sweep."""
+    names = ("lam", "peak", "schedule", "plan", "batch_size", "seed", "diverged", "stopped_at", "final")
+    curves = ("epoch", "train_loss", "validation_loss", "validation_accuracy")
+    return {
+        "id": id_, **{name: record[name] for name in names}, "params": candidate.params,
+        "curve": {name: record["curve"][name] for name in curves},
+    }  # fmt: skip
+
+
+def choice_row(candidate: Candidate, records: Sequence[Record]) -> dict[str, Any]:
+    """Return what a candidate of the shortlist did from the seeds of the choice."""
+    return {
+        **_what(candidate), "seeds": [record["seed"] for record in records],
+        "validation_loss": [record["final"]["validation_loss"] for record in records],
+    }  # fmt: skip
+
+
+def contender_row(role: str, candidate: Candidate, records: Sequence[Record], task: Task) -> dict[str, Any]:
+    """Return what one of those compared did from the seeds of the report."""
+    task = of_size(task, candidate)
+    run = task.horizon
+    curves = [record["curve"] for record in records]
+    steps = np.rint(np.array(curves[0]["epoch"]) * task.steps_per_epoch).astype(int)
+    finals = {name: [record["final"][name] for record in records] for name in ("train_loss", "validation_loss")}
+    others = records[0].get("metrics", {}).get("test", {})
+    return {
+        "role": role, **_what(candidate), "seeds": [record["seed"] for record in records],
+        **{name: [record[name] for record in records] for name in ("test_loss", "test_accuracy")}, **finals,
+        "gap": [_gap(record["final"]) for record in records],
+        "metrics": {name: [record["metrics"]["test"][name] for record in records] for name in others},
+        "curves": {
+            "epoch": curves[0]["epoch"],
+            **{name: curve_mean([c[name] for c in curves]) for name in ("train_loss", "validation_loss", "weight_norm")},
+            "lr": candidate.plan.lrs(run)[np.minimum(steps, run.steps - 1)].tolist(),
+            "share_left": candidate.plan.shares_left(run)[steps].tolist(),
+        },
+    }  # fmt: skip
+
+
+def winner_row(candidate: Candidate, task: Task) -> dict[str, Any]:
+    """Return the winner as text, TOML and code."""
+    return {
+        **_what(candidate), "toml": to_toml(candidate.plan), "code": _code(candidate.plan, of_size(task, candidate)),
+        "batch_size": candidate.batch_size,
+    }  # fmt: skip
+
+
+def evidence(task: Task, settings: list[dict[str, Any]], seed: int, seconds: float) -> dict[str, Any]:
+    """Return the evidence of a study whose first task this is."""
+    data = task.data
+    return {
+        "format": "dwindle-evidence/1", "title": f"Study of {Path(data.provenance.source.split(chr(44))[0]).name}",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": seconds, "seed": seed,
+        "environment": {
+            "dwindle": version("dwindle"), "python": platform.python_version(), "numpy": np.__version__,
+            "platform": platform.platform(), "cores": os.cpu_count() or 1,
+        },
+        "data": {
+            "name": data.name, "provenance": [data.provenance.source, *data.provenance.steps], "train": len(data.train_x),
+            "validation": len(data.validation_x), "test": len(data.test_x),
+            "classes": len(data.classes) if data.task == "classification" else None, "task": data.task,
+        },
+        "model": task.model_text, "optimiser": str(task.optimiser), "batch_size": task.batch_size, "epochs": task.epochs,
+        "steps": task.horizon.steps, "settings": settings, "findings": [],
+    }  # fmt: skip
+
+
+def _what(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "plan": str(candidate.plan), "lam": candidate.lam, "peak": candidate.peak, "schedule": str(candidate.schedule),
+        "params": candidate.params,
+    }  # fmt: skip
+
+
+def _gap(final: dict[str, float | None]) -> float | None:
+    validation, training = final["validation_loss"], final["train_loss"]
+    return None if validation is None or training is None else validation - training
+
+
+def _code(plan: Plan, task: Task) -> dict[str, str]:
+    """Return the winner as code: for torch with this library; after Adam also as plain source of the frameworks."""
+    run, settings, name = task.horizon, "", "Adam" if isinstance(plan.decay, L2) else "AdamW"
+    if isinstance(task.optimiser, SGD):
+        settings, name = f", lr=0.1, momentum={task.optimiser.momentum}, nesterov={task.optimiser.nesterov}", "SGD"
+    code = {
+        "torch with dwindle": (
+            "import dwindle as dw\nimport torch\n\n"
+            f'plan = dw.parse("{plan}")\n'
+            f"run = dw.Horizon(epochs={run.epochs}, steps_per_epoch={run.steps_per_epoch})\n"
+            f"optimiser = torch.optim.{name}(model.named_parameters(){settings})\n"
+            "dw.torch.attach(optimiser, plan, run)  # from here: loss.backward(); optimiser.step(); optimiser.zero_grad()\n"
+        )
+    }
+    for peer in (
+        ("torch", "optax", "keras", "hf") if name != "SGD" else ()
+    ):  # their SGD has other defaults for the momentum
+        with suppress(NoExactMapError):
+            code[f"{peer} alone"] = write(plan, peer, run, optimizer=name.lower() if peer == "optax" else name)
+    return code

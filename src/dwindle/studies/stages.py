@@ -1,0 +1,153 @@
+"""One task's way through a study: sweep, choice, report, and the last training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from dwindle.errors import DataError
+from dwindle.schedule import Constant
+from dwindle.studies.advice import advice
+from dwindle.studies.evidence import comparisons, facts
+from dwindle.studies.fit import Fit
+from dwindle.studies.folds import folds
+from dwindle.studies.halving import Halving
+from dwindle.studies.outcome import choice_row, contender_row, trial_row, winner_row
+from dwindle.studies.records import Record
+from dwindle.studies.search import Search
+from dwindle.studies.space import Candidate
+from dwindle.studies.trainings import Trainings, loss, merged, rank
+
+__all__ = ["Stages"]
+
+_SHORTLIST, _SHORTLIST_SEEDS = 4, 4
+_CONTENDERS = 6  # at most: each decay that the winner has is shown by two plans, and both by one more
+_SWEEP_SEED, _CHOICE_SEEDS, _REPORT_SEEDS, _FOLD_SEED = range(4)
+
+
+class Stages:
+    """The stages of the task of ``trainings``; with ``k`` folds sweep and choice are judged on all of them.
+
+    ``winner`` and ``fitted`` are there once ``setting`` has returned.
+    """
+
+    winner: Candidate
+    fitted: Fit
+
+    def __init__(
+        self, trainings: Trainings, search: Search, seeds: int, halving: Halving | None, k: int | None
+    ) -> None:
+        self.trainings, self.search, self.halving, self.task = trainings, search, halving, trainings.task
+        self.sweep_seed = _seeds(search.seed, _SWEEP_SEED, 1)[0]
+        self.choice_seeds = _seeds(search.seed, _CHOICE_SEEDS, max(_SHORTLIST_SEEDS, k or 0))
+        self.report_seeds = _seeds(search.seed, _REPORT_SEEDS, seeds)
+        parts = [self.task.data] if k is None else folds(self.task.data, k, _seeds(search.seed, _FOLD_SEED, 1)[0])
+        self.tasks = [self.task] if k is None else [replace(self.task, data=part) for part in parts]
+        trainings.total = search.most * len(parts) + 2 * _SHORTLIST * len(self.choice_seeds) + _CONTENDERS * seeds + 1
+
+    def setting(self, refit: bool, first: bool) -> dict[str, Any]:
+        """Return the evidence of this task."""
+        swept = self.search.run(self._sweep, self.trainings.store, self.task.name, self._mark())
+        short, tried = self._choose(swept)
+        contenders = self._contenders(short)
+        seeds = self.report_seeds
+        self.trainings.total = self.trainings.done + len(contenders) * len(seeds) + 1
+        records = self.trainings.records("report", [(c, s) for c in contenders.values() for s in seeds])
+        rows = [
+            contender_row(role, candidate, records[i * len(seeds) : (i + 1) * len(seeds)], self.task)
+            for i, (role, candidate) in enumerate(contenders.items())
+        ]
+        self.fitted = self.trainings.fitted(self.winner, seeds[0], refit, first)
+        found = {
+            "name": self.task.name,
+            "trials": [trial_row(i, candidate, record) for i, (candidate, record) in enumerate(swept)],
+            "choice": tried,
+            "winner": winner_row(self.winner, self.task),
+            "contenders": rows,
+            "comparisons": comparisons(rows),
+            "fit": {name: value for name, value in self.fitted.record.items() if name not in ("key", "stage", "task")},
+        }
+        noise = [said for said in self.task.data.provenance.steps if "label noise" in said]
+        return {**found, "facts": facts(found, noise), "advice": advice(found)}
+
+    def _mark(self) -> str:
+        """Return what is swept, by which a search knows its trials again."""
+        marks = [self.trainings.mark(task) for task in self.tasks]
+        return " ".join([*marks, *([] if self.halving is None else [str(self.halving)])])
+
+    def _sweep(self, candidates: Sequence[Candidate]) -> list[Record]:
+        """Return the record of each candidate; of several folds only the first is judged at rungs, and the rest left to train."""
+        pairs = [(candidate, self.sweep_seed) for candidate in candidates]
+        first = self.trainings.records("sweep", pairs, self.halving, self.tasks[0])
+        left = [pair for pair, record in zip(pairs, first, strict=True) if record["stopped_at"] is None]
+        found = {pair: [record] for pair, record in zip(pairs, first, strict=True)}
+        for task in self.tasks[1:]:
+            for pair, record in zip(left, self.trainings.records("sweep", left, task=task), strict=True):
+                found[pair].append(record)
+        return [merged(found[pair]) for pair in pairs]
+
+    def _choose(self, swept: Sequence[tuple[Candidate, Record]]) -> tuple[list[Candidate], list[dict[str, Any]]]:
+        """Return the shortlist by mean validation loss over the choice seeds, the winner first, and what each did."""
+        order = sorted(range(len(swept)), key=lambda i: rank(swept[i][1]))
+        if swept[order[0]][1]["diverged"]:
+            raise self._lost(swept)
+        ranked = [swept[i][0] for i in order]
+        flat = [c for c in ranked if c.is_constant]
+        kinds = [  # every role needs its candidates, whoever wins
+            [c for c in ranked if c.lam == 0.0],
+            [c for c in ranked if c.lam > 0.0],
+            flat,
+            [c for c in ranked if not c.is_constant],
+        ]
+        neither = [c for c in flat if c.lam == 0.0]
+        chosen = [*ranked[:_SHORTLIST], *(c for kind in kinds for c in kind[:2]), *neither[:1]]
+        short = list(dict.fromkeys(chosen))
+        rounds = len(self.choice_seeds)
+        self.trainings.total = self.trainings.done + len(short) * rounds + _CONTENDERS * len(self.report_seeds) + 1
+        found: list[list[Record]] = [[] for _ in short]
+        for i, task in enumerate(self.tasks):  # every fold from seeds of its own
+            pairs = [(c, s) for c in short for s in self.choice_seeds[i :: len(self.tasks)]]
+            for place, record in enumerate(self.trainings.records("choice", pairs, task=task)):
+                found[place * len(short) // len(pairs)].append(record)
+        losses = [float(np.mean([loss(record) for record in records])) for records in found]
+        best = sorted(range(len(short)), key=lambda i: losses[i])
+        if losses[best[0]] == math.inf:
+            raise self._lost(swept)
+        return [short[i] for i in best], [choice_row(short[i], found[i]) for i in best]
+
+    def _lost(self, swept: Sequence[tuple[Candidate, Record]]) -> DataError:
+        lowest = min(candidate.peak for candidate, _ in swept)
+        return DataError(f"every trial of {self.task.name} diverged; give lower peaks than {lowest:g}.")
+
+    def _contenders(self, best: Sequence[Candidate]) -> dict[str, Candidate]:
+        """Return who plays which role in the report."""
+        self.winner = winner = best[0]
+        decays, falls = winner.lam > 0, not winner.is_constant
+        roles: dict[str, Candidate | None] = {
+            "winner": winner,
+            "no weight decay": next((c for c in best if c.lam == 0.0 and decays), None),
+            "weight decay": next((c for c in best if c.lam > 0.0 and not decays), None),
+            "constant lr": next((c for c in best if c.is_constant and falls), None),
+            "falling lr": next((c for c in best if not c.is_constant and not falls), None),
+            "neither": next((c for c in best if c.is_constant and c.lam == 0.0 and decays and falls), None),
+            "winner without weight decay": _without_decay(winner) if decays else None,
+            "winner at constant lr": _at_constant(winner) if falls else None,
+        }
+        return {role: candidate for role, candidate in roles.items() if candidate is not None}
+
+
+def _without_decay(c: Candidate) -> Candidate:
+    return replace(c, plan=replace(c.plan, decay=None), lam=0.0, at=())
+
+
+def _at_constant(c: Candidate) -> Candidate:
+    return replace(c, plan=replace(c.plan, schedule=Constant()), schedule=Constant(), at=())
+
+
+def _seeds(seed: int, stage: int, n: int) -> list[int]:
+    """Return n seeds for a stage, drawn by hashing (seed, stage), so that neighbouring studies share none."""
+    return [int(s) for s in np.random.SeedSequence([seed, stage]).generate_state(n)]
