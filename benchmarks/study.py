@@ -119,7 +119,7 @@ def main() -> None:
     threads = torch.get_num_threads()
     setting, seconds, counts = ours(task, space, **words)
     rounds, apart, each = [seconds], [], {1: [], threads: []}
-    trials = setting["trials"]
+    trials = setting["trials"] + setting["refined"]
     draws = np.random.default_rng(0).permutation(len(trials))[: given.trials]
     for some in np.array_split(draws, 2):
         for count, times in each.items():
@@ -155,7 +155,7 @@ def main() -> None:
         given.json, around, ratios=ratios, seconds_of_a_trial={str(k): v for k, v in each.items()}, trial=trial, sweep=sweep,
         whole=whole, rounds=rounds, trials=len(trials), trainings=trainings, apart=apart, worst=worst, threads=threads,
         median_apart=statistics.median(apart or [0.0]), epochs=task.epochs, batch_size=task.batch_size,
-        examples=len(task.data.train_x),
+        examples=len(task.data.train_x), model=task.model_text,
     )  # fmt: skip
 
 

@@ -33,7 +33,9 @@ def task() -> Task:
 
 @pytest.fixture(scope="module")
 def found(task: Task) -> dict[str, Any]:
-    evidence = without_clock(study(task, SMALL, seeds=3, seed=1).evidence)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dwindle.studies.trainings.BATCH", 4)
+        evidence = without_clock(study(task, SMALL, seeds=3, seed=1).evidence)
     stopped = [trial["stopped_at"] for setting in evidence["settings"] for trial in setting["trials"]]
     assert (
         0 < sum(at is not None for at in stopped) < len(stopped)

@@ -97,7 +97,7 @@ def filled(folder: Path) -> None:
             "study.db",
             [*TPE, "--hidden", "6"],
             None,
-            "full cannot be written: OperationalError: database or disk is full",
+            "full cannot be written: OperationalError: disk I/O error",
         ),
         ("weights.npz", [*GRID, "--hidden", "64"], 190_000, "the weights cannot be written"),
         ("report.html", [*GRID, "--hidden", "6"], 120_000, "the report ("),
@@ -394,3 +394,10 @@ def test_a_damaged_study_db_is_said_or_mended_and_no_result_is_lost(
     with sqlite3.connect(tmp_path / "study.db") as database:
         assert database.execute("SELECT count(*) FROM trials").fetchone() == (30,)
     database.close()
+
+
+def test_a_driver_that_is_not_installed_is_named_and_no_password(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg2", None)
+    with pytest.raises(DataError, match=r"postgresql\+psycopg2://127\.0\.0\.1/x cannot be opened: .*psycopg2") as said:
+        study(task, SPACE, **HOW, storage="postgresql+psycopg2://me:secret@127.0.0.1/x", executor=Never())
+    assert "secret" not in str(said.value)

@@ -66,7 +66,17 @@ def study(
     folds: Annotated[
         int | None,
         typer.Option(
-            metavar="K", help="Choose by cross-validation over K folds; for small data.", rich_help_panel=_SEARCH
+            metavar="K",
+            help="Choose by cross-validation over K folds; by default 5 up to 2,000 rows, else 1: none.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = None,
+    refine: Annotated[
+        bool | None,
+        typer.Option(
+            "--refine/--no-refine",
+            help="Try plans around the best as well; by default where no space is given.",
+            rich_help_panel=_SEARCH,
         ),
     ] = None,
     seeds: Annotated[
@@ -175,7 +185,8 @@ def study(
             with _executor(processes, ray) as executor, shown as tell:
                 found = run_study(
                     tasks, _space(space), trials=trials, sampler=sampler, storage=storage, seeds=seeds, seed=seed,
-                    halving=halving, folds=folds, refit=refit, folder=folder, progress=tell, listen=tracking, executor=executor,
+                    halving=halving, refine=refine, folds=folds, refit=refit, folder=folder,
+                    progress=tell, listen=tracking, executor=executor,
                 )  # fmt: skip
         places = [*_write(found, folder), *((tracker.name, tracker.place) for tracker in trackers)]
         if as_json:

@@ -58,7 +58,7 @@ def thin(values: Sequence[Any], most: int) -> list[Any]:
 
 def trial_points(evidence: Evidence) -> int:
     """Return how many points of a trial's curve the page carries, so that it stays light however many trials it has."""
-    trials = sum(len(setting.trials) for setting in evidence.settings)
+    trials = sum(len(setting.everything) for setting in evidence.settings)
     return min(max(TRIAL_NUMBERS // (4 * trials), 20), 200)
 
 

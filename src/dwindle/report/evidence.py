@@ -267,6 +267,8 @@ class Setting(Part, frozen=True):
     contenders: tuple[Contender, ...]
     comparisons: tuple[Comparison, ...]
     facts: tuple[str, ...] = ()
+    folds: int = 1
+    refined: tuple[Trial, ...] = ()  # around the best trials, once these were there
     choice: tuple[Chosen, ...] = ()
     advice: tuple[Advice, ...] = ()
     fit: dict[str, Any] = {}  # of the last training, whose weights were kept
@@ -279,6 +281,11 @@ class Setting(Part, frozen=True):
             raise InvalidValueError(f"every role may be given once; got {shown(roles)}.")
         for comparison in self.comparisons:
             known("comparison against", comparison.against, roles)
+
+    @property
+    def everything(self) -> tuple[Trial, ...]:
+        """All that was tried: the sweep, and the plans around its best."""
+        return self.trials + self.refined
 
     @property
     def plans(self) -> list[tuple[Contender, ...]]:

@@ -116,7 +116,7 @@ def best(trials: Iterable[Trial]) -> Trial | None:
 def ranked(setting: Setting) -> list[Trial]:
     """Return the trials of a setting, the lowest validation loss first, then those let go, and those that diverged last."""
     return sorted(
-        setting.trials, key=lambda t: (t.score is None, not t.let_go, t.score or -(t.stopped_at or 0.0), t.id)
+        setting.everything, key=lambda t: (t.score is None, not t.let_go, t.score or -(t.stopped_at or 0.0), t.id)
     )
 
 

@@ -143,7 +143,7 @@ def _contenders(setting: Setting) -> Html:
 
 
 def _trials(evidence: Evidence) -> Html:
-    labelled = any(t.final.validation_accuracy is not None for setting in evidence.settings for t in setting.trials)
+    labelled = any(t.final.validation_accuracy is not None for setting in evidence.settings for t in setting.everything)
     names = ["setting", "id", "λ", "peak", "schedule", "seed", "train", "validation", "gap"]
     names += ["accuracy"] * labelled + ["state"]
     words = ("setting", "schedule", "state")
@@ -167,7 +167,7 @@ def _trials(evidence: Evidence) -> Html:
     ]
     table = tag("table", tag("thead", tag("tr", *head)), tag("tbody", *rows), id="trials-table")
     most = trial_points(evidence)
-    longest = max(len(t.curve.epoch) for setting in evidence.settings for t in setting.trials)
+    longest = max(len(t.curve.epoch) for setting in evidence.settings for t in setting.everything)
     note = f"Curves are drawn from {most} of {longest} epochs. " if longest > most else ""
     return joined(
         chart("trials", "Curves of the trials chosen in the table"),

@@ -156,8 +156,8 @@ def together(setting: Setting) -> str | None:
 
 def let_go(setting: Setting) -> str | None:
     """Return how many trainings of the sweep were let go before their end, if any."""
-    gone = sum(trial.let_go for trial in setting.trials)
-    return f"{gone} of {plural(len(setting.trials), 'training')} were let go early." if gone else None
+    gone = sum(trial.let_go for trial in setting.everything)
+    return f"{gone} of {plural(len(setting.everything), 'training')} were let go early." if gone else None
 
 
 def gap_sentence(setting: Setting) -> str:
@@ -231,7 +231,7 @@ def _outcome(settings: Sequence[Setting], decay: str) -> str:
 
 def subtitle(evidence: Evidence) -> list[str]:
     """Return the few facts that stand under the title: trials, model, examples, time spent."""
-    trials = [trial for setting in evidence.settings for trial in setting.trials]
+    trials = [trial for setting in evidence.settings for trial in setting.everything]
     gone = sum(trial.let_go for trial in trials)
     return [
         plural(len(trials), "trial") + (f", {gone:,} let go early" if gone else ""),

@@ -47,10 +47,15 @@ def advice(setting: Mapping[str, Any]) -> list[dict[str, Any]]:
 smallest tried: search on beyond it, to 0.03."
     """
     trials = [_coordinates(trial) for trial in setting["trials"]]
-    noise, winner = seed_noise(setting), _of_winner(setting, trials)
+    noise, winner = _of_sweep(seed_noise(setting), setting.get("folds", 1)), _of_winner(setting, trials)
     found = [said for decay in DECAYS if (said := _presence(decay, setting, trials, winner, noise))]
     knobs = [said for name in _used(trials, winner) if (said := _values(name, trials, winner, noise))]
     return found + sorted(knobs, key=lambda each: (MATTERS, ALIKE, UNKNOWN).index(each["verdict"]))
+
+
+def _of_sweep(noise: Noise | None, folds: int) -> Noise | None:
+    """Return the noise of a trial of the sweep: the mean of its trainings on each fold."""
+    return None if noise is None else Noise(noise.sd / math.sqrt(folds), noise.df)
 
 
 def _coordinates(trial: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,8 +19,8 @@ except ImportError as error:
     raise MissingExtraError.of("torch", "torch") from error
 
 from dwindle.population.modules import train_modules
-from dwindle.population.modules.trainer import device_of
 from dwindle.population.modules.members import made
+from dwindle.population.modules.trainer import device_of
 
 __all__ = ["Own", "accuracy", "cross_entropy", "squared_error"]
 

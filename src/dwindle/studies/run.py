@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from dwindle.errors import InvalidValueError, count
+from dwindle.errors import InvalidValueError, count, flag
 from dwindle.plan import Plan
 from dwindle.studies.executors import Executor, Here
 from dwindle.studies.halving import Halving
@@ -24,6 +24,8 @@ from dwindle.studies.task import Task
 from dwindle.studies.trainings import Progress, Trainings
 
 __all__ = ["Progress", "Study", "study"]
+
+_FOLDS, _FEW_ROWS = 5, 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ def study(
     seeds: int = 8,
     seed: int = 0,
     halving: bool | Halving = True,
+    refine: bool | None = None,
     folds: int | None = None,
     refit: bool = False,
     folder: str | Path | None = None,
@@ -73,9 +76,12 @@ def study(
     1. Sweep: every candidate (or ``trials`` of them drawn at random) is trained once, all from the same seed. With a
        ``sampler``, "grid", "random", "sobol", "tpe", "gp" or "cma-es", it says what to train next, 60 points unless ``trials``.
        Those behind at a quarter and at half of the run are let go (``halving``: a Halving says otherwise, False: none are).
+       With ``refine``, by default where no space is given, two rounds follow of plans around the best, between and beyond
+       the points of the grid.
     2. Choice: the best few, the best without decay and the best at a constant rate are trained on 4 further seeds; the
        winner has the lowest mean validation loss at the end of training. With ``folds`` = k, sweep and choice train on k
-       divisions of the training and validation rows, and the mean over them counts.
+       divisions of the training and validation rows, and the mean over them counts; by default 5 for a perceptron on up to
+       2,000 such rows, where one part alone would say little, else 1, the data's own division.
     3. Report: the winner and those it is compared with are trained on ``seeds`` fresh seeds; their test results are
        compared seed by seed. Neither these seeds nor the test examples took part in choosing.
     4. Fit: the winner is trained once more for its weights; with ``refit`` on the validation rows as well.
@@ -114,8 +120,12 @@ def study(
     hooks = (progress or (lambda _: None), listen or (lambda _: None), stop or (lambda: False))
     try:
         runs = [
-            Stages(Trainings(task, store, executor or Here(), *hooks), search, seeds, rule, folds) for task in listed
-        ]
+            Stages(
+                Trainings(task, store, executor or Here(), *hooks), search, seeds, rule, _folds(task, folds),
+                space is None and sampler is None and trials is None if refine is None else flag("refine", refine),
+            )
+            for task in listed
+        ]  # fmt: skip
         settings = [run.setting(refit, first=run is runs[0]) for run in runs]
         store.tidy()
     finally:
@@ -123,3 +133,14 @@ def study(
     plans = {run.task.name: run.winner.plan for run in runs}
     weights = {run.task.name: run.fitted.weights for run in runs}
     return Study(plans, evidence(listed[0], settings, seed, time.monotonic() - begun), weights)
+
+
+def _folds(task: Task, asked: int | None) -> int | None:
+    """Return into how many folds to divide, None for the task's own division."""
+    if asked is not None:
+        return None if count("folds", asked) == 1 else asked
+    rows = len(task.data.train_x) + len(task.data.validation_x)
+    noisy = any(
+        "label noise" in said for said in task.data.provenance.steps
+    )  # the folds would be judged by noisy labels
+    return _FOLDS if task.model is None and _FOLDS <= rows <= _FEW_ROWS and not noisy else None

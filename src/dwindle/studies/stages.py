@@ -18,9 +18,10 @@ from dwindle.studies.folds import folds
 from dwindle.studies.halving import Halving
 from dwindle.studies.outcome import choice_row, contender_row, trial_row, winner_row
 from dwindle.studies.records import Record
+from dwindle.studies.refine import ROUNDS, refined
 from dwindle.studies.search import Search
 from dwindle.studies.space import Candidate
-from dwindle.studies.trainings import Trainings, loss, merged, rank
+from dwindle.studies.trainings import BATCH, Trainings, loss, merged, rank
 
 __all__ = ["Stages"]
 
@@ -39,20 +40,28 @@ class Stages:
     fitted: Fit
 
     def __init__(
-        self, trainings: Trainings, search: Search, seeds: int, halving: Halving | None, k: int | None
+        self, trainings: Trainings, search: Search, seeds: int, halving: Halving | None, k: int | None, refine: bool
     ) -> None:
         self.trainings, self.search, self.halving, self.task = trainings, search, halving, trainings.task
+        self.rounds = ROUNDS if refine else ()
         self.sweep_seed = _seeds(search.seed, _SWEEP_SEED, 1)[0]
         self.choice_seeds = _seeds(search.seed, _CHOICE_SEEDS, max(_SHORTLIST_SEEDS, k or 0))
         self.report_seeds = _seeds(search.seed, _REPORT_SEEDS, seeds)
         parts = [self.task.data] if k is None else folds(self.task.data, k, _seeds(search.seed, _FOLD_SEED, 1)[0])
+        trainings.folded = k is not None
         self.tasks = [self.task] if k is None else [replace(self.task, data=part) for part in parts]
-        trainings.total = search.most * len(parts) + 2 * _SHORTLIST * len(self.choice_seeds) + _CONTENDERS * seeds + 1
+        trainings.total = (
+            (search.most + len(self.rounds) * BATCH) * len(parts)
+            + 2 * _SHORTLIST * len(self.choice_seeds)
+            + _CONTENDERS * seeds
+            + 1
+        )
 
     def setting(self, refit: bool, first: bool) -> dict[str, Any]:
         """Return the evidence of this task."""
         swept = self.search.run(self._sweep, self.trainings.store, self.task.name, self._mark())
-        short, tried = self._choose(swept)
+        nearby = self._refined(swept)
+        short, tried = self._choose([*swept, *nearby])
         contenders = self._contenders(short)
         seeds = self.report_seeds
         self.trainings.total = self.trainings.done + len(contenders) * len(seeds) + 1
@@ -64,7 +73,9 @@ class Stages:
         self.fitted = self.trainings.fitted(self.winner, seeds[0], refit, first)
         found = {
             "name": self.task.name,
+            "folds": len(self.tasks),
             "trials": [trial_row(i, candidate, record) for i, (candidate, record) in enumerate(swept)],
+            "refined": [trial_row(len(swept) + i, *pair) for i, pair in enumerate(nearby)],
             "choice": tried,
             "winner": winner_row(self.winner, self.task),
             "contenders": rows,
@@ -88,7 +99,22 @@ class Stages:
         for task in self.tasks[1:]:
             for pair, record in zip(left, self.trainings.records("sweep", left, task=task), strict=True):
                 found[pair].append(record)
-        return [merged(found[pair]) for pair in pairs]
+        records = [merged(found[pair]) for pair in pairs]
+        for record in records if self.trainings.folded else ():
+            self.trainings.note(record)
+        return records
+
+    def _refined(self, swept: Sequence[tuple[Candidate, Record]]) -> list[tuple[Candidate, Record]]:
+        """Return plans around the best, with what they gave; a round begins at the best of all before it."""
+        found: list[tuple[Candidate, Record]] = []
+        for part in self.rounds:
+            known = [*swept, *found]
+            best = [
+                candidate for candidate, record in sorted(known, key=lambda pair: rank(pair[1])) if rank(record)[0] == 0
+            ]
+            new = refined(self.search.space, best, part, [candidate for candidate, _ in known])
+            found += zip(new, self._sweep(new), strict=True)
+        return found
 
     def _choose(self, swept: Sequence[tuple[Candidate, Record]]) -> tuple[list[Candidate], list[dict[str, Any]]]:
         """Return the shortlist by mean validation loss over the choice seeds, the winner first, and what each did."""

@@ -74,9 +74,7 @@ class Store:
     def close(self) -> None:
         """Give the folder free for another study."""
         if self.folder is not None:
-            with suppress(
-                OSError
-            ):  # of a disk that failed there is an error already, and no one minds a lock of the dead
+            with suppress(OSError):  # a disk that failed has an error already, and a lock of the dead stops no one
                 (self.folder / "lock").unlink(missing_ok=True)
 
     def _claim(self, folder: Path) -> None:

@@ -61,6 +61,7 @@ class Trainings:
         self._heard: set[str] = set()
         self.done = 0
         self.total = 0
+        self.folded = False  # then a record alone is on one fold, and who merges those of all says what is best
         self._diverged, self._stopped = 0, 0
         self._best: float | None = None
         self._plan: str | None = None
@@ -143,10 +144,15 @@ class Trainings:
             self._heard.add(record["key"])
             self._diverged += record["diverged"]
             self._stopped += record["stopped_at"] is not None
-            if self._best is None or loss(record) < self._best:
-                self._best, self._plan = loss(record), record["plan"]
+            if not self.folded:
+                self.note(record)
             self.listen(record)
         self._say(stage, 0.0)
+
+    def note(self, record: Record) -> None:
+        """Take a record into account for the best so far."""
+        if self._best is None or loss(record) < self._best:
+            self._best, self._plan = loss(record), record["plan"]
 
     def _say(self, stage: str, ahead: float) -> None:
         best = self._best if self._best is not None and math.isfinite(self._best) else None
