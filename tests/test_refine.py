@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from dwindle.errors import InvalidValueError
 from dwindle.population import SGD
 from dwindle.studies import Dataset, Space, Task, load, study
+from dwindle.studies.advice import advice
 from dwindle.studies.refine import ROUNDS, refined
 from dwindle.studies.trainings import rank
 
@@ -113,3 +114,18 @@ def test_few_rows_are_divided_into_folds_and_many_are_not() -> None:
     assert divided(1001, folds=3) == 3
     noisy = Task(data=load("fashion", label_noise=0.2), hidden=(2,), epochs=1)
     assert study(noisy, small, seeds=2).evidence["settings"][0]["folds"] == 1
+
+
+def test_an_edge_that_was_tried_beyond_is_none() -> None:
+    plan = {"lam": 0.0, "schedule": "constant"}
+    trials = [
+        {**plan, "plan": f"peak {p}", "peak": p, "final": {"validation_loss": v}}
+        for p, v in ((0.1, 2.0), (0.3, 0.9), (0.9, 0.5))
+    ]
+    beyond = [{**trials[0], "plan": "peak 1.8", "peak": 1.8}]
+    losses = [np.add([0.50, 0.51, 0.52, 0.51], [0, 0, 0, i / 100]) for i in range(3)]
+    choice = [{**plan, "plan": f"peak {i}", "peak": i, "validation_loss": found} for i, found in enumerate(losses)]
+    setting = {"trials": trials, "winner": trials[2], "contenders": [], "comparisons": [], "choice": choice}
+    (alone,), (further,) = advice(setting), advice({**setting, "refined": beyond})
+    assert "largest tried" in alone["said"]
+    assert "tried" not in further["said"]

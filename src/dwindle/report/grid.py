@@ -155,8 +155,8 @@ def edges(setting: Setting) -> list[str]:
     """Return a warning for each of λ and the peak whose winning value lies at the edge of what was tried."""
     said = []
     for name, value, tried in (
-        ("λ", setting.winner.lam, {trial.lam for trial in setting.trials}),
-        ("peak learning rate", setting.winner.peak, {trial.peak for trial in setting.trials}),
+        ("λ", setting.winner.lam, {trial.lam for trial in setting.everything}),
+        ("peak learning rate", setting.winner.peak, {trial.peak for trial in setting.everything}),
     ):
         if len(tried) > 1 and value == max(tried):
             said.append(f"The best {name} is the largest tried ({number(value)}): a larger one may be better still.")

@@ -49,7 +49,8 @@ smallest tried: search on beyond it, to 0.03."
     trials = [_coordinates(trial) for trial in setting["trials"]]
     noise, winner = _of_sweep(seed_noise(setting), setting.get("folds", 1)), _of_winner(setting, trials)
     found = [said for decay in DECAYS if (said := _presence(decay, setting, trials, winner, noise))]
-    knobs = [said for name in _used(trials, winner) if (said := _values(name, trials, winner, noise))]
+    nearby = [_coordinates(trial) for trial in setting.get("refined", ())]
+    knobs = [said for name in _used(trials, winner) if (said := _values(name, trials, nearby, winner, noise))]
     return found + sorted(knobs, key=lambda each: (MATTERS, ALIKE, UNKNOWN).index(each["verdict"]))
 
 
@@ -267,9 +268,13 @@ def _used(trials: Sequence[Mapping[str, Any]], winner: Mapping[str, Any]) -> Ite
 
 
 def _values(
-    name: str, trials: Sequence[Mapping[str, Any]], winner: Mapping[str, Any], noise: Noise | None
-) -> dict[str, Any] | None:
-    """Return the advice on a knob: λ among those above 0 and the schedule among those that decay; see `_presence`."""
+    name: str, trials: Sequence[Mapping[str, Any]], nearby: Sequence[Mapping[str, Any]], winner: Mapping[str, Any],
+    noise: Noise | None,
+) -> dict[str, Any] | None:  # fmt: skip
+    """Return the advice on a knob: λ among those above 0 and the schedule among those that decay; see `_presence`.
+
+    The plans ``nearby`` the best were chosen for being so: of a knob they tell no more than how far it was tried.
+    """
     own = [t for t in trials if name in t["params"] and not (name == "lam" and t["lam"] == 0)]
     own = [t for t in own if not (name == "schedule" and t["flat"])]
     raw = [t["params"][name] for t in own]
@@ -289,7 +294,7 @@ def _values(
     )
     found = None
     if not isinstance(raw[0], str):
-        found = edge(winner["params"][name], [t["params"][name] for t in trials if name in t["params"]])
+        found = edge(winner["params"][name], [t["params"][name] for t in (*trials, *nearby) if name in t["params"]])
         if judged.verdict == ALIKE or (judged.verdict == UNKNOWN and len(set(raw)) > len(judged.values)):
             found = None  # nothing to gain there, or an end that only chance drew
         if found is not None:
