@@ -412,9 +412,20 @@ def test_a_batch_size_is_trained_as_such(task: Task) -> None:
     assert found.evidence["settings"][0]["winner"]["batch_size"] in (50, 200)
 
 
-def test_a_storage_without_a_sampler_is_refused(task: Task, tmp_path: Path) -> None:
-    with pytest.raises(InvalidValueError, match="name one"):
-        study(task, SMALL, storage=tmp_path / "study.db")
+@pytest.mark.parametrize("words", [{}, {"trials": 5}])
+def test_without_a_sampler_the_sweep_is_an_optuna_study_too(words: dict, task: Task, tmp_path: Path) -> None:
+    optuna = pytest.importorskip("optuna")
+    found = study(task, SMALL, seeds=2, storage=tmp_path / "own.db", **words)
+    file = f"sqlite:///{tmp_path / 'own.db'}"
+    (name,) = optuna.get_all_study_names(file)
+    there = optuna.load_study(study_name=name, storage=file).trials
+    trials = found.evidence["settings"][0]["trials"]
+    assert len(there) == words.get("trials", 8)
+    assert [t.user_attrs["plan"] for t in there] == [t["plan"] for t in trials]
+    assert [t.value for t in there] == [t["final"]["validation_loss"] for t in trials]
+
+
+def test_spaces_that_cannot_be_searched_are_refused(task: Task) -> None:
     with pytest.raises(InvalidValueError, match="endless points"):
         study(task, WIDE)
     with pytest.raises(UnknownNameError, match="sobol"):

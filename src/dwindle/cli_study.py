@@ -56,7 +56,8 @@ def study(
     storage: Annotated[
         str | None,
         typer.Option(
-            help="The sampler's Optuna study: a file or URL; by default study.db in --out.", rich_help_panel=_SEARCH
+            help="An Optuna study to show the trials in: a file or URL; by default study.db in --out.",
+            rich_help_panel=_SEARCH,
         ),
     ] = None,
     halving: Annotated[

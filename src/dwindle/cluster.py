@@ -37,6 +37,7 @@ class Ray:
         self._joined = ray.is_initialized()  # by the caller, who then ends it
         if not self._joined:
             self._start(address)
+        self.width = max(1, int(self._resources().get("CPU", 1)))
 
     def _start(self, address: str) -> None:
         _knock(address)
@@ -53,6 +54,10 @@ class Ray:
             raise InvalidValueError(
                 f"no Ray cluster answers at {address!r}: {str(error).splitlines()[0]}. Give its address as host:port, or 'local'."
             ) from error
+
+    def _resources(self) -> dict[str, float]:
+        ask: Any = self._ray.cluster_resources
+        return dict(ask())
 
     def __enter__(self) -> Ray:
         return self

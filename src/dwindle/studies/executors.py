@@ -1,7 +1,7 @@
 """Where the trainings of a study are done: here, or in processes of this machine. A cluster is one more executor.
 
 An executor is handed batches and yields each one's records as it is done, in any order. What it yields does not depend on
-where it was trained: the population's law, member k is bit for bit the network trained alone.
+where it was trained: the population's law, member k is bit for bit the network trained alone (a model of one's own to rounding).
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ class LostError(DwindleError):
 
 
 class Executor(Protocol):
-    """Anything that trains batches of a task."""
+    """Anything that trains batches of a task, ``width`` of them at once."""
+
+    width: int
 
     def run(self, task: Task, batches: Sequence[Batch], tell: Tell, stop: Stop) -> Iterator[tuple[int, list[Record]]]:
         """Yield (place in ``batches``, records) of each as it is done; call ``tell(place, share done)`` on the way.
@@ -50,6 +52,7 @@ class Here:
 
     def __init__(self, workers: int | None = None) -> None:
         self.workers = None if workers is None else count("workers", workers)
+        self.width = 1
 
     def run(self, task: Task, batches: Sequence[Batch], tell: Tell, stop: Stop) -> Iterator[tuple[int, list[Record]]]:
         for place, batch in enumerate(batches):
@@ -72,6 +75,7 @@ class Processes:
         here = cores()
         self.processes = count("processes", here if processes is None else processes)
         self.workers = max(1, here // self.processes)
+        self.width = self.processes
 
     def run(self, task: Task, batches: Sequence[Batch], tell: Tell, stop: Stop) -> Iterator[tuple[int, list[Record]]]:
         task.check_sendable()

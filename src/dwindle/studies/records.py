@@ -40,7 +40,7 @@ def trained(
     stop: Callable[[], bool] | None = None,
     workers: int | None = None,
 ) -> list[Record]:
-    """Train a batch and return a record of each training; the same on any machine, whatever else is trained there."""
+    """Train a batch and return a record of each training: the same with any number of workers, of own models to rounding."""
     task = of_size(task, batch.candidates[0])
     plans = [candidate.plan for candidate in batch.candidates]
     result = task.train(

@@ -89,8 +89,8 @@ def study(
     Finished trainings are kept in ``folder`` (without one, in memory), the weights in weights.npz there: killed at any moment
     and called again, a study goes on. ``progress`` hears how far it is, ``listen`` the record of every training, found or
     made, once; ``stop`` ends it early with StoppedError. ``executor``: where trainings are done, in this process unless
-    given; what comes out does not depend on it. ``storage``: a file or URL of an Optuna study to keep the
-    sampler's trials in, ``folder``/study.db unless given, where Optuna is installed.
+    given; what comes out does not depend on it. ``storage``: a file or URL of an Optuna study to show the
+    trials of the sweep in, ``folder``/study.db unless given, where Optuna is installed.
 
     Raises DataError if every trial diverged, ResumeError if another process works in ``folder``.
 
@@ -111,10 +111,7 @@ def study(
         raise InvalidValueError(f"halving must be True, False or a Halving; got {halving!r}.")
     rule = Halving() if halving is True else halving or None
     searched = Space.parse(space) if isinstance(space, str) else space or Space.default(listed[0].optimiser)
-    where = storage if storage is not None or sampler is None or not has_optuna() else folder
-    search = Search(searched, trials, sampler, where, seed)
-    if storage is not None and sampler is None:
-        raise InvalidValueError("a storage keeps the trials of a sampler; name one, such as 'tpe' or 'sobol'.")
+    search = Search(searched, trials, sampler, storage if storage is not None or not has_optuna() else folder, seed)
     begun = time.monotonic()
     store = Store.open(folder)
     hooks = (progress or (lambda _: None), listen or (lambda _: None), stop or (lambda: False))

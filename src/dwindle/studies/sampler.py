@@ -49,6 +49,7 @@ class Sampler(ABC):
     pending: dict[int, Candidate] = field(default_factory=dict, init=False, repr=False)
 
     name: ClassVar[str]
+    learns: ClassVar[bool] = False  # whether the points depend on what was told, and so on the batches it is told in
 
     def __post_init__(self) -> None:
         if not isinstance(self.space, Space):

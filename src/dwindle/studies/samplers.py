@@ -20,7 +20,7 @@ from dwindle.studies.axis import Value
 from dwindle.studies.sampler import Asked, Sampler
 from dwindle.studies.space import Candidate, Space
 
-__all__ = ["SAMPLERS", "Asked", "Grid", "Random", "Sampler", "Sobol", "sampler"]
+__all__ = ["SAMPLERS", "Asked", "Grid", "Listed", "Random", "Sampler", "Sobol", "sampler"]
 
 SAMPLERS = {
     "grid": "Grid", "random": "Random", "sobol": "Sobol",
@@ -66,6 +66,27 @@ class Grid(Sampler):
 
     def _points(self, ids: list[int]) -> list[Candidate]:
         return [self._all[i] for i in ids if i < len(self._all)]
+
+
+@dataclass(slots=True)
+class Listed(Sampler):
+    """These points, in their order.
+
+    >>> space = Space()
+    >>> [point.candidate.lam for point in Listed(space, points=space.candidates()[:3]).ask(5)]
+    [0.0, 0.1, 0.3]
+    """
+
+    points: tuple[Candidate, ...] = ()
+
+    name: ClassVar[str] = "list"
+
+    @property
+    def settings(self) -> dict[str, int]:
+        return {"points": len(self.points)}
+
+    def _points(self, ids: list[int]) -> list[Candidate]:
+        return [self.points[i] for i in ids if i < len(self.points)]
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dwindle.errors import count
 from dwindle.studies.records import Record
+from dwindle.studies.samplers import Listed, Sampler
 from dwindle.studies.samplers import sampler as sampler_of
 from dwindle.studies.space import Candidate, Space
 from dwindle.studies.store import Store
@@ -24,9 +25,9 @@ Train = Callable[[Sequence[Candidate]], list[Record]]
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """The candidates of ``space``, or with a ``sampler`` as many as ``trials`` of those that it asks for.
+    """The candidates of ``space``, or with a ``sampler`` as many as ``trials`` of those that it asks for: ``most`` of them.
 
-    ``where``: the Optuna study of the sampler's trials, None for none.
+    ``where``: the Optuna study of the trials, None for none.
     """
 
     space: Space
@@ -34,31 +35,33 @@ class Search:
     sampler: str | None
     where: str | Path | None
     seed: int
-    candidates: tuple[Candidate, ...] = field(init=False)
+    most: int = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.sampler is None:
-            found = self.space.candidates(self.trials, self.seed)
-        else:
-            sampler_of(self.sampler, self.space, self.seed)  # refused here, not in the middle of the study
-            found = ()
-        object.__setattr__(self, "candidates", found)
+        asks = self.asks()  # refused here, not in the middle of the study
+        most = len(asks.points) if isinstance(asks, Listed) else count("trials", self.trials or _TRIALS)
+        object.__setattr__(self, "most", most)
 
-    @property
-    def most(self) -> int:
-        """How many trainings the sweep has at most."""
-        return len(self.candidates) if self.sampler is None else count("trials", self.trials or _TRIALS)
-
-    def run(self, train: Train, store: Store, name: str, fingerprint: str) -> list[tuple[Candidate, Record]]:
-        """Return every point tried, with the record that ``train`` gave of it."""
+    def asks(self) -> Sampler:
+        """Return a new sampler."""
         if self.sampler is None:
-            return list(zip(self.candidates, train(self.candidates), strict=True))
-        asks = sampler_of(self.sampler, self.space, self.seed)
+            return Listed(self.space, self.seed, points=self.space.candidates(self.trials, self.seed))
+        return sampler_of(self.sampler, self.space, self.seed)
+
+    def run(
+        self, train: Train, store: Store, name: str, fingerprint: str, width: int = 1
+    ) -> list[tuple[Candidate, Record]]:
+        """Return every point tried, with the record that ``train`` gave of it.
+
+        ``width`` batches are asked for at once where that does not change the points.
+        """
+        asks = self.asks()
+        size = BATCH if asks.learns else BATCH * width
         trials = Trials.open(self.where, self.space, asks, store=store, name=name, fingerprint=fingerprint)
         try:
             found = [pair for batch in trials.batches() for pair in zip(batch, train(batch), strict=True)]
             while trials.told < self.most:
-                asked = trials.ask(min(BATCH, self.most - trials.told))
+                asked = trials.ask(min(size, self.most - trials.told))
                 if not asked:
                     break  # a grid has no more
                 candidates = [point.candidate for point in asked]

@@ -59,7 +59,9 @@ class Stages:
 
     def setting(self, refit: bool, first: bool) -> dict[str, Any]:
         """Return the evidence of this task."""
-        swept = self.search.run(self._sweep, self.trainings.store, self.task.name, self._mark())
+        swept = self.search.run(
+            self._sweep, self.trainings.store, self.task.name, self._mark(), self.trainings.executor.width
+        )
         nearby = self._refined(swept)
         short, tried = self._choose([*swept, *nearby])
         contenders = self._contenders(short)

@@ -114,6 +114,7 @@ class TPE(_Optuna):
     """
 
     name: ClassVar[str] = "tpe"
+    learns: ClassVar[bool] = True
 
     def _model(self, samplers: Any, seed: int) -> Any:
         return samplers.TPESampler(multivariate=True, group=True, constant_liar=True, n_startup_trials=0, seed=seed)
@@ -127,6 +128,7 @@ class GP(_Optuna):
     """
 
     name: ClassVar[str] = "gp"
+    learns: ClassVar[bool] = True
     _flat: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -149,6 +151,7 @@ class CMAES(_Learning):
     population: int = 12
 
     name: ClassVar[str] = "cma-es"
+    learns: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _Learning.__post_init__(self)
