@@ -424,7 +424,7 @@ def test_the_plans_are_written(run: Any, logs: list[str], tmp_path: Path) -> Non
         (["--horizon", "9000", "--law", "powr"], "did you mean 'power'"),
         (["--horizon", "9000", "--loss", "los"], "no column 'los'; did you mean 'loss'"),
         (["--horizon", "9000", "--out", "plan.py"], "a plan is saved as .toml, .json or .txt; got 'plan.py'"),
-        (["--horizon", "9000", "--out", "/proc/none/plan.toml"], "/proc/none/plan.toml: cannot be written"),
+        (["--horizon", "9000", "--out", "/proc/none/plan.toml"], "/proc/none/plan.toml: the plan cannot be written"),
         (["--horizon", "9000", "--out", "a.toml", "--out-best", "./a.toml"], "give each plan a file of its own"),
         (["--horizon", "9000", "--out", "a.toml", "--html", "./a.toml"], "--html is a.toml, which is read or written already"),
         (["--horizon", "9000", "--html", "/proc/none/a.html"], "--html: the report ("),
