@@ -91,7 +91,7 @@ def filled(folder: Path) -> None:
     ("file", "words", "limit", "said"),
     [
         ("lock", [*GRID, "--hidden", "6"], 1, "cannot be written: File too large"),
-        ("trials.jsonl", [*GRID, "--hidden", "6"], 20_000, "trials cannot be written"),
+        ("trials.jsonl", [*GRID, "--hidden", "6", "--storage", "elsewhere"], 20_000, "trials cannot be written"),
         ("trials.jsonl", [*TPE, "--hidden", "6", "--storage", "elsewhere"], 64_000, "trials cannot be written"),
         (
             "study.db",
@@ -100,7 +100,7 @@ def filled(folder: Path) -> None:
             "full cannot be written: OperationalError: disk I/O error",
         ),
         ("weights.npz", [*GRID, "--hidden", "64"], 190_000, "the weights cannot be written"),
-        ("report.html", [*GRID, "--hidden", "6"], 120_000, "the report ("),
+        ("report.html", [*GRID, "--hidden", "6", "--storage", "elsewhere"], 120_000, "the report ("),
     ],
 )
 def test_a_full_disk_is_one_line_and_the_study_goes_on_when_there_is_room(
@@ -245,6 +245,8 @@ def test_a_study_on_a_disk_that_is_full_again_and_again(disk: Callable[[int], Pa
 
 class Never:
     """An executor that has nothing to do."""
+
+    width = 1
 
     def run(self, task: Task, batches: Sequence[Any], *_: Any) -> Iterator[Any]:
         assert not batches, "something was trained"
