@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -188,6 +189,14 @@ def test_a_point_comes_back_from_its_coordinates_and_from_its_place(drawn: tuple
     assert again.at == point.at
     units = [0.123 if u is None else u for u in space.units(point.params)]
     assert space.point(units).at == point.at
+
+
+def test_a_number_a_hair_from_an_end_is_the_end() -> None:
+    for low, high in ((0.049999999999999996, 0.0625), (0.03, 0.05000000000000001)):
+        whole = Range(low, high)
+        for u in np.linspace(0.0, 1.0, 4001):
+            value = whole.at(float(u))
+            assert whole.at(whole.unit(value)) == value
 
 
 @given(points())

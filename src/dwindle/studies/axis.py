@@ -69,7 +69,13 @@ class Range:
             return self.low if u < 0.5 else self.high
         top = self.high + 1 if self.whole else self.high
         value = math.exp(math.log(self.low) + u * self._logs(top)) if self.log else self.low + u * (top - self.low)
-        return min(max(math.floor(value) if self.whole else self._rounded(value), self.low), self.high)
+        if self.whole:
+            return min(max(math.floor(value), self.low), self.high)
+        value = min(max(self._rounded(value), self.low), self.high)
+        place = self._share(
+            value
+        )  # what rounds to within a hair of an end is that end, or `unit` could not tell them apart
+        return self.low if place < _EDGE else self.high if place > 1.0 - _EDGE else value
 
     def unit(self, value: float) -> float:
         """Return the u with ``at(u) == value``; of a whole one the middle of its interval."""
