@@ -250,8 +250,11 @@ def test_torch_gives_the_bits_of_numpy(s: Schedule, run: Horizon) -> None:
     resolved = s.resolve(run)
     mine = resolved(torch.from_numpy(STEP_ARRAY))
     assert mine.dtype == torch.float64
-    # exp and pow differ by an ulp between libraries, and the slope of a steep tanh makes dozens of that
-    assert ulps(mine.numpy(), resolved(STEP_ARRAY)) <= (64 if has_library_functions(s) else 4 if has_roots(s) else 0)
+    theirs = resolved(STEP_ARRAY)
+    if has_library_functions(s):  # exp and pow differ by an ulp, a steep tanh makes dozens of that, 1 - p^0.7 cancels
+        assert np.all(np.abs(mine.numpy() - theirs) <= 64 * np.spacing(theirs) + 4 * EPS * theirs.max())
+    else:
+        assert ulps(mine.numpy(), theirs) <= (4 if has_roots(s) else 0)
 
 
 @given(schedules, horizons)
