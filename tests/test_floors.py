@@ -13,17 +13,20 @@ ROOT = Path(__file__).resolve().parents[1] / "src" / "dwindle"
 FLOORS = {
     "errors": 0, "durable": 0, "namespace": 0, "elementary": 0, "units": 0, "separated": 0,
     "schedule": 1, "decay": 1, "mask": 1,
-    "plan": 2, "replan": 2, "text": 2,
+    "plan": 2, "replan": 2, "text": 2, "setup": 2,
     "reference": 3, "torch": 3, "jax": 3, "keras": 3, "foreign": 3, "population": 3, "report": 3, "laws": 3, "logs": 3,
+    "explain": 3, "ridge": 3, "findings": 4,
     "studies": 4, "cluster": 5, "tracking": 5,
     "cli": 6, "cli_convert": 6, "cli_curves": 6, "cli_forecast": 6, "cli_optimize": 6, "cli_progress": 6, "cli_runs": 6,
-    "cli_study": 6, "__main__": 6,
+    "cli_study": 6, "cli_check": 6, "cli_explain": 6, "cli_path": 6, "cli_lab": 6, "lab": 6, "__main__": 6,
 }  # fmt: skip
 # On floors 0-2 the files form a short stack of their own; these are the only edges between siblings, and no circle.
 STACKED = {
     ("units", "errors"), ("elementary", "namespace"), ("namespace", "errors"), ("elementary", "errors"), ("separated", "errors"),
     ("decay", "schedule"), ("text", "plan"), ("replan", "plan"), ("__main__", "cli"), ("cli", "cli_convert"),
     ("cli", "cli_forecast"), ("cli", "cli_optimize"), ("cli", "cli_study"), ("cli_study", "cli_progress"),
+    ("cli", "cli_check"), ("cli", "cli_explain"), ("cli", "cli_path"),
+    ("cli", "cli_lab"), ("cli_lab", "lab"), ("setup", "plan"),
     ("cli_curves", "cli_runs"),
     ("cli_forecast", "cli_curves"), ("cli_forecast", "cli_runs"), ("cli_optimize", "cli_curves"), ("cli_optimize", "cli_runs"),
 }  # fmt: skip
