@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import re
 from pathlib import Path
@@ -120,20 +121,20 @@ def test_what_was_written_is_read(
 def test_a_line_cut_short_at_the_end_is_left_out_and_said(tmp_path: Path) -> None:
     log = read(written(tmp_path, "step,lr,loss\n1,0.5,3\n2,0.5,2\n3,0."))
     assert log.step.tolist() == [1, 2]
-    assert log.notes == ("line 4 is not complete and was left out; the file may still be written",)
+    assert log.notes == ("not complete and left out; the file may still be written: line 4",)
 
 
 def test_a_header_that_comes_again_is_left_out_and_said(tmp_path: Path) -> None:
     log = read(written(tmp_path, "step,lr,loss\n1,0.5,3\nstep,lr,loss\n2,0.5,2\n"))
     assert log.step.tolist() == [1, 2]
-    assert log.notes == ("line 3 repeats the header, as after a restart, and was left out",)
+    assert log.notes == ("the header comes again, as after a restart, and was left out: line 3",)
 
 
 def test_nan_in_words_is_said_and_infinity_is_kept(tmp_path: Path) -> None:
     log = read(written(tmp_path, "step,lr,loss\n1,0.5,3\n2,0.5,NaN\n3,0.5,inf\n4,None,2\n"))
     np.testing.assert_array_equal(log.loss, [3, np.nan, np.inf, 2])
     assert np.isnan(log.lr[3])
-    assert log.notes == ("1 cell of 'loss' says nan, first in line 3, and counts as empty",)
+    assert log.notes == ("cells of 'loss' that say nan count as empty: line 3",)
 
 
 @pytest.mark.parametrize(
@@ -152,16 +153,18 @@ def test_nan_in_words_is_said_and_infinity_is_kept(tmp_path: Path) -> None:
         ("step,iter,lr,loss\n1,2,3,4\n", "several columns could be the number of steps: 'step', 'iter'. Name one: step=COLUMN"),
         ("step,lr,val_loss,eval_loss\n1,2,3,4\n", "several columns could be the loss: 'val_loss', 'eval_loss'"),
         ("step,lr,loss,loss\n1,2,3,4\n", "two columns are called 'loss'. Rename one."),
-        ("step,lr,loss\n1,2,3\n2,2\n3,2,1\n", "line 3: 2 cells where the header, line 1, has 3"),
-        ("step,lr,loss\n1,2,3\n2,2,3,4\n", "line 3: 4 cells where the header, line 1, has 3"),
-        ("step,lr,loss\n1,2,3\n\n2,2,low\n", "line 4, column 'loss': 'low' is not a number. Correct it, or leave"),
-        ("step;lr;loss\n1;0,5;3\n", "line 2, column 'lr': '0,5' is not a number. Write a point for the decimals"),
-        ("step,lr,loss\n1_000,2,3\n", "line 2, column 'step': '1_000' is not a number"),
+        ("step;lr;loss\n1;0,5;3\n", "column 'lr' holds no number. Cells of 'lr' that hold no number were left out, such as "
+         "'0,5'; write a point for decimals, nothing between thousands: line 2."),
+        ("step,lr,loss\n1_000,2,3\n", "column 'step' holds no number. Cells of 'step' that hold no number were left out, such as "
+         "'1_000': line 2. Is it the right column?"),
         ("step,lr,loss\n1,,3\n2,,3\n", "column 'lr' holds no number. Is it the right column?"),
-        ('step,lr,loss\n1,"2,3\n', "Look for a quote that is not closed"),
-        ('{"step": 1, "lr": 2, "loss": 3}\n', "this looks like JSON. Only CSV is read so far"),
-        (b"step,lr,loss\n1,2,\xff\n", "line 2: byte 0xff is not UTF-8 text"),
-        ("step,lr,loss\n1,2,3\n".encode("utf-16"), "line 1: byte 0xff is not UTF-8 text"),
+        ('step,lr,loss\n1,"2,3\n', "A quote is not closed, and the line was left out: line 2."),
+        ('{"phase": "train"}\n{"phase": "val"}\n', "Columns without a number were left out: 'phase'. Is it the log"),
+        ("{'loss': 2.5, 'learning_rate': 0.1}\n", "no number could be read. "),
+        (b"step,lr,loss\n1,2,\xff\n", "Text that is not UTF-8 was read as Latin-1: line 2."),
+        (b"PK\x03\x04step,lr", "this is a zip archive, which is not read. Unpack it"),
+        (b"\x80\x04\x95pickle", "this is a pickle, which is not read. Pickles are not opened, for they can run code"),
+        (gzip.compress(gzip.compress(b"step,lr,loss\n1,2,3\n")), "gzipped twice. Unpack it once"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_refused_with_its_place(text: str | bytes, said: str, tmp_path: Path) -> None:
@@ -179,8 +182,19 @@ def test_a_name_that_is_not_there_is_refused_with_the_nearest(tmp_path: Path) ->
 def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"absent\.csv: cannot be read: No such file"):
         read(tmp_path / "absent.csv")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"no log is in this folder\. Give the file itself"):
         read(tmp_path)
+
+
+def test_what_is_no_row_is_left_out_and_counted(tmp_path: Path) -> None:
+    log = read(written(tmp_path, "step,lr,loss\n1,0.5,3\n2,0.5\n3,0.5,2,1\n\n4,0.5,low\n5,0.5,1\n"))
+    np.testing.assert_array_equal(log.step, [1, 4, 5])
+    np.testing.assert_array_equal(log.loss, [3, np.nan, 1])
+    assert log.notes == (
+        "2 cells where the header has 3, left out; correct them, or quote cells that hold the separator: line 3",
+        "4 cells where the header has 3, left out; correct them, or quote cells that hold the separator: line 4",
+        "cells of 'loss' that hold no number were left out, such as 'low': line 6",
+    )
 
 
 @pytest.mark.parametrize(

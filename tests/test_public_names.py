@@ -11,10 +11,11 @@ import dwindle as dw
 
 PUBLIC = [
     "DwindleError", "Group", "Horizon", "Mask", "Plan", "Rule", "Schedule", "Time", "constant", "corrected",
-    "cosine", "cosine_restarts", "custom", "decoupled", "difference", "errors", "exponential", "foreign", "formula",
+    "cosine", "cosine_restarts", "custom", "decoupled", "difference", "doctor", "errors", "explain", "exponential", "findings",
+    "foreign", "formula",
     "greedy", "independent", "interpolate", "inverse_sqrt", "inverse_time", "jax", "keras", "l2", "laws", "linear",
     "logs", "mask", "multi_step", "one_cycle", "parse", "penalty", "piecewise", "plateau", "polynomial",
-    "population", "power_law", "reference", "replan", "schedule", "stall", "step", "study", "table", "tanh", "torch",
+    "population", "power_law", "reference", "replan", "ridge", "schedule", "stall", "step", "study", "table", "tanh", "torch",
     "triangular", "warmup", "wsd",
 ]  # fmt: skip
 

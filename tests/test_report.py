@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from dwindle.errors import DataError, DwindleError, InvalidValueError
 from dwindle.report import FORMAT, render, summary, write
+from dwindle.report.cells import sparkline
 from dwindle.report.charts import thin
 from dwindle.report.evidence import Comparison
 from dwindle.report.figures import ticks
@@ -31,7 +32,6 @@ from dwindle.report.grid import MOST_BANDS, bands, families, level
 from dwindle.report.heat import near_best
 from dwindle.report.markup import data_block, joined, tag
 from dwindle.report.reading import inert, read
-from dwindle.report.terminal import sparkline
 from dwindle.report.words import gain_sentence, interval, lede, mean
 
 EPOCHS = 40
@@ -62,10 +62,12 @@ def losses(lam: float, peak: float, schedule: str, noise: float, seed: int) -> d
     overfit = (0.55 + 1.4 * noise) * learnt**3 / (1 + 1.1 * lam) * (1 + 0.35 * epoch / EPOCHS)
     validation = train + 0.10 + overfit + rattle + 0.004 * rng.standard_normal(EPOCHS)
     accuracy = np.clip(0.86 - 0.09 * (validation - 0.4) - 0.1 * noise, 0.1, 0.99)
+    taken = peak * factor * lam / 1600
     norm = 18 * np.sqrt(0.15 + learnt) * (1 + 0.3 * epoch / EPOCHS) / (1 + 0.35 * lam)
     left = np.exp(-np.cumsum(peak * factor) * lam / 20)
     return {"epoch": epoch, "train_loss": train, "validation_loss": validation, "validation_accuracy": accuracy,
-            "penalty": 0.0005 * lam * norm**2, "lr": peak * factor, "share_left": left, "weight_norm": norm}  # fmt: skip
+            "penalty": 0.0005 * lam * norm**2, "lr": peak * factor, "decay_share": taken, "share_left": left,
+            "weight_norm": norm}  # fmt: skip
 
 
 def plan_text(lam: float, peak: float, schedule: str) -> str:
@@ -93,7 +95,7 @@ def contender(role: str, lam: float, peak: float, schedule: str, noise: float) -
     runs = [losses(lam, peak, schedule, noise, 500 + seed) for seed in seeds]
     shift = [0.006 * math.sin(3 + 7 * seed) for seed in seeds]
     test = [float(run["validation_loss"][-1]) + 0.01 + s for run, s in zip(runs, shift, strict=True)]
-    names = ("train_loss", "validation_loss", "lr", "share_left", "weight_norm")
+    names = ("train_loss", "validation_loss", "lr", "decay_share", "share_left", "weight_norm")
     curves = {name: np.mean([run[name] for run in runs], axis=0).tolist() for name in names}
     return {
         "role": role, "plan": plan_text(lam, peak, schedule), "lam": lam, "peak": peak, "schedule": schedule, "seeds": seeds,
@@ -314,7 +316,9 @@ def test_every_trial_has_a_row_best_first() -> None:
 
 def test_script_gets_the_curves_it_draws() -> None:
     data = READ.data()
-    assert set(data["charts"]) == {f"{name}-{i}" for name in ("gap", "decay", "lr", "left", "norm") for i in (0, 1)}
+    assert set(data["charts"]) == {
+        f"{name}-{i}" for name in ("gap", "decay", "lr", "shrink", "left", "norm") for i in (0, 1)
+    }
     best = EVIDENCE["settings"][0]["contenders"][0]
     line = next(line for line in data["charts"]["lr-0"]["lines"] if line["label"] == "winner")
     assert line["x"] == best["curves"]["epoch"]
@@ -619,7 +623,7 @@ def alone(condition: dict[str, Any]) -> dict[str, Any]:
 def test_a_plan_in_two_roles_is_shown_once_under_both_names() -> None:
     made = alone(lacking())
     found, text = Reader(render(made)), summary(made)
-    (table,) = [table for table in found.tables if table[0] == ["", "λ", "peak", "schedule", "plan"]]
+    (table,) = [table for table in found.tables if table[0] == ["role", "λ", "peak", "schedule", "plan"]]
     assert [row[0] for row in table[1:]] == ["winner", "best with weight decay= best with a falling rate"]
     lines = text.splitlines()
     row = next(i for i, line in enumerate(lines) if line.startswith("best with weight decay"))

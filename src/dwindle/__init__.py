@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dwindle import errors as errors
+    from dwindle import explain as explain
+    from dwindle import findings as findings
     from dwindle import laws as laws
     from dwindle import logs as logs
     from dwindle import mask as mask
     from dwindle import reference as reference
     from dwindle import replan as replan
+    from dwindle import ridge as ridge
     from dwindle import schedule as schedule
     from dwindle.decay import L2 as l2
     from dwindle.decay import Corrected as corrected
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from dwindle.decay import Independent as independent
     from dwindle.decay import penalty as penalty
     from dwindle.errors import DwindleError as DwindleError
+    from dwindle.findings.doctor import doctor as doctor
     from dwindle.mask import Mask as Mask
     from dwindle.mask import Rule as Rule
     from dwindle.plan import Group as Group
@@ -90,11 +94,14 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "Time": ("dwindle.units", "Time"),
     "parse": ("dwindle.text", "parse"),
     "study": ("dwindle.studies.run", "study"),
+    "doctor": ("dwindle.findings.doctor", "doctor"),
     "DwindleError": ("dwindle.errors", "DwindleError"),
     **{
         name: (f"dwindle.{name}", None)
         for name in (
             "errors",
+            "explain",
+            "findings",
             "foreign",
             "jax",
             "keras",
@@ -104,6 +111,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
             "population",
             "reference",
             "replan",
+            "ridge",
             "schedule",
             "torch",
         )

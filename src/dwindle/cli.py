@@ -5,6 +5,8 @@ Exit codes: 0 done; 1 a failed run; 2 bad input, one line; 130 interrupted, resu
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import os
 import sys
@@ -16,9 +18,13 @@ from typing import Annotated, Any
 import typer
 
 from dwindle import __version__
+from dwindle.cli_check import check
 from dwindle.cli_convert import convert
+from dwindle.cli_explain import explain
 from dwindle.cli_forecast import forecast
+from dwindle.cli_lab import lab
 from dwindle.cli_optimize import optimize
+from dwindle.cli_path import path
 from dwindle.cli_study import study
 from dwindle.errors import DwindleError
 
@@ -62,7 +68,7 @@ def show(
         rates = {name: column.tolist() for name, column in value.table(run)._asdict().items()}
         typer.echo(json.dumps({"plan": str(value), **rates}))
         return
-    typer.echo(plan_picture(value, run, rows))
+    typer.echo(_inert(plan_picture(value, run, rows)))
 
 
 app.command()(study)
@@ -70,6 +76,10 @@ app.command()(show)
 app.command()(convert)
 app.command()(forecast)
 app.command()(optimize)
+app.command()(explain)
+app.command()(path)
+app.command()(check)
+app.command()(lab)
 
 
 def _plan(text: str) -> Any:
@@ -78,12 +88,28 @@ def _plan(text: str) -> Any:
     return load(text) if text.endswith((".toml", ".json")) else parse(text)
 
 
+def _inert(said: object) -> str:
+    """Return the text with nothing in it that steers a terminal: a file or a column may be named so."""
+    from dwindle.report import inert
+
+    return inert(str(said))
+
+
+def _like(error: UnicodeError) -> tuple[str, int]:
+    """Return what stands for letters that the terminal's encoding does not hold, such as lam for λ, and where to go on."""
+    from dwindle.report.cells import likes
+
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return likes(error.object[error.start : error.end]), error.end
+
+
 def _warnings_in_a_line() -> Callable[..., None]:
     """Return what says a warning of dwindle's own as errors are said, in one line and once; others as Python does."""
     said: set[str] = set()
 
     def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
-        text = f"dwindle: {message}\n"
+        text = f"dwindle: {_inert(message)}\n"
         if not Path(filename).is_relative_to(Path(__file__).parent):
             text = warnings.formatwarning(message, category, filename, lineno)
         elif text in said:
@@ -97,6 +123,10 @@ def _warnings_in_a_line() -> Callable[..., None]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code; bad input is one line on stderr, without a traceback."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    codecs.register_error("dwindle", _like)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="dwindle")
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _warnings_in_a_line()
@@ -107,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         said = error.format_message() if hasattr(error, "format_message") else str(error)  # typer's own usage errors
         if os.environ.get(_DEBUG) or not (isinstance(error, DwindleError) or hasattr(error, "format_message")):
             raise
-        typer.echo(f"dwindle: {' '.join(said.split())}", err=True)
+        typer.echo(f"dwindle: {_inert(' '.join(said.split()))}", err=True)
         code = 2
     if code == 130:
         typer.echo("dwindle: interrupted; finished trainings are kept, the same command goes on.", err=True)

@@ -79,7 +79,7 @@ def convert(
         answer = {"plan": str(read.plan), "from": read.peer, "to": target, "source": written}
         typer.echo(json.dumps(answer | ({} if told is None else {"explanation": asdict(told)})))
     elif out is not None:
-        typer.echo("\n\n".join([*([] if told is None else [str(told)]), f"written    {out}"]))
+        typer.echo(_inert("\n\n".join([*([] if told is None else [str(told)]), f"written    {out}"])))
     else:
         _print(written, None if told is None else str(told), target)
 
@@ -105,10 +105,17 @@ def _save(path: Path, text: str) -> None:
 def _print(written: str, told: str | None, target: str) -> None:
     """Print the explanation as a comment above the source, so that both together still run; JSON and a line have none."""
     if told is not None and target in ("plan", "json"):
-        typer.echo(told, err=True)
+        typer.echo(_inert(told), err=True)
     elif told is not None:
-        typer.echo("\n".join(f"# {line}".rstrip() for line in told.splitlines()) + "\n")
-    typer.echo(written, nl=not written.endswith("\n"))
+        typer.echo("\n".join(f"# {line}".rstrip() for line in _inert(told).splitlines()) + "\n")
+    typer.echo(_inert(written), nl=not written.endswith("\n"))
+
+
+def _inert(text: str) -> str:
+    """Return the text with nothing in it that steers a terminal: a recipe's names are a stranger's."""
+    from dwindle.report import inert
+
+    return inert(text)
 
 
 # --- what is read

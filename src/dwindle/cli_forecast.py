@@ -127,9 +127,11 @@ def forecast(
     if as_json:
         typer.echo(json.dumps(strict(_as_json(read, fitted, answers, ranking)), allow_nan=False))
     else:
+        from dwindle.report import inert
+
         lines = _said(read, fitted, answers, ranking, asked=steps is not None)
         lines += [] if html is None else ["", f"{'page':<{LABEL}}{html}"]
-        typer.echo("\n".join(line.rstrip() for line in lines))
+        typer.echo(inert("\n".join(line.rstrip() for line in lines)))
 
 
 def _answer(fitted: Fitted, plan: Plan, run: Horizon, times: Sequence[int] | None) -> _Answer:

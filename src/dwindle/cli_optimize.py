@@ -168,9 +168,11 @@ def optimize(
     if as_json:
         typer.echo(json.dumps(strict(logs_as_json(read, fitted) | _as_json(found)), allow_nan=False))
     else:
+        from dwindle.report import inert
+
         lines = _said(read, fitted, found, whence)
         files = ["", *(f"{what:<{LABEL}}{path}" for what, path in written)] if written else []
-        typer.echo("\n".join(line.rstrip() for line in lines + files))
+        typer.echo(inert("\n".join(line.rstrip() for line in lines + files)))
 
 
 def _found(fitted: Fitted, run: Horizon, wanted: dict[str, Any], rival: Plan | None, decay: _Decay) -> _Found:

@@ -130,7 +130,10 @@ class Bars:
         from rich.table import Table
         from rich.text import Text
 
-        rows = dict(self._rows)  # the drawing thread is another than the one that trains
+        from dwindle.report import inert
+
+        shown = self._rows.copy()  # the drawing thread is another than the one that trains
+        rows = {inert(name): row for name, row in shown.items()}
         wide = self._console.width >= _WIDE
         table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, expand=True, header_style="dim")
         table.add_column("task", ratio=None if wide else 1, no_wrap=True, overflow="ellipsis", max_width=18)
@@ -143,7 +146,7 @@ class Bars:
         for name, row in rows.items():
             table.add_row(*_cells(name, row, bar=wide))
         plans = {name: row.at.plan for name, row in rows.items() if row.at is not None and row.at.plan is not None}
-        lines = [f"best {'so far' if len(rows) == 1 else f'of {name}'}  {plan}" for name, plan in plans.items()]
+        lines = [f"best {'so far' if len(rows) == 1 else f'of {name}'}  {inert(plan)}" for name, plan in plans.items()]
         empty = Text("")  # the cursor stands here, and the ^C that a terminal shows
         return Group(table, *(Text(line, no_wrap=True, overflow="ellipsis") for line in lines), empty)
 
@@ -193,10 +196,12 @@ class Lines:
             self._unsaid = at.setting
 
     def _say(self, name: str) -> None:
+        from dwindle.report import inert
+
         row = self._rows[name]
         at, self._unsaid, self._said_at = row.at, None, self._clock()
         assert at is not None
-        said = [f"{name}: {at.stage}, {int(at.done)} of {at.total} trainings"]
+        said = [f"{inert(name)}: {at.stage}, {int(at.done)} of {at.total} trainings"]
         said += [f"{_rate(row.rate)}/s"] if row.rate else []
         said += [f"{_clock(row.left)} left"] if row.left is not None else []
         said += [f"best validation loss {_loss(at.best)}"] if at.best is not None else []

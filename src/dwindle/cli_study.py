@@ -158,6 +158,12 @@ def study(
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
+    plots: Annotated[
+        bool,
+        typer.Option(
+            "--plots", help="Draw the gap, the map of λ and the peak, and the plans below it.", rich_help_panel=_OUTPUT
+        ),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.", rich_help_panel=_OUTPUT)] = False,
     as_json: Annotated[
         bool,
@@ -169,7 +175,7 @@ def study(
     Killed or interrupted, the same command goes on where it was.
     """
     from dwindle.cli_progress import progress
-    from dwindle.report import summary
+    from dwindle.report import inert, summary
     from dwindle.studies import study as run_study
     from dwindle.studies.tasks import tasks_of
     from dwindle.tracking import Tracking
@@ -193,8 +199,8 @@ def study(
         if as_json:
             typer.echo(json.dumps(found.evidence))
         else:
-            typer.echo(summary(found.evidence))
-            typer.echo("\n" + "\n".join(f"{what:<12}{place}" for what, place in places))
+            typer.echo(summary(found.evidence, pictures=plots, encoding=sys.stdout.encoding))
+            typer.echo("\n" + "\n".join(f"{what:<12}{inert(str(place))}" for what, place in places))
 
 
 def _executor(processes: int | None, ray: str | None) -> Any:
@@ -220,7 +226,9 @@ def _trackers(names: Sequence[str], folder: Path) -> list[Tracker]:
 
 
 def _warn(said: str) -> None:
-    print(f"dwindle: {said}", file=sys.stderr, flush=True)
+    from dwindle.report import inert
+
+    print(f"dwindle: {inert(said)}", file=sys.stderr, flush=True)
 
 
 def _optimiser(name: str | None, momentum: float | None) -> Optimiser | None:

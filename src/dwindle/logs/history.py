@@ -54,8 +54,8 @@ class History:
     """A whole log: its ``series`` by their names in the file, and ``roles``, which of them is the lr, a loss and so on.
 
     ``unit`` is what a step counts: "step" (optimiser steps), "epoch" (Keras' CSVLogger knows no steps) or "row" (neither was
-    logged). ``format`` is the file's: "csv", "jsonl", "trainer_state" or "tensorboard". ``notes`` say in words what was chosen,
-    left out, repaired or thinned, with line numbers. ``ROLES`` lists the roles.
+    logged; the first is 0). ``format`` is the file's: "csv", "jsonl", "json", "trainer_state" or "tensorboard". ``notes`` say in
+    words what was chosen, left out, repaired or thinned, with line numbers. ``ROLES`` lists the roles.
 
     >>> loss = Series("val_loss", [100, 200], [3.5, 3.25])
     >>> run = History("run", {"val_loss": loss}, {"validation loss": "val_loss"})

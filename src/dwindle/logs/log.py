@@ -1,33 +1,25 @@
-"""Logs of training as people keep them: step, learning rate and loss, found by their usual names in a CSV file."""
+"""A log as the laws of training take it: step, learning rate and loss, row by row."""
 
 from __future__ import annotations
 
-import math
 import os
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from dwindle.errors import DataError, shown, suggestion
-from dwindle.separated import as_number, decoded, delimiter, split_rows
+from dwindle.errors import DataError, shown
+from dwindle.logs.block import Block, Cells
+from dwindle.logs.gather import named, place
+from dwindle.logs.names import EPOCH, LR, STEP, TRAINING, VALIDATION, kind, matches
+from dwindle.logs.points import MOST, Points
+from dwindle.logs.reading import Reading
 
 __all__ = ["Columns", "Log", "kind", "read"]
 
-# What columns are called, best first, as `_plain` writes them; two of one line cannot be told apart.
-_STEP = (r"(?:train(?:er)?_)?global_step", r"(?:train(?:er)?_)?(?:steps?|iter(?:ation)?s?)")
-_LR = (
-    r"(?:train(?:er)?_|optim(?:izer)?_)?(?:lr|learning_?rate)",
-    r"(?:train_)?(?:lr|learning_rate)_(?:\w*(?:ada|sgd|lion|muon|lamb|rms)\w*|(?:param_)?(?:group|pg)?_?\d+)",
-)
-_VALIDATION = r"(?:val|valid|validation|eval|dev)_loss(?:_epoch|_step)?|loss_(?:val|valid|validation|eval|dev)"
-_TRAINING = r"(?:train(?:ing)?_)?loss(?:_epoch|_step)?|loss_train(?:ing)?"
-_NAMES = {"step": _STEP, "lr": _LR, "loss": (_VALIDATION, _TRAINING)}
+_NAMES = {"step": STEP, "lr": LR, "loss": (*VALIDATION, *TRAINING)}
 _MEANS = {"step": "number of steps", "lr": "learning rate", "loss": "loss"}
-_EMPTY = frozenset(("", "na", "n/a", "none", "null", "<na>"))
 
 
 class Columns(NamedTuple):
@@ -60,19 +52,13 @@ class Log:
         return f"Log({self.name!r}, {len(self.step)} rows, {self.columns})"
 
 
-class _Table(NamedTuple):
-    """What a reader of a format returns: column names and their line, and text cells with the line that each row ends on."""
+class _Wanted(NamedTuple):
+    """What is asked for by name, and whether an lr is needed."""
 
-    path: Path
-    head: int
-    names: list[str]
-    lines: list[int]
-    rows: list[list[str]]
-    notes: list[str]
-
-    def column(self, name: str) -> list[str]:
-        at = self.names.index(name)
-        return [row[at] for row in self.rows]
+    step: str | None
+    lr: str | None
+    loss: str | None
+    needs_lr: bool
 
 
 def read(
@@ -83,14 +69,15 @@ def read(
     loss: str | None = None,
     needs_lr: bool = True,
 ) -> Log:
-    r"""Return the log in a CSV file with a header, its cells separated by comma, semicolon or tab; UTF-8.
+    r"""Return the steps, learning rates and losses of a log of any format that ``history`` reads.
 
     The columns are found by their usual names, those of the Hugging Face Trainer, Keras, Lightning and W&B among them, unless
     ``step``, ``lr`` and ``loss`` name them. A validation loss goes before a training loss, and ``notes`` say so. Where
-    ``needs_lr`` is False a file without learning rates is read too, and ``lr`` is NaN.
+    ``needs_lr`` is False a file without learning rates is read too, and ``lr`` is NaN. Rows beyond 2¹⁸ are merged pair by pair:
+    the mean of two losses; step and lr of the row whose loss is used, the later of two.
 
-    Raises DataError, with file, line and what to do, if the file cannot be read, has no header, lacks a column or has several
-    that could be it, or if a cell of these columns is no number.
+    What cannot be read is left out, counted, and said in ``notes`` with the first lines. Raises DataError, with file, line and
+    what to do, if the file cannot be opened, a column is missing or several could be it, or a column holds no number.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -102,156 +89,148 @@ def read(
     >>> log.loss.tolist(), log.notes
     ([nan, 3.5], ("the validation loss 'val_loss' was read, not 'train_loss'",))
     """
-    table = _csv(Path(path))
-    notes = list(table.notes)
-    found = {
-        "step": _column(table, "step", step),
-        "lr": _column(table, "lr", lr) if needs_lr or lr is not None or _matches(table.names, _LR) else None,
-        "loss": _column(table, "loss", loss),
-    }
-    used = Columns(str(found["step"]), found["lr"], str(found["loss"]))
-    if loss is None and kind(used.loss) == "validation":
-        other = _matches(table.names, (_TRAINING,))
-        notes += [f"the validation loss {shown(used.loss)} was read, not {shown(other[0])}"] if other else []
-    numbers = {name: _numbers(table, name, notes) for name in dict.fromkeys(used) if name is not None}
-    lrs = np.full(len(table.rows), np.nan) if used.lr is None else numbers[used.lr].copy()
-    return Log(Path(path).stem, numbers[used.step].copy(), lrs, numbers[used.loss].copy(), used, tuple(notes))
+    wanted = _Wanted(step, lr, loss, needs_lr)
+    found: dict[str, list[str]] | None = None
+    while True:
+        reading = Reading(Path(path)).begun()
+        if found is None:
+            found = _candidates(reading, wanted)
+        rows = _Rows(reading, found)
+        for block in reading.blocks():
+            rows.add(block)
+        settled = _candidates(reading, wanted)
+        if settled == found:
+            break
+        found = settled
+    used = _chosen(reading, rows, found, wanted)
+    return _log(Path(path), reading, rows, used, wanted)
 
 
-def kind(column: str) -> str:
-    """Return "validation" or "training" for a column of losses, by its name; "" where that does not tell.
+def _candidates(reading: Reading, wanted: _Wanted) -> dict[str, list[str]]:
+    """Return the columns that could be step, lr and loss: the one asked for, else those that are called so."""
+    asked = {"step": wanted.step, "lr": wanted.lr, "loss": wanted.loss}
+    out = {}
+    for what, name in asked.items():
+        if name is not None:
+            lower = [n for n in reading.names if n.lower() == name.lower()]
+            out[what] = [name] if name in reading.names else lower[:1]
+        elif what == "step" and reading.format == "tensorboard":
+            out[what] = ["step"]
+        else:
+            out[what] = matches(reading.names, _NAMES[what])
+    return out
 
-    >>> kind("eval/loss"), kind("loss"), kind("perplexity")
-    ('validation', 'training', '')
+
+class _Rows:
+    """The rows by now: step, lr and loss."""
+
+    def __init__(self, reading: Reading, found: dict[str, list[str]]) -> None:
+        self.reading, self.found = reading, found
+        self.points = Points(_row_of, width=3)
+        self.differ = dict.fromkeys(found, False)
+        self.held = dict.fromkeys(found, False)
+
+    def add(self, block: Block) -> None:
+        """Add the rows of a block in which any of the three stands."""
+        table = np.full((block.rows, 3), np.nan)
+        for i, (what, names) in enumerate(self.found.items()):
+            if not names:
+                continue
+            table[:, i] = self._column(block, names[0], what)
+            for other in names[1:]:
+                cells = block.columns.get(other)
+                values = np.full(block.rows, np.nan) if cells is None else cells.spread(block.rows)
+                self.differ[what] |= not np.array_equal(values, table[:, i], equal_nan=True)
+        self.points.add(table[~np.isnan(table).all(axis=1)])
+
+    def _column(self, block: Block, name: str, what: str) -> Any:
+        cells: Cells | None = block.columns.get(name)
+        if cells is None:
+            return np.nan
+        undefined = np.isnan(cells.value)
+        self.held[what] |= not undefined.all()
+        if undefined.any():
+            lines = block.lines if cells.at is None else block.lines[cells.at]
+            for line in lines[undefined]:
+                self.reading.tally.add(f"cells of {shown(name)} that say nan count as empty", int(line), column=name)
+        return cells.spread(block.rows)
+
+
+def _row_of(first: Any, second: Any) -> Any:
+    """Return one of two rows [n, 3] (step, lr, loss) of a pair: that with a loss, the later of two, its loss the mean of theirs.
+
+    >>> _row_of(np.array([[1.0, 0.5, 3.0], [3.0, 0.3, 2.0]]), np.array([[2.0, 0.4, np.nan], [4.0, 0.2, 1.0]])).tolist()
+    [[1.0, 0.5, 3.0], [4.0, 0.2, 1.5]]
     """
-    plain = _plain(column)
-    return "validation" if re.fullmatch(_VALIDATION, plain) else "training" if re.fullmatch(_TRAINING, plain) else ""
+    has_first, has_second = ~np.isnan(first[:, 2]), ~np.isnan(second[:, 2])
+    use_first = has_first & ~has_second
+    out = np.where(use_first[:, None], first, second)
+    other = np.where(use_first[:, None], second, first)
+    out[:, :2] = np.where(np.isnan(out[:, :2]), other[:, :2], out[:, :2])
+    both = has_first & has_second
+    with np.errstate(invalid="ignore"):
+        out[both, 2] = first[both, 2] / 2 + second[both, 2] / 2
+    return out
 
 
-# --- CSV
-
-
-def _csv(path: Path) -> _Table:
-    text = _text(path)
-    lines: list[int] = []
-    rows: list[list[str]] = []
-    for line, row in split_rows(path, text, delimiter(text)):
-        if "".join(row):
-            lines.append(line)
-            rows.append(row)
-    if not rows:
-        raise DataError(f"{path}: the file is empty. Was the log written, or is this another file?")
-    head = rows[0]
-    _check_header(path, lines[0], head)
-    notes: list[str] = []
-    if len(rows) > 1 and len(rows[-1]) < len(head) and not text.endswith(("\n", "\r")):
-        notes.append(f"line {lines.pop()} is not complete and was left out; the file may still be written")
-        rows.pop()
-    again = [line for line, row in zip(lines[1:], rows[1:], strict=True) if row == head]
-    if again:
-        notes.append(f"line {again[0]} repeats the header, as after a restart, and was left out")
-    body = [(line, row) for line, row in zip(lines[1:], rows[1:], strict=True) if row != head]
-    for line, row in body:
-        if len(row) != len(head):
-            raise DataError(
-                f"{path}: line {line}: {len(row)} cells where the header, line {lines[0]}, has {len(head)}. Correct the line, "
-                "or quote cells that hold the separator."
-            )
-    if not body:
-        raise DataError(f"{path}: no rows after the header, line {lines[0]}. Was anything logged?")
-    return _Table(path, lines[0], head, [line for line, _ in body], [row for _, row in body], notes)
-
-
-def _text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}.") from error
-    text = decoded(path, data)
-    if text.lstrip()[:1] in ("{", "["):
+def _chosen(reading: Reading, rows: _Rows, found: dict[str, list[str]], wanted: _Wanted) -> Columns:
+    """Return the columns to read; raise DataError where one is missing, or several differ."""
+    if not reading.names:
+        raise reading.nothing()
+    if reading.head is not None and len(reading.names) == 1:
+        raise reading.narrow()
+    used: dict[str, str | None] = {}
+    for what in ("step", "lr", "loss"):
+        asked = getattr(wanted, what)
+        if asked is not None and not found[what]:
+            named(reading, asked, reading.names)
+        if what == "lr" and not found[what] and not wanted.needs_lr:
+            used[what] = None
+            continue
+        used[what] = _column(reading, found[what], what, differ=rows.differ[what])
+    if reading.epochs and wanted.step is None:
         raise DataError(
-            f"{path}: line 1: this looks like JSON. Only CSV is read so far; write step, lr and loss as CSV."
+            f"{place(reading)}: the steps are epochs. Epochs are not enough: log the number of optimiser steps."
         )
-    return text
+    if not rows.points.seen and not rows.held["loss"]:
+        nothing = not reading.tally.notes() and reading.head is not None
+        raise reading.nothing() if nothing or not rows.points.seen else _empty(reading, str(used["loss"]))
+    for what, column in used.items():
+        if column is not None and not rows.held[what]:
+            raise _empty(reading, column)
+    return Columns(str(used["step"]), used["lr"], str(used["loss"]))
 
 
-def _check_header(path: Path, line: int, names: Sequence[str]) -> None:
-    if all(as_number(name) is not None for name in names if name):
-        raise DataError(
-            f"{path}: line {line}: numbers where the names of the columns should be. Add a header, such as step,lr,loss."
-        )
-    if len(names) < 2:
-        raise DataError(
-            f"{path}: line {line}: one column only, {shown(names[0])}. Separate columns by comma, semicolon or tab."
-        )
+def _empty(reading: Reading, column: str) -> DataError:
+    met = "".join(f" {note[:1].upper()}{note[1:]}." for note in reading.tally.notes({column}, {column})[:3])
+    return DataError(f"{reading.path}: column {shown(column)} holds no number.{met} Is it the right column?")
 
 
-# --- columns and numbers, of any format
-
-
-def _plain(name: str) -> str:
-    """Return the name in lower case with _ between words, without the run's name that W&B writes before it.
-
-    >>> _plain("sunny-2 - trainer/global_step"), _plain("Learning Rate"), _plain("lr-AdamW")
-    ('trainer_global_step', 'learning_rate', 'lr_adamw')
-    """
-    return re.sub(r"[^a-z0-9]+", "_", name.rpartition(" - ")[2].lower()).strip("_")
-
-
-def _matches(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
-    """Return the names that the first pattern to match any matches."""
-    for pattern in patterns:
-        found = [name for name in names if re.fullmatch(pattern, _plain(name))]
-        if found:
-            return found
-    return []
-
-
-def _column(table: _Table, what: str, asked: str | None) -> str:
-    """Return the column of the step, the lr or the loss: the one asked for, else the one that is called so."""
-    head, names = f"{table.path}: line {table.head}", table.names
+def _column(reading: Reading, found: list[str], what: str, *, differ: bool) -> str:
+    names, where = reading.names, place(reading)
     how = f"Name one: {what}=COLUMN, on the command line --{what} COLUMN."
-    if asked is not None:
-        found = [name for name in names if name == asked] or [n for n in names if n.lower() == asked.lower()]
-        if not found:
-            raise DataError(f"{head}: no column {shown(asked)}; {suggestion(asked, [name for name in names if name])}")
-    else:
-        found = _matches(names, _NAMES[what])
     if not found:
-        epochs = what == "step" and any(_plain(name) in ("epoch", "epochs") for name in names)
+        epochs = what == "step" and matches(names, EPOCH)
         hint = " Epochs are not enough: log the number of optimiser steps." if epochs else f" {how}"
         listed = ", ".join(shown(name) for name in names[:8]) + (", …" if len(names) > 8 else "")
-        raise DataError(f"{head}: no column is called like a {_MEANS[what]}; there are {listed}.{hint}")
-    if len(set(found)) < len(found):
-        raise DataError(f"{head}: two columns are called {shown(found[0])}. Rename one.")
-    if any(table.column(name) != table.column(found[0]) for name in found[1:]):
+        raise DataError(f"{where}: no column is called like a {_MEANS[what]}; there are {listed}.{hint}")
+    if reading.twice & set(found):
+        raise DataError(f"{where}: two columns are called {shown(found[0])}. Rename one.")
+    if differ:
         listed = ", ".join(shown(name) for name in found[:8])
-        raise DataError(f"{head}: several columns could be the {_MEANS[what]}: {listed}. {how}")
+        raise DataError(f"{where}: several columns could be the {_MEANS[what]}: {listed}. {how}")
     return found[0]
 
 
-def _numbers(table: _Table, name: str, notes: list[str]) -> Any:
-    """Return the numbers of a column, NaN where a cell is empty."""
-    values = np.full(len(table.rows), np.nan)
-    undefined: list[int] = []
-    for i, (line, cell) in enumerate(zip(table.lines, table.column(name), strict=True)):
-        if cell.lower() in _EMPTY:
-            continue
-        value = as_number(cell)
-        if value is None:
-            comma = " Write a point for the decimals, and nothing between thousands." if "," in cell else ""
-            raise DataError(
-                f"{table.path}: line {line}, column {shown(name)}: {shown(cell)} is not a number.{comma} "
-                "Correct it, or leave the cell empty."
-            )
-        values[i] = value
-        if math.isnan(value):
-            undefined.append(line)
-    if np.isnan(values).all():
-        raise DataError(f"{table.path}: column {shown(name)} holds no number. Is it the right column?")
-    if undefined:
+def _log(path: Path, reading: Reading, rows: _Rows, used: Columns, wanted: _Wanted) -> Log:
+    columns = {column for column in used if column is not None}
+    notes = list(reading.tally.notes(columns, columns))
+    if wanted.loss is None and kind(used.loss) == "validation":
+        other = matches(reading.names, TRAINING)
+        notes += [f"the validation loss {shown(used.loss)} was read, not {shown(other[0])}"] if other else []
+    step, lr, loss = (column.copy() for column in rows.points.values().T)
+    if rows.points.stride > 1:
         notes.append(
-            f"{len(undefined)} cell{'s' * (len(undefined) > 1)} of {shown(name)} say{'s' * (len(undefined) == 1)} nan, "
-            f"first in line {undefined[0]}, and count{'s' * (len(undefined) == 1)} as empty"
+            f"more than {MOST:,} rows: up to {rows.points.stride} neighbours were merged into one, their losses averaged"
         )
-    return values
+    return Log(path.stem, step, lr, loss, used, tuple(notes))

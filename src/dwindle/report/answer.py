@@ -5,6 +5,7 @@ from __future__ import annotations
 from dwindle.report.effects import Effect, effect, has
 from dwindle.report.evidence import DECAYS, Comparison, Evidence, Setting
 from dwindle.report.figures import kind, sign, strip
+from dwindle.report.findings import in_short
 from dwindle.report.markup import Html, joined, tag
 from dwindle.report.words import METRICS, interval, lede, mean, measured, number, plural, subtitle, together
 
@@ -29,7 +30,7 @@ def header(evidence: Evidence) -> Html:
 def answer(evidence: Evidence) -> Html:
     """Return the answer in one sentence and a card for every setting."""
     cards = [_card(setting, index) for index, setting in enumerate(evidence.settings)]
-    return joined(tag("p", lede(evidence), class_="lede"), tag("div", *cards, class_="panels"), _findings(evidence))
+    return joined(tag("p", lede(evidence), class_="lede"), tag("div", *cards, class_="panels"), in_short(evidence))
 
 
 def _card(setting: Setting, index: int) -> Html:
@@ -45,13 +46,17 @@ def _card(setting: Setting, index: int) -> Html:
         _reached(setting),
         tag("div", *[_gain(setting, decay) for decay in DECAYS], class_="gains"),
         tag("p", said, class_="note") if (said := together(setting)) else None,
-        snippet("The winning plan in one line", winner.plan, f"plan-{index}"),
-        tag("details", tag("summary", "The same as plan.toml"), snippet("plan.toml", winner.toml, f"toml-{index}")),
+        snippet(f"The winning plan in one line, {setting.name}", winner.plan, f"plan-{index}"),
+        tag(
+            "details",
+            tag("summary", "The same as plan.toml"),
+            snippet(f"plan.toml, {setting.name}", winner.toml, f"toml-{index}"),
+        ),
         *[
             tag(
                 "details",
                 tag("summary", "As code for ", tag("bdi", name)),
-                snippet(name, code, f"code-{index}-{place}"),
+                snippet(f"{name}, {setting.name}", code, f"code-{index}-{place}"),
             )
             for place, (name, code) in enumerate(winner.code.items())
         ],
@@ -141,14 +146,3 @@ def snippet(name: str, text: str, key: str) -> Html:
     """Return a block of text with room for a copy button, which the script adds."""
     block = tag("pre", tag("code", text, id=key), tabindex=0, role="region", aria_label=name)
     return tag("div", block, class_="snippet", data_copy=key, data_name=name)
-
-
-def _findings(evidence: Evidence) -> Html | None:
-    if not evidence.findings:
-        return None
-    items = [
-        tag("li", finding) if isinstance(finding, str)
-        else tag("li", *[joined(tag("b", key), f" {value} ") for key, value in finding.items()])
-        for finding in evidence.findings
-    ]  # fmt: skip
-    return tag("aside", tag("h3", "Findings"), tag("ul", *items), class_="findings")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import cycle
 from typing import Any, TypeAlias
 
 from dwindle.errors import count
@@ -10,13 +11,14 @@ from dwindle.report.evidence import DECAYS, Contender, Evidence, Setting, Trial
 from dwindle.report.grid import best, families, family_of, ranked
 from dwindle.report.words import COLOURS, NAMES, beside, number
 
-__all__ = ["SOLID", "charts", "payload", "rounded", "thin", "trial_points"]
+__all__ = ["MOST_SCHEDULES", "SOLID", "charts", "payload", "rounded", "thin", "trial_points"]
 
 Chart: TypeAlias = dict[str, Any]
 Line: TypeAlias = dict[str, Any]
 SOLID, DASHED = 0, 1
 SPARE = (5, 6, 7, 4, 2)  # colours of the schedules that no contender stands for
 MOST_POINTS, TRIAL_NUMBERS = 400, 60_000  # per line of a chart; over the curves of all trials
+MOST_SCHEDULES = 12  # in the chart of the best trial of each
 
 
 def payload(evidence: Evidence) -> dict[str, Any]:
@@ -38,6 +40,7 @@ def charts(setting: Setting, index: int) -> dict[str, Chart]:
         f"gap-{index}": _chart("loss", _gap_lines(setting), focus=True),
         f"decay-{index}": _chart("validation loss", _schedule_lines(setting), focus=True),
         f"lr-{index}": _chart("learning rate", [_plan_line(alike, "lr") for alike in plans], zero=True),
+        f"shrink-{index}": _chart("1 − shrink", [_plan_line(alike, "decay_share") for alike in plans], zero=True),
         f"left-{index}": _chart("share of w(0) left", [_plan_line(alike, "share_left") for alike in plans], zero=True),
         f"norm-{index}": _chart("‖w‖", [_plan_line(alike, "weight_norm") for alike in plans]),
     }
@@ -67,21 +70,22 @@ def _gap_lines(setting: Setting) -> list[Line]:
     for contender in (beside(setting), setting.contender("winner")):
         if contender is None:
             continue
-        name = f"λ = {number(contender.lam)}"
-        lines.append(_line(contender, "validation_loss", f"{name}, validation", SOLID))
-        lines.append(_line(contender, "train_loss", f"{name}, train", DASHED))
+        name, shape = f"λ = {number(contender.lam)}", {"mark": COLOURS[contender.role]}  # told apart in grey as well
+        lines.append(_line(contender, "validation_loss", f"{name}, validation", SOLID) | shape)
+        lines.append(_line(contender, "train_loss", f"{name}, train", DASHED) | shape)
     return lines
 
 
 def _schedule_lines(setting: Setting) -> list[Line]:
     tried = [(name, trial) for name, trials in families(setting.trials).items() if (trial := best(trials))]
     tried.sort(key=lambda entry: (entry[1].score or 0.0, entry[1].id))
+    del tried[MOST_SCHEDULES:]
     taken = {family_of(setting.winner.schedule, setting.trials): COLOURS["winner"]}
     shows = DECAYS["learning-rate decay"]
     for role in (shows.without, shows.having):
         if (other := setting.contender(role)) is not None:
             taken.setdefault(family_of(other.schedule, setting.trials), COLOURS[role])
-    spare = iter(SPARE * 2)
+    spare = cycle(SPARE)
     coloured = [taken[name] if name in taken else next(spare) for name, _ in tried]
     return [
         _points(

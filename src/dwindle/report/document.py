@@ -16,7 +16,7 @@ from dwindle.errors import DataError
 from dwindle.report.figures import marks
 from dwindle.report.markup import Html, data_block, joined, tag
 
-__all__ = ["CHARTS", "document", "write_page"]
+__all__ = ["CHARTS", "asset", "document", "hashed", "write_page"]
 
 STYLES = ("uPlot.min.css", "report.css", "figures.css")
 CHARTS = ("uPlot.iife.min.js", "charts.js", "report.js")
@@ -39,15 +39,15 @@ def document(
     Scripts and styles run only by their SHA-256 hash (Content-Security-Policy), and the page cannot reach a network.
     ``data`` is what the scripts draw: ``charts`` by name, as in `dwindle.report.charts`.
     """
-    style = "\n".join(_asset(name) for name in STYLES)
-    script = "\n".join(_asset(name) for name in scripts)
-    return Template(_asset("page.html")).substitute(
+    style = "\n".join(asset(name) for name in STYLES)
+    script = "\n".join(asset(name) for name in scripts)
+    return Template(asset("page.html")).substitute(
         policy=_policy(style, script),
         title=joined(title),
         description=joined(description),
         style=style,
         script=script,
-        licence=_asset("uPlot.LICENSE").replace("--", "- -"),
+        licence=asset("uPlot.LICENSE").replace("--", "- -"),
         marks=marks(),
         header=header,
         contents=joined(*[tag("a", said, href=f"#{key}") for key, said in contents]),
@@ -75,17 +75,19 @@ def write_page(page: str, path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _asset(name: str) -> str:
-    return files("dwindle.report").joinpath("assets", name).read_text(encoding="utf-8")
+def asset(name: str, package: str = "dwindle.report") -> str:
+    """Return a file of the ``assets`` of a package, as text."""
+    return files(package).joinpath("assets", name).read_text(encoding="utf-8")
 
 
 def _policy(style: str, script: str) -> Html:
     """Return the policy: nothing may load, only these very styles and scripts run, and text never becomes HTML."""
     return Html(
-        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src data:; "
+        f"default-src 'none'; script-src {hashed(script)}; style-src {hashed(style)}; img-src data:; "
         "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
     )
 
 
-def _hash(text: str) -> str:
+def hashed(text: str) -> str:
+    """Return the source expression of a Content-Security-Policy that lets this very script or style run."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode('ascii')}'"

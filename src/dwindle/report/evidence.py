@@ -10,11 +10,14 @@ import msgspec
 from dwindle.errors import InvalidValueError, known, real, shown
 
 __all__ = [
-    "DECAYS", "FORMAT", "ROLES", "Advice", "Chosen", "Comparison", "Contender", "ContenderCurves", "Curve", "Data", "Evidence",
-    "Final", "Setting", "Trial", "Tried", "Winner",
+    "DECAYS", "FORMAT", "ROLES", "SEVERITIES", "Advice", "Chosen", "Comparison", "Contender", "ContenderCurves", "Curve", "Data",
+    "Evidence", "Final", "Finding", "Remedy", "Setting", "Trial", "Tried", "Winner",
 ]  # fmt: skip
 
 FORMAT = "dwindle-evidence/1"
+Severity: TypeAlias = Literal["fault", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+"""What spoils a run, what costs something, what is worth knowing: the worst first."""
 Role: TypeAlias = Literal[
     "winner", "no weight decay", "weight decay", "constant lr", "falling lr", "neither", "winner without weight decay",
     "winner at constant lr",
@@ -157,6 +160,7 @@ class ContenderCurves(Part, frozen=True):
     train_loss: Series = ()
     validation_loss: Series = ()
     lr: Series = ()
+    decay_share: Series = ()  # 1 - shrink: what the decay takes of each weight a step
     share_left: Series = ()
     weight_norm: Series = ()
 
@@ -311,8 +315,30 @@ class Setting(Part, frozen=True):
         return next((c for c in self.comparisons if c.against == against and c.metric == metric), None)
 
 
+class Remedy(Part, frozen=True):
+    """What to do: in words, and as a plan diff {field: (now, then)}, each as plan text, "" for none."""
+
+    says: str = ""
+    change: dict[str, tuple[str, str]] = {}
+
+
+class Finding(Part, frozen=True):
+    """One thing that was found, as ``dwindle.findings`` writes it: its kind, verdict, numbers, remedy, and who says so."""
+
+    verdict: str
+    code: str = ""
+    severity: Severity = "note"
+    evidence: dict[str, Any] = {}
+    remedy: Remedy = Remedy()
+    source: str = ""
+    subject: str = ""
+
+
 class Evidence(Part, frozen=True):
-    """The whole result of a study, in the format ``dwindle-evidence/1``."""
+    """The whole result of a study, in the format ``dwindle-evidence/1``.
+
+    ``looked_at``: what was looked for, so that a reader knows what no finding means.
+    """
 
     format: str
     title: str
@@ -327,7 +353,8 @@ class Evidence(Part, frozen=True):
     epochs: int
     steps: int
     settings: tuple[Setting, ...]
-    findings: tuple[str | dict[str, str], ...] = ()
+    findings: tuple[Finding, ...] = ()
+    looked_at: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.settings:

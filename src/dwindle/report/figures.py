@@ -16,6 +16,9 @@ from dwindle.report.words import COLOURS, METRICS, NAMES, interval, mean, measur
 __all__ = ["at", "called", "duel", "gap_by_lam", "kind", "marks", "share", "sign", "strip", "ticks", "verdict"]
 
 
+LETTERS = 48  # of labels that fit side by side on a phone
+
+
 def marks() -> Html:
     """Return the shapes that tell the contenders apart beside their colour; other figures refer to them."""
     shapes = {
@@ -158,13 +161,17 @@ def gap_by_lam(setting: Setting) -> Html | None:
     top = max(high * 1.05, marked[-1])
     height = 230.0
     xs = [100 * (index + 0.5) / len(known) for index in range(len(known))]
+    every = math.ceil(max(len(lam.label) + 2 for lam, _, _ in known) * len(known) / LETTERS)
     upper = [height * (1 - share(score, low, top) / 100) for _, _, score in known]
     lower = [height * (1 - share(train, low, top) / 100) for _, train, _ in known]
     return tag(
         "svg",
         *[_gridline(value, height * (1 - share(value, low, top) / 100)) for value in marked],
         _band(xs, upper, lower, height),
-        *[_lam_column(x, up, down, entry, height) for x, up, down, entry in zip(xs, upper, lower, known, strict=True)],
+        *[
+            _lam_column(x, up, down, entry, height, named=index % every == 0)
+            for index, (x, up, down, entry) in enumerate(zip(xs, upper, lower, known, strict=True))
+        ],
         tag("text", "λ", x="100%", y=height + 20, text_anchor="end", class_="unit"),
         class_="bylam",
         height=height + 26,
@@ -198,7 +205,9 @@ def _band(xs: Sequence[float], upper: Sequence[float], lower: Sequence[float], h
     )
 
 
-def _lam_column(x: float, up: float, down: float, entry: tuple[object, float, float], height: float) -> Html:
+def _lam_column(
+    x: float, up: float, down: float, entry: tuple[object, float, float], height: float, *, named: bool
+) -> Html:
     lam, train, score = entry
     label = getattr(lam, "label", "")
     return tag(
@@ -209,7 +218,7 @@ def _lam_column(x: float, up: float, down: float, entry: tuple[object, float, fl
         ),
         tag("circle", class_="validation", cx=at(x), cy=f"{up:.1f}", r=5),
         tag("rect", class_="train", x=at(x), y=f"{down:.1f}", width=9, height=9, transform="translate(-4.5 -4.5)"),
-        tag("text", label, x=at(x), y=f"{height + 20:.0f}", text_anchor="middle"),
+        tag("text", label, x=at(x), y=f"{height + 20:.0f}", text_anchor="middle") if named else None,
     )
 
 

@@ -12,6 +12,7 @@ from dwindle.report.words import let_go, measured, number, plural
 __all__ = ["heat", "near_best"]
 
 NEAR = LEVELS[1]
+ROOM = 6  # columns that fit on a phone; more of them are scrolled
 
 
 def near_best(setting: Setting) -> str:
@@ -44,7 +45,7 @@ def heat(setting: Setting) -> Html:
     lams, peaks = _bands(setting)
     tables = [
         tag(
-            "section",
+            "div",
             tag("h4", tag("bdi", name)),
             _table(name, rows, lams, peaks, setting, (low, high)),
             class_="family",
@@ -89,9 +90,10 @@ def _table(
         for row, lam in zip(rows, lams, strict=True)
     ]
     corner = tag("th", "λ ↓  lr →", class_="corner", aria_label="rows: λ; columns: peak learning rate")
+    kind = "heat many" if len(peaks) > ROOM else "heat"
     table = tag("table", tag("caption", f"lowest validation loss, {name}", class_="sr"),
-                tag("thead", tag("tr", corner, *head)), tag("tbody", *body), class_="heat")  # fmt: skip
-    return tag("div", table, class_="scroll", tabindex=0, role="region", aria_label=f"map of {name}")
+                tag("thead", tag("tr", corner, *head)), tag("tbody", *body), class_=kind)  # fmt: skip
+    return tag("div", table, class_="scroll", tabindex=0, role="region", aria_label=f"map of {name}, {setting.name}")
 
 
 def _cell(cell: Cell, span: tuple[float, float], *, won: bool) -> Html:

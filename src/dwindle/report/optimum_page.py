@@ -128,7 +128,7 @@ def _candidates(told: Outlook, made: Choice) -> Html:
         f"gain on {made.rival}",
         "← lower · higher →",
         "behind the best",
-        "",
+        "verdict",
     )
     head = tag(
         "tr",

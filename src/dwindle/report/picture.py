@@ -9,7 +9,7 @@ import numpy as np
 
 from dwindle.errors import count
 from dwindle.plan import Plan, integrated_decay
-from dwindle.report.terminal import sparkline
+from dwindle.report.cells import sparkline
 from dwindle.units import Horizon
 
 __all__ = ["plan_picture"]

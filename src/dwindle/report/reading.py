@@ -22,6 +22,8 @@ from dwindle.report.evidence import (
     Data,
     Evidence,
     Final,
+    Finding,
+    Remedy,
     Setting,
     Trial,
     Tried,
@@ -57,7 +59,10 @@ def read(evidence: Mapping[str, Any]) -> Evidence:
             "Install the dwindle that wrote it."
         )
     try:
-        return msgspec.convert(_plain(evidence, DEEPEST), Evidence)
+        plain = _plain(evidence, DEEPEST)
+        if isinstance(plain.get("findings"), list):
+            plain["findings"] = [_finding(each) for each in plain["findings"]]
+        return msgspec.convert(plain, Evidence)
     except msgspec.ValidationError as error:
         raise InvalidValueError(f"the evidence breaks {FORMAT}: {error}{_nearest(str(error))}") from None
 
@@ -79,6 +84,20 @@ def inert(text: str) -> str:
 def _hidden(letter: str) -> bool:
     unseen = unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp")
     return unseen and letter not in "\n\t\u200c\u200d"
+
+
+def _finding(given: Any) -> Any:
+    """Return a finding in today's form; older evidence has a sentence, or a mapping of texts."""
+    if isinstance(given, str):
+        return {"verdict": given}
+    if not isinstance(given, dict) or "severity" in given:
+        return given
+    made = {"verdict": given.get("code", "")} | given
+    if isinstance(made.get("evidence"), str):
+        made["evidence"] = {"evidence": made["evidence"]}
+    if isinstance(made.get("remedy"), str):
+        made["remedy"] = {"says": made["remedy"]}
+    return made
 
 
 def _plain(value: Any, depth: int) -> Any:
@@ -103,6 +122,7 @@ def _nearest(message: str) -> str:
     unknown = re.search(r"unknown field `([^`]*)`", message)
     parts = (
         Evidence, Data, Setting, Trial, Final, Curve, Winner, Contender, ContenderCurves, Comparison, Chosen, Advice, Tried,
+        Finding, Remedy,
     )  # fmt: skip
     names = {name for part in parts for name in part.__struct_fields__}
     return f"; {suggestion(unknown[1], names)}" if unknown else "."

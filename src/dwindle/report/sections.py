@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from dwindle.report.answer import snippet
-from dwindle.report.charts import trial_points
+from dwindle.report.charts import MOST_SCHEDULES, trial_points
 from dwindle.report.evidence import Evidence, Setting
 from dwindle.report.figures import called, duel, gap_by_lam, sign
+from dwindle.report.findings import findings
 from dwindle.report.grid import edges, ranked, turn_sentence
 from dwindle.report.heat import heat, near_best
 from dwindle.report.markup import Html, joined, tag
@@ -28,8 +29,11 @@ def contents(evidence: Evidence) -> list[tuple[str, str]]:
 
 
 def _shown(evidence: Evidence) -> list[Section]:
-    advised = any(setting.advice for setting in evidence.settings)
-    return [section for section in SECTIONS if section[0] != "advice" or advised]
+    absent = {
+        "advice": not any(setting.advice for setting in evidence.settings),
+        "findings": not (evidence.findings or evidence.looked_at),
+    }
+    return [section for section in SECTIONS if not absent.get(section[0])]
 
 
 def _section(key: str, title: str, intro: str, body: Html) -> Html:
@@ -78,14 +82,16 @@ def _by_lam(setting: Setting, index: int) -> Html:
     figure = gap_by_lam(setting)
     if figure is None:
         return tag("p", "Fewer than two values of λ were tried; there is nothing to draw.", class_="note")
-    key = tag("p", tag("span", "● validation loss", class_="c1"), tag("span", "□ train loss", class_="c2"),
-              tag("span", "▒ gap", class_="soft"), class_="key", aria_hidden="true")  # fmt: skip
+    marks = (("●", "validation loss", "c1"), ("□", "train loss", "c2"), ("▒", "gap", "soft"))
+    key = tag("p", *[tag("span", tag("i", mark, class_=ink), f" {name}") for mark, name, ink in marks],
+              class_="key", aria_hidden="true")  # fmt: skip
     return joined(tag("p", turn_sentence(setting)), key, tag("div", figure, class_="plot"))
 
 
 def _plans(setting: Setting, index: int) -> Html:
     charts = [
         chart(f"lr-{index}", "learning rate"),
+        chart(f"shrink-{index}", "what the decay takes of each weight in a step: 1 − shrink"),
         chart(f"left-{index}", "share of w(0) that the decay alone leaves"),
         chart(f"norm-{index}", "norm of the weights"),
     ]
@@ -122,10 +128,10 @@ def _duels(setting: Setting) -> list[Html]:
 
 
 def _contenders(setting: Setting) -> Html:
-    head = [
-        tag("th", name, scope="col", class_=kind) for name, kind in (("", None), ("λ", None), ("peak", None),
-        ("schedule", "text"), ("plan", "text"))
+    titles: list[tuple[str, str | None]] = [
+        (tag("span", "role", class_="sr"), None), ("λ", None), ("peak", None), ("schedule", "text"), ("plan", "text"),
     ]  # fmt: skip
+    head = [tag("th", name, scope="col", class_=kind) for name, kind in titles]
     rows = [
         tag(
             "tr",
@@ -139,7 +145,8 @@ def _contenders(setting: Setting) -> Html:
         for c in alike[:1]
     ]
     table = tag("table", tag("thead", tag("tr", *head)), tag("tbody", *rows))
-    return tag("div", table, class_="scroll", tabindex=0, role="region", aria_label="the contenders")
+    label = f"the contenders, {setting.name}"
+    return tag("div", table, class_="scroll", tabindex=0, role="region", aria_label=label)
 
 
 def _trials(evidence: Evidence) -> Html:
@@ -230,8 +237,8 @@ SECTIONS: tuple[Section, ...] = (
     (
         "decay",
         "Which decay of the learning rate frees the loss?",
-        "The best single trial of every schedule, each with its own best λ and peak: the curves show the shape, "
-        "the seeds below show whether the order can be trusted.",
+        f"The best single trial of every schedule, at most {MOST_SCHEDULES}, each with its own best λ and peak: the curves show "
+        "the shape, the seeds below show whether the order can be trusted.",
         lambda evidence: _panels(evidence, lambda _, index: chart(f"decay-{index}", "validation loss by epoch")),
     ),
     (
@@ -259,6 +266,7 @@ SECTIONS: tuple[Section, ...] = (
         "bar their mean; beside it the winner minus the other, paired by seed, with its 95 % interval.",
         _proof,
     ),
+    ("findings", "What was found wrong?", "", findings),
     ("trials", "Every trial", "Sort by a heading, filter, and tick rows to draw their curves.", _trials),
     ("data", "Data and environment", "What was trained, on what, where.", _data),
     ("again", "How to reproduce", "", _again),

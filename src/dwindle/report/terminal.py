@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import textwrap
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dwindle.errors import count
-from dwindle.report.charts import thin
+from dwindle.report.cells import cells, cut, encodable, flat, sparkline, wrapped
 from dwindle.report.effects import effect
 from dwindle.report.evidence import DECAYS, Contender, Evidence, Setting
+from dwindle.report.findings import NOTHING, SIGNS, tally, worst_first
+from dwindle.report.plots import NAME, plots
 from dwindle.report.reading import read
 from dwindle.report.words import (
     NAMES,
@@ -25,66 +25,53 @@ from dwindle.report.words import (
     together,
 )
 
-__all__ = ["sparkline", "summary"]
+__all__ = ["summary"]
 
-BLOCKS = "▁▂▃▄▅▆▇█"
-NAME = 28  # columns for the name of a plan
 COLUMNS = (("test_loss", "test loss"), ("test_accuracy", "accuracy"), ("gap", "gap"))
 
 
-def summary(evidence: Mapping[str, Any], width: int = 80) -> str:
+def summary(
+    evidence: Mapping[str, Any], width: int = 80, *, pictures: bool = False, encoding: str | None = "utf-8"
+) -> str:
     """Return the answer of a study as text in which no line is wider than ``width`` (at least 76) columns.
 
-    Control and direction characters in names are replaced, so that nothing in the evidence steers the terminal.
+    ``pictures``: with the gap, the map of λ and the peak, and what the plans do, drawn in characters. Where ``encoding`` does
+    not hold our signs the text is ASCII. Control and direction characters in names are replaced, so that nothing in the
+    evidence steers the terminal.
     Raises InvalidValueError if the evidence breaks its format or ``width`` is too small.
     """
     width = count("width", width, low=76, remedy="The table needs 76 columns.")
     found = read(evidence)
-    lines = [*_wrapped(_flat(found.title), width), *_wrapped(" · ".join(subtitle(found)), width), ""]
-    lines += _wrapped(lede(found), width)
+    lines = [*wrapped(flat(found.title), width), *wrapped(" · ".join(subtitle(found)), width), ""]
+    lines += wrapped(lede(found), width)
     for setting in found.settings:
-        lines += ["", *_setting(setting, width)]
+        lines += ["", *_setting(setting, width), *(plots(setting, width) if pictures else [])]
     lines += _findings(found, width)
-    return "\n".join(line.rstrip() for line in lines) + "\n"
-
-
-def sparkline(values: Sequence[float | None], low: float, high: float, most: int = 32) -> str:
-    """Return ``values`` as at most ``most`` blocks on the scale [low, high]; a missing value is a space.
-
-    >>> sparkline([0.0, 0.5, 1.0, None], 0.0, 1.0)
-    '▁▅█ '
-    """
-    span = (high - low) or 1.0
-    return "".join(
-        " " if value is None else BLOCKS[min(max(round((value - low) / span * (len(BLOCKS) - 1)), 0), len(BLOCKS) - 1)]
-        for value in thin(values, most)
-    )
+    return encodable("\n".join(line.rstrip() for line in lines) + "\n", encoding, width)
 
 
 def _setting(setting: Setting, width: int) -> list[str]:
     winner = setting.winner
-    name = _cut(_flat(setting.name), width - 4)
-    head = f"── {name} " + "─" * max(width - _cells(name) - 4, 0)
+    name = cut(flat(setting.name), width - 4)
+    head = f"── {name} " + "─" * max(width - cells(name) - 4, 0)
     plans = setting.plans
     size = "" if winner.batch_size is None else f", batches of {winner.batch_size}"
     made = [
         head,
-        *_wrapped(
-            f"Use  λ = {number(winner.lam)}, peak lr {number(winner.peak)}, {_flat(winner.schedule)}{size}", width
-        ),
+        *wrapped(f"Use  λ = {number(winner.lam)}, peak lr {number(winner.peak)}, {flat(winner.schedule)}{size}", width),
     ]
-    made += [*_wrapped(f"     {_flat(winner.plan)}", width, "       "), ""]
+    made += [*wrapped(f"     {flat(winner.plan)}", width, "       "), ""]
     marks = {"matters": "✓", "does not matter here": "≈", "cannot be told": "?"}
     for each in setting.advice:
-        made += _wrapped(f"{marks[each.verdict]} {_flat(each.said)}", width, "  ")
+        made += wrapped(f"{marks[each.verdict]} {flat(each.said)}", width, "  ")
     made += [""] if setting.advice else []
     for shown in (effect(setting, decay) for decay in DECAYS):
         for metric in ("test_accuracy",) if setting.advice else ("test_loss", "test_accuracy"):
             comparison = None if shown is None else setting.comparison(shown.comparison.against, metric)
             if comparison is not None:
-                made += _wrapped(f"• {gain_sentence(comparison)}", width, "  ")
+                made += wrapped(f"• {gain_sentence(comparison)}", width, "  ")
     for said in (gap_sentence(setting), let_go(setting), together(setting)):
-        made += _wrapped(f"• {said}", width, "  ") if said else []
+        made += wrapped(f"• {said}", width, "  ") if said else []
     made += ["", *_table(plans, setting.metrics, width), ""] if plans else [""]
     made += _curves([alike[0] for alike in plans], width)
     return made
@@ -93,7 +80,7 @@ def _setting(setting: Setting, width: int) -> list[str]:
 def _table(plans: Sequence[Sequence[Contender]], metrics: Sequence[str], width: int) -> list[str]:
     """Return a row per plan, its further names below it; as many columns as there is room for, two spaces between them."""
     firsts = [alike[0] for alike in plans]
-    keys = [*COLUMNS, *((name, _cut(_flat(name), 9)) for name in metrics)]
+    keys = [*COLUMNS, *((name, cut(flat(name), 9)) for name in metrics)]
     columns = [["λ", *(number(c.lam, 3) for c in firsts)], ["peak", *(number(c.peak, 3) for c in firsts)]]
     columns += [
         [title, *(measured(mean(c.values(key)), key) for c in firsts)]
@@ -103,10 +90,10 @@ def _table(plans: Sequence[Sequence[Contender]], metrics: Sequence[str], width: 
     names = ["", *(NAMES[c.role] for c in firsts)]
     lines = [f"{name:{NAME}}" for name in names]
     for place, column in enumerate(columns):
-        wide = max(8 if place < 2 else 10, 2 + max(map(_cells, column)))
-        if _cells(lines[0]) + wide > width:
+        wide = max(8 if place < 2 else 10, 2 + max(map(cells, column)))
+        if cells(lines[0]) + wide > width:
             break
-        lines = [line + " " * (wide - _cells(value)) + value for line, value in zip(lines, column, strict=True)]
+        lines = [line + " " * (wide - cells(value)) + value for line, value in zip(lines, column, strict=True)]
     made = lines[:1]
     for line, (_, *more) in zip(lines[1:], plans, strict=True):
         made += [line, *(f"= {NAMES[c.role]}" for c in more)]
@@ -129,34 +116,17 @@ def _curves(contenders: Sequence[Contender], width: int) -> list[str]:
 
 
 def _findings(evidence: Evidence, width: int) -> list[str]:
-    lines: list[str] = []
-    for finding in evidence.findings:
-        text = finding if isinstance(finding, str) else "; ".join(f"{key}: {value}" for key, value in finding.items())
-        lines += _wrapped(f"! {_flat(text)}", width, "  ")
-    return ["", "Findings", *lines] if lines else []
-
-
-def _flat(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _cells(text: str) -> int:
-    """Return how many columns a terminal gives ``text``: two for wide letters, none for combining ones."""
-    return sum(
-        0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
-        for letter in text
-    )
-
-
-def _cut(text: str, width: int) -> str:
-    if _cells(text) <= width:
-        return text
-    while _cells(text) > width - 1:
-        text = text[:-1]
-    return text + "…"
-
-
-def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
-    # textwrap counts letters, not columns: text with wide letters gets the share of the width that fits for certain
-    room = width if _cells(text) <= len(text) else width // 2
-    return textwrap.wrap(text, room, subsequent_indent=indent) or [""]
+    """Return the findings, the worst first: verdict, what to do, the plan as it is and as it should be; what was looked at."""
+    if not evidence.findings and not evidence.looked_at:
+        return []
+    lines = ["", "Findings: " + (tally(evidence) or "nothing was found")]
+    for each in worst_first(evidence):
+        about = f" ({each.subject})" if each.subject else ""
+        lines += wrapped(flat(f"{SIGNS[each.severity]} {each.severity}{about}: {each.verdict}"), width, "  ")
+        if each.remedy.says:
+            lines += wrapped(f"  Do: {flat(each.remedy.says)}", width, "    ")
+        for name, (now, then) in each.remedy.change.items():
+            lines += wrapped(f"  {flat(f'{name}: {now or NOTHING} → {then or NOTHING}')}", width, "    ")
+    if evidence.looked_at:
+        lines += wrapped(flat(f"Looked at: {'; '.join(evidence.looked_at)}."), width, "  ")
+    return lines

@@ -18,6 +18,7 @@ from dwindle.errors import NoExactMapError
 from dwindle.foreign import write
 from dwindle.plan import Plan
 from dwindle.population import SGD
+from dwindle.studies.diagnosis import LOOKED_AT, diagnosis
 from dwindle.studies.evidence import curve_mean
 from dwindle.studies.records import Record, of_size
 from dwindle.studies.space import Candidate
@@ -51,6 +52,7 @@ def contender_row(role: str, candidate: Candidate, records: Sequence[Record], ta
     run = task.horizon
     curves = [record["curve"] for record in records]
     steps = np.rint(np.array(curves[0]["epoch"]) * task.steps_per_epoch).astype(int)
+    taken = np.minimum(steps, run.steps - 1)  # the step that comes next; after the last, the last
     finals = {name: [record["final"][name] for record in records] for name in ("train_loss", "validation_loss")}
     others = records[0].get("metrics", {}).get("test", {})
     return {
@@ -61,7 +63,8 @@ def contender_row(role: str, candidate: Candidate, records: Sequence[Record], ta
         "curves": {
             "epoch": curves[0]["epoch"],
             **{name: curve_mean([c[name] for c in curves]) for name in ("train_loss", "validation_loss", "weight_norm")},
-            "lr": candidate.plan.lrs(run)[np.minimum(steps, run.steps - 1)].tolist(),
+            "lr": candidate.plan.lrs(run)[taken].tolist(),
+            "decay_share": candidate.plan.sgd_shares(run)[taken].tolist(),  # as in share_left: l2 as plain SGD has it
             "share_left": candidate.plan.shares_left(run)[steps].tolist(),
         },
     }  # fmt: skip
@@ -92,7 +95,8 @@ def evidence(task: Task, settings: list[dict[str, Any]], seed: int, seconds: flo
             "classes": len(data.classes) if data.task == "classification" else None, "task": data.task,
         },
         "model": task.model_text, "optimiser": str(task.optimiser), "batch_size": task.batch_size, "epochs": task.epochs,
-        "steps": task.horizon.steps, "settings": settings, "findings": [],
+        "steps": task.horizon.steps, "settings": settings,
+        "findings": [finding.as_dict() for finding in diagnosis(settings)], "looked_at": [LOOKED_AT],
     }  # fmt: skip
 
 

@@ -83,7 +83,8 @@ function legend(chart) {
   };
   const show = (x) => say(`${by} ${chart.by ? Math.round(x).toLocaleString("en") : figure(x)}`, () => x);
   const ended = () => say("at the end", (line) => line.x[line.x.length - 1]);
-  return { list, show, ended };
+  const heard = () => [at.textContent, ...lines.map((line, index) => `${line.label} ${values[index].textContent}`)].join("; ");
+  return { list, show, ended, heard };
 }
 
 // Behind the lines: the band of each forecast, inside the plot only.
@@ -187,16 +188,20 @@ function options(chart, width, height, show) {
   };
 }
 
-// Arrow keys walk along the curves, over at most a hundred places; Home and End jump to their ends.
+// Arrow keys walk along the curves, over at most a hundred places, the page keys over ten of them; Home and End jump to the ends.
 function walk(event, plot, stops) {
   const now = plot.cursor.idx === null || plot.cursor.idx === undefined ? stops[stops.length - 1] : plot.cursor.idx;
   const after = stops.findIndex((stop) => stop > now);
   const before = stops.filter((stop) => stop < now).length - 1;
   const end = stops.length - 1;
-  const target = { ArrowLeft: Math.max(before, 0), ArrowRight: after < 0 ? end : after, Home: 0, End: end }[event.key];
-  if (target === undefined) return;
+  const target = {
+    ArrowLeft: Math.max(before, 0), ArrowRight: after < 0 ? end : after, Home: 0, End: end,
+    PageUp: Math.max(before - 9, 0), PageDown: after < 0 ? end : Math.min(after + 9, end),
+  }[event.key];
+  if (target === undefined || event.ctrlKey || event.altKey || event.metaKey) return false;
   event.preventDefault();
   plot.setCursor({ left: plot.valToPos(plot.data[0][stops[target]], "x"), top: 0 }, true, true);
+  return true;
 }
 
 function stopsOf(chart, x) {
@@ -209,24 +214,30 @@ function draw(place, chart) {
   const data = aligned(chart.lines);
   const stops = stopsOf(chart, data[0]);
   const last = stops[stops.length - 1];
-  const { list, show, ended } = legend(chart);
+  const { list, show, ended, heard } = legend(chart);
   const final = chart.lines.filter((line) => named(chart, line)).map((line) => `${line.label} ${figure(line.y.filter((value) => value !== null).pop())}`);
   const canvas = element("div", {
-    class: "draw", role: "img", tabindex: "0",
+    class: "draw", role: "application", "aria-roledescription": "chart, arrow keys move along it", tabindex: "0",
     "aria-label": `${chart.unit} by ${chart.by || "epoch"}; at the end: ${final.join("; ")}`,
   });
-  place.querySelectorAll(".draw, .legend").forEach((old) => old.remove());
-  place.append(canvas, ...(chart.bare ? [] : [list]));
+  const live = element("p", { class: "said sr", role: "status" }); // what the keys came to, for those who do not see it
+  let saying = 0;
+  const hear = () => {
+    clearTimeout(saying);
+    saying = setTimeout(() => { live.textContent = heard(); }, 150); // uPlot moves its cursor in the next frame
+  };
+  place.querySelectorAll(".draw, .legend, .said").forEach((old) => old.remove());
+  place.append(canvas, ...(chart.bare ? [] : [list]), live);
   const height = chart.low || place.parentElement.classList.contains("three") ? 180 : chart.by ? 320 : 250;
   const none = (index) => index === null || index === undefined;
   const pick = (index) => (none(index) && chart.by ? ended() : show(data[0][none(index) ? last : index]));
   const plot = new uPlot(options(chart, canvas.clientWidth, height, pick), data, canvas);
   pick(null);
-  canvas.addEventListener("keydown", (event) => walk(event, plot, stops));
+  canvas.addEventListener("keydown", (event) => { if (walk(event, plot, stops)) hear(); });
   const watcher = new ResizeObserver(() => {
     const width = canvas.clientWidth;
     if (width && width !== plot.width && !matchMedia("print").matches) plot.setSize({ width, height });
   });
   watcher.observe(canvas);
-  return () => { watcher.disconnect(); plot.destroy(); };
+  return () => { clearTimeout(saying); watcher.disconnect(); plot.destroy(); };
 }

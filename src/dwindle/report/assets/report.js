@@ -11,7 +11,7 @@
     const chart = charts.get(key);
     if (undo.has(key)) undo.get(key)();
     undo.delete(key);
-    place.querySelectorAll(".draw, .legend").forEach((old) => old.remove());
+    place.querySelectorAll(".draw, .legend, .said").forEach((old) => old.remove());
     place.hidden = !chart && key !== "trials";
     if (chart && chart.lines.length) undo.set(key, draw(place, chart));
   }

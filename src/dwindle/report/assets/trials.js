@@ -80,7 +80,7 @@ function trialTable(evidence, redraw) {
   function cell(value) {
     if (typeof value === "number") return String(value);
     if (value === null || value === undefined) return "";
-    const text = /^[=+\-@\t\r]/.test(String(value)) ? `'${value}` : String(value);
+    const text = /^(\s*[=+\-@＝＋－＠]|[\t\r\n])/.test(String(value)) ? `'${value}` : String(value);
     return `"${text.replaceAll('"', '""')}"`;
   }
 

@@ -1,0 +1,351 @@
+"""``dwindle check``: what is wrong with a log, a plan, a configuration, or a model and optimiser, and what to do about it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from dwindle.errors import DataError, DwindleError, InvalidValueError, ParseError, known, shown
+
+if TYPE_CHECKING:
+    from dwindle.findings import Finding
+    from dwindle.plan import Plan
+    from dwindle.units import Horizon
+
+__all__ = ["check"]
+
+_WIDTH = 80
+_COLOURS = {"fault": "red", "warning": "yellow", "note": "blue"}
+_DTYPES = {
+    "bf16": "bfloat16", "bfloat16": "bfloat16", "fp16": "float16", "float16": "float16", "fp32": "float32",
+    "float32": "float32", "fp64": "float64", "float64": "float64",
+}  # fmt: skip
+_KEYS = ("model", "optimizer", "scheduler", "plan", "horizon", "history", "processes", "accumulation")
+_LARGEST = 1_000_000
+
+
+class Checked(NamedTuple):
+    """What was given (``kind``), the findings, what was looked at, and what could not be."""
+
+    kind: str
+    findings: tuple[Finding, ...]
+    looked: tuple[str, ...]
+    unread: tuple[str, ...]
+
+
+class Run(NamedTuple):
+    """What the options say of the run."""
+
+    steps: int | None
+    steps_per_epoch: int | None
+    processes: int
+    accumulation: int
+    dtype: str | None
+
+    @property
+    def horizon(self) -> Horizon | None:
+        from dwindle.units import Horizon
+
+        return None if self.steps is None else Horizon(steps=self.steps, steps_per_epoch=self.steps_per_epoch)
+
+
+def check(
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="A log, a plan (a line or a file), a recipe, a configuration (.json, .yaml), or module:function or "
+            "file.py:function, which returns (model, optimizer[, scheduler]) or a dict of them."
+        ),
+    ],
+    plan: Annotated[
+        str | None, typer.Option(help="The plan that the log or the model is of: a line, .toml or .json.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps of the run.")] = None,
+    steps_per_epoch: Annotated[int | None, typer.Option(help="Optimiser steps of an epoch.")] = None,
+    processes: Annotated[int, typer.Option(help="Processes that train together.")] = 1,
+    accumulation: Annotated[int, typer.Option(help="Micro-batches of an update.")] = 1,
+    dtype: Annotated[
+        str | None, typer.Option(help="Type of the weights, for a plan or configuration: bf16, fp16, fp32.")
+    ] = None,
+    step: Annotated[str | None, typer.Option(help="The log's column of steps.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Say what is wrong with a run and what to do: from its log, plan, configuration, or live model and optimiser.
+
+    Leaves with 1 if a fault or a warning was found, 0 if not.
+    """
+    for name, value in (("--steps", steps), ("--steps-per-epoch", steps_per_epoch)):
+        if value is not None and value < 1:
+            raise InvalidValueError(f"{name} must be at least 1; got {value}.")
+    if dtype is not None:
+        dtype = _DTYPES[known("--dtype", dtype, _DTYPES)]
+    run = Run(steps, steps_per_epoch, processes, accumulation, dtype)
+    found = _checked(target, None if plan is None else _plan(plan), run, step)
+    typer.echo(json.dumps(_as_json(target, found), allow_nan=False) if as_json else _said(target, found), nl=as_json)
+    if any(finding.severity != "note" for finding in found.findings):
+        raise typer.Exit(1)
+
+
+# --- what was given
+
+
+def _checked(target: str, plan: Plan | None, run: Run, step: str | None) -> Checked:
+    from dwindle.studies.data_function import is_function
+
+    path = Path(target)
+    exists = "\n" not in target and len(target) < 4096 and "\0" not in target and path.exists()
+    suffix = path.suffix.lower()
+    if is_function(target):
+        return _live(target, plan, run)
+    if exists and suffix in (".yaml", ".yml"):
+        return _config(path, run)
+    if exists and suffix == ".json":
+        kind = _kind_of_json(path)
+        return (
+            _of_plan(_plan(target), run)
+            if kind == "plan"
+            else _config(path, run)
+            if kind == "config"
+            else _log(path, plan, run, step)
+        )
+    if exists and suffix == ".toml":
+        return _of_plan(_plan(target), run)
+    if exists and suffix in (".py", ".txt"):
+        return _recipe(_text(path), run)
+    if exists:
+        return _log(path, plan, run, step)
+    if re.match(r"\s*(peak|lr)\s", target) or "|" in target:
+        return _of_plan(_plan(target), run)
+    if "(" in target:
+        return _recipe(target, run)
+    raise DataError(
+        f"{shown(target)}: no such file, and no plan such as 'peak 1e-3 | cosine to 0 | decoupled 0.1', recipe such as "
+        "'torch:AdamW(lr=1e-3) StepLR(30)', or module:function either."
+    )
+
+
+def _kind_of_json(path: Path) -> str:
+    """Return "plan", "config" or "log" for a JSON file, by its keys."""
+    try:
+        value = json.loads(_text(path))
+    except (ValueError, RecursionError, DwindleError):
+        return "log"  # lines of JSON, or a large trainer_state
+    if not isinstance(value, dict) or "log_history" in value:
+        return "log"
+    if "peak" in value and ("format" in value or "schedule" in value):
+        return "plan"
+    numbers = [
+        v for v in value.values() if isinstance(v, list) and len(v) > 1 and all(isinstance(x, int | float) for x in v)
+    ]
+    return "log" if len(numbers) >= 2 else "config"
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_LARGEST + 1)
+        if len(raw) > _LARGEST:
+            raise ParseError(f"{path}: at most {_LARGEST} bytes are read of such a file. Is this the right one?")
+        return raw.decode("utf-8-sig")
+    except OSError as error:
+        raise ParseError(f"{path}: cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise ParseError(f"{path}: not a text file in UTF-8.") from error
+
+
+def _plan(text: str) -> Plan:
+    from dwindle.text import load, parse
+
+    if text.lower().endswith((".toml", ".json")):
+        return load(text)
+    return parse(text)
+
+
+def _of_plan(plan: Plan, run: Run, kind: str = "a plan", **known_too: Any) -> Checked:
+    from dwindle.findings import of_plan
+
+    options = {
+        "processes": run.processes,
+        "accumulation": run.accumulation,
+        "dtype": run.dtype or "float32",
+        **known_too,
+    }
+    unread = (
+        [] if run.horizon is not None else ["its length, times in epochs or %, and what depends on them: say --steps"]
+    )
+    unread.append("the model: a plan has none")
+    looked = ("peak", "schedule", "decay", "mask", *(() if run.horizon is None else (f"{run.steps:,} steps",)))
+    return Checked(kind, of_plan(plan, run.horizon, **options), looked, tuple(unread))
+
+
+def _recipe(text: str, run: Run) -> Checked:
+    from dwindle.foreign import read
+    from dwindle.foreign.reading import peer_of_text
+    from dwindle.plan import Plan as Plan_
+
+    found = read(text, run=run.horizon)
+    if not isinstance(found, Plan_):
+        raise InvalidValueError(
+            f"{type(found).__name__} answers a metric; there is nothing to check before a run. Check its log."
+        )
+    names = re.findall(r"\b(SGD|ASGD|\w*[Aa]dam\w*|[Ll]ion\w*|RMSprop|Ada\w+|Muon|adafactor|lamb)\b", text)
+    name = names[0] if names else ""
+    adaptive = None if not name else "sgd" not in name.lower()
+    return _of_plan(found, run, f"a recipe of {peer_of_text(text)}", optimizer=name, adaptive=adaptive)
+
+
+def _config(path: Path, run: Run) -> Checked:
+    from dwindle.findings.configs import read_config
+
+    found = read_config(path, **run._asdict())
+    return Checked(found.kind, found.findings(), found.looked, found.unread)
+
+
+def _log(path: Path, plan: Plan | None, run: Run, step: str | None) -> Checked:
+    from dwindle.findings.curves import of_history
+    from dwindle.logs import ROLES, history
+
+    log = history(path, step=step) if step is not None else history(path)
+    looked = [f"{role} ({name})" for role, name in log.roles.items()]
+    missing = [role for role in ROLES if role not in log.roles]
+    unread = [f"no column for: {', '.join(missing)}"] if missing else []
+    found = tuple(of_history(log, plan=plan, horizon=run.horizon))
+    return Checked(f"a log ({log.format})", found, tuple(looked), (*unread, *log.notes))
+
+
+def _live(target: str, plan: Plan | None, run: Run) -> Checked:
+    from dwindle.findings.doctor import doctor, setup_of
+    from dwindle.studies.data_function import returned
+    from dwindle.units import as_horizon
+
+    given = returned(target)
+    if isinstance(given, Mapping):
+        for key in given:
+            known(f"{target} key", key, _KEYS)
+        parts = dict(given)
+    elif isinstance(given, tuple | list) and 2 <= len(given) <= 3:
+        parts = dict(zip(_KEYS, given, strict=False))
+    else:
+        raise DataError(
+            f"{target}: returned {type(given).__name__}; it must return (model, optimizer), (model, optimizer, scheduler) or a "
+            f"dict with some of {', '.join(_KEYS)}."
+        )
+    if "model" not in parts:
+        raise DataError(f"{target}: the dict has no 'model'.")
+    own = parts.get("horizon")
+    horizon = run.horizon if run.horizon is not None else None if own is None else as_horizon(own)
+    counts = {
+        "processes": run.processes if run.processes != 1 else parts.get("processes", 1),
+        "accumulation": run.accumulation if run.accumulation != 1 else parts.get("accumulation", 1),
+    }
+    three = [parts.get(key) for key in ("model", "optimizer", "scheduler")]
+    setup = setup_of(*three, horizon=horizon, **counts)
+    of_it = plan if plan is not None else parts.get("plan")
+    found = doctor(*three, plan=of_it, horizon=horizon, history=parts.get("history"), **counts)
+    looked = [f"{len(setup.weights)} parameters", f"{setup.optimizer} of {len(setup.groups)} groups"]
+    looked += [] if setup.scheduler is None else [setup.scheduler.name]
+    looked += [] if setup.horizon is None else [f"{setup.horizon.steps:,} steps"]
+    unread = list(setup.unread)
+    if setup.horizon is None:
+        unread.append("the length of the run, and what depends on it: say --steps")
+    if setup.scheduler is None:
+        unread.append("a schedule: none was given")
+    return Checked(f"a {setup.framework} model", found, tuple(looked), tuple(unread))
+
+
+# --- what is said
+
+
+def _as_json(target: str, found: Checked) -> dict[str, Any]:
+    return {
+        "target": target,
+        "kind": found.kind,
+        "findings": [_plain(finding.as_dict()) for finding in found.findings],
+        "looked_at": list(found.looked),
+        "not_looked_at": list(found.unread),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return ``value`` as JSON holds it: no NaN, arrays as lists."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list | tuple | set):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def _said(target: str, found: Checked) -> str:
+    counts = [(name, sum(f.severity == name for f in found.findings)) for name in _COLOURS]
+    total = ", ".join(f"{n} {name}{'s' * (n != 1)}" for name, n in counts if n)
+    lines = [*_lines(f"{target}: {found.kind}", ""), total or "nothing found", ""]
+    for finding in found.findings:
+        lines += [*_finding(finding), ""]
+    lines += _labelled("looked at", "; ".join(found.looked) or "nothing")
+    for each in found.unread:
+        lines += _labelled("not at", each)
+    return "\n".join(lines) + "\n"
+
+
+def _finding(finding: Finding) -> list[str]:
+    head = f"{finding.severity.upper()} {finding.code}"
+    if finding.subject:
+        head += f" ({finding.subject})"
+    first, *rest = _lines(head, "  ")
+    lines = [_coloured(first, finding.severity), *rest, *_lines(finding.verdict, "  ", "  ")]
+    lines += _labelled("evidence", _evidence(finding.evidence))
+    lines += _labelled("do", finding.remedy.says)
+    for field, (now, then) in finding.remedy.change.items():
+        lines += _labelled("plan", f"{field}: {now or '(none)'} -> {then or '(none)'}")
+    return lines + _labelled("source", finding.source)
+
+
+def _evidence(evidence: Mapping[str, Any]) -> str:
+    return "; ".join(f"{key} {_short(_plain(value))}" for key, value in evidence.items() if value is not None) or "-"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        more = f" and {len(value) - 3} more" if len(value) > 3 else ""
+        return ", ".join(_short(inner) for inner in value[:3]) + more
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
+
+
+def _labelled(label: str, text: str) -> list[str]:
+    return _lines(f"  {label:<10}{text}", " " * 12, "  ", label)
+
+
+def _lines(text: str, indent: str, first: str = "", label: str = "") -> list[str]:
+    """Return ``text`` in lines of 80 columns; nothing in it steers the terminal."""
+    from dwindle.report import inert
+    from dwindle.report.cells import flat, wrapped
+
+    body = flat(inert(text))
+    if label:
+        made = wrapped(body[len(label) :].strip(), _WIDTH - 12)
+        return [f"  {label:<10}{made[0]}", *(" " * 12 + line for line in made[1:])]
+    made = wrapped(body, _WIDTH - max(len(first), len(indent)))
+    return [first + made[0], *(indent + line for line in made[1:])]
+
+
+def _coloured(text: str, severity: str) -> str:
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    word, _, rest = text.partition(" ")
+    return typer.style(word, fg=_COLOURS[severity], bold=True) + " " + rest

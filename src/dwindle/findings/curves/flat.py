@@ -1,0 +1,286 @@
+"""A flat loss is one of three: it rattles (oscillation), noise holds it up (noise-floor), or learning has ended (plateau)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dwindle import laws
+from dwindle.errors import DwindleError
+from dwindle.findings.curves.record import Record
+from dwindle.findings.curves.trends import Fall, Line, fall, level, smooth
+from dwindle.findings.finding import Finding, Remedy
+from dwindle.schedule.stagnation import verdict
+
+__all__ = ["flat", "is_flat", "stood_still"]
+
+_OCTAVE = (
+    0.1  # of the second best of the last octaves' progress (the best may be a spike's end): what brings less is flat
+)
+_FALLEN = 0.012  # of the whole fall: the same, where all was learned early
+_LEVEL = 0.1  # of the loss itself: the same, where the loss is near 0
+_TRIFLE = 0.3  # of these: a fall that is sure but so small is still flat
+_HIGH = 0.3  # of the peak: a rate below it has been cut
+_TINY = 0.01  # of the peak: a rate below it teaches nothing
+_AT_NO_RATE = 2.5  # times as much: at next to no rate little evidence is enough
+_LONG = 0.4  # of the run: a flat end after a decay that is longer was not planned so
+_SHORT = 0.2  # of the run: a shorter stretch at one rate says nothing
+_RHYTHM = 1e-3  # the largest p of an oscillation
+_UNLEARNED = 0.05  # of the first loss: a run that has not fallen by more has learned nothing
+_MOST_STEPS = 5_000_000  # of a run that a law is fitted to
+_CUT = 0.1  # the cut that a forecast is made for
+_GUESSES = (
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+    8,
+    9,
+    10,
+    12,
+    15,
+    16,
+    18,
+    20,
+    100,
+    1000,
+)  # classes: the loss of guessing is their logarithm
+
+
+class Stretch(NamedTuple):
+    """The end of a run at one rate, from the step ``start``; ``ratio`` is that rate over the peak, nan if it is not known."""
+
+    start: float
+    ratio: float
+
+
+def flat(record: Record) -> list[Finding]:
+    """Return the one of oscillation, noise-floor and plateau that the end of the run is, if it is flat at all."""
+    loss = record.loss
+    if loss is None or loss.size < 12:
+        return []
+    if (finding := _unlearned(record, loss)) is not None:
+        return [finding]
+    stretch = _last_stretch(record)
+    if stretch is None:
+        return []
+    begins = [max(stretch.start, record.begin + part * record.length) for part in (0.5, 2.0 / 3.0)]
+    begins = [stretch.start, *begins] if stretch.ratio <= _HIGH else begins
+    for start in begins:
+        window = loss.between(start, record.end)
+        if record.share(start) > 1.0 - _SHORT + 1e-9:
+            continue
+        if not stretch.ratio <= _HIGH and (found := _oscillates(record, loss, window)) is not None:
+            return [found]
+        if (
+            stood := is_flat(record, loss, start, record.end, lenient=_AT_NO_RATE if stretch.ratio <= _TINY else 1.0)
+        ) is None:
+            continue
+        if stretch.ratio <= _HIGH:
+            return _plateau(record, loss, stretch, stood)
+        if math.isfinite(stretch.ratio):
+            return [_noise_floor(record, loss, window, stood)]
+    return []
+
+
+def _last_stretch(record: Record) -> Stretch | None:
+    """Return the end of the run at one rate, or at a tiny one; None where the rate moves until the end."""
+    lr = record.lr
+    if lr is None or not record.pieces:
+        return Stretch(record.begin, math.nan)
+    peak, last = float(lr.value.max()), record.pieces[-1]
+    if peak <= 0.0:
+        return None
+    above = np.flatnonzero(lr.value > _TINY * peak)
+    tiny = float(lr.step[min(above[-1] + 1, lr.size - 1)])
+    if record.share(tiny) <= 1.0 - _SHORT:
+        return Stretch(tiny, float(lr.value[-1]) / peak)
+    if last.kind != "hold":
+        return None
+    return Stretch(float(lr.step[last.first]), float(lr.value[-1]) / peak)
+
+
+def is_flat(record: Record, loss: Line, start: float, end: float, *, lenient: float = 1.0) -> Fall | None:
+    """Return the fall from ``start`` to ``end`` if it is shown to be too small to matter; None if it is not, or not shown.
+
+    Too small: per octave (doubling of the steps) less than a tenth of what the second best of four octaves brought,
+    and less than a tenth of the loss itself; the upper end of its 90 % interval must be below ``lenient`` times that.
+    """
+    octaves = math.log2(max(end - record.begin, 1e-9) / (start - record.begin)) if start > record.begin else 4.0
+    found = fall(loss.between(start, end))
+    if found is None:
+        return None
+    trifle = lenient * _matters(record, loss, end) * min(octaves, 1.0)
+    if (found.sign and found.p <= 0.05) and not -trifle < found.drop < _TRIFLE * trifle:
+        return None  # it surely falls, or rises
+    if found.high < trifle:
+        return found
+    other = record.validation  # on the same examples each time: less noise
+    if other is None or other is loss or found.drop >= trifle:
+        return None
+    quiet = fall(other.between(start, end))
+    trifle = lenient * _matters(record, other, end) * min(octaves, 1.0)
+    return found if quiet is not None and quiet.high < trifle and quiet.drop > -trifle else None
+
+
+def stood_still(record: Record, loss: Line, start: float, end: float) -> tuple[float, Fall] | None:
+    """Return the earliest step from which the loss is flat until ``end``, and its fall since; None if it never is."""
+    for part in (0.0, 0.15, 0.3, 0.45, 0.6):
+        begins = start + part * (end - start)
+        if (found := is_flat(record, loss, begins, end)) is not None:
+            return begins, found
+    return None
+
+
+def _matters(record: Record, loss: Line, end: float) -> float:
+    """Return the least fall an octave that counts as progress."""
+    length = end - record.begin
+    levels = [_near(loss, record.begin + length * 0.5**k) for k in range(5)]
+    drops = [early - late for late, early in itertools.pairwise(levels)]
+    first, last = max(float(loss.value[0]), float(np.median(loss.value[:3]))), levels[0]
+    return min(max(_OCTAVE * sorted(drops)[-2], _FALLEN * (first - last)), _LEVEL * abs(last))
+
+
+def _near(loss: Line, step: float) -> float:
+    """Return the median of the points around ``step``."""
+    order = np.argsort(np.abs(loss.step - step), kind="stable")
+    return float(np.median(loss.value[order[: max(3, loss.size // 25)]]))
+
+
+def _oscillates(record: Record, loss: Line, window: Line) -> Finding | None:
+    """Return the finding if the loss swings with a rhythm beyond its noise and, over whole swings, does not fall."""
+    found = verdict(window.value, level=0.01)
+    if found.period is None or found.amplitude is None or found.p_values["oscillation"] > _RHYTHM:
+        return None
+    spacing = float(np.median(np.diff(window.step)))
+    period = found.period * spacing
+    epoch = record.steps_per_epoch
+    if found.amplitude < found.noise or (epoch and abs(period / epoch - max(round(period / epoch), 1)) < 0.05):
+        return None  # it follows the order of the data, not the rate
+    whole = max(window.size // 2 // max(round(found.period), 1) * round(found.period), window.size // 2)
+    drop = float(window.value[:whole].mean() - window.value[-whole:].mean())
+    if drop > 0.5 * found.amplitude:
+        return None
+    evidence = {
+        "from": float(window.step[0]), "level": float(np.mean(window.value)), "period": period, "amplitude": found.amplitude,
+        "noise": found.noise, "p": found.p_values["oscillation"], "lr": _rate(record),
+    }  # fmt: skip
+    said = (
+        f"From step {window.step[0]:,.0f} the loss swings by ±{found.amplitude:.3g} about "
+        f"{evidence['level']:.4g} with a period of "
+        f"{period:,.3g} steps (p = {evidence['p']:.1g}) and no longer falls: the steps are too long."
+    )
+    return Finding("oscillation", "warning", said, evidence, _halve(record), "derived")
+
+
+def _halve(record: Record) -> Remedy:
+    change = {} if record.given is None else record.diff("peak", f"{record.given.peak / 2:g}")
+    return Remedy("halve the learning rate, or let it decay to the end of the run.", change)
+
+
+def _noise_floor(record: Record, loss: Line, window: Line, stood: Fall) -> Finding:
+    here = level(window.value)
+    evidence: dict[str, Any] = {
+        "from": float(window.step[0]), "level": here.mean, "level error": here.error, "fall": stood.drop,
+        "fall interval": (stood.low, stood.high), "lr": _rate(record),
+    }  # fmt: skip
+    told = _foretold(record, loss, evidence)
+    said = (
+        f"The loss has stood at {here.mean:.4g} since step {window.step[0]:,.0f} (fall {stood.drop:.2g}, at most "
+        f"{stood.high:.2g}) with the learning rate still at {evidence['lr']:.3g}: gradient noise holds it up."
+    )
+    change = record.diff("schedule", "constant, linear to 0% over 20%") if _is_constant(record) else {}
+    return Finding(
+        "noise-floor",
+        "warning",
+        said,
+        evidence,
+        Remedy(f"cut the learning rate to a tenth; {told}.", change),
+        "derived",
+    )
+
+
+def _is_constant(record: Record) -> bool:
+    return all(piece.kind == "hold" for piece in record.pieces)
+
+
+def _foretold(record: Record, loss: Line, evidence: dict[str, Any]) -> str:
+    """Return what the noise-floor law expects of a cut, as words; put it among the evidence."""
+    evidence["expected drop"] = evidence["expected drop interval"] = None
+    if record.end > _MOST_STEPS or record.history.unit != "step":
+        return "how much that brings cannot be foretold from this log"
+    try:
+        run = laws.Run.logged(loss.step, record.lr_at(loss.step), loss.value)
+        fitted = laws.fit(run, "noise-floor")
+        more = max(len(run.lr) // 10, 10)
+        hold = np.concatenate([run.lr, np.full(more, run.lr[-1])])
+        cut = np.concatenate([run.lr, np.full(more, _CUT * run.lr[-1])])
+        forecast = fitted.predict(cut, at=[len(cut)])
+        gain, half = fitted.difference(cut, hold)
+    except DwindleError as error:
+        evidence["why not foretold"] = str(error)
+        return "how much that brings cannot be foretold from this log"
+    if not forecast.supported:
+        evidence["why not foretold"] = forecast.why
+        return f"how much that brings cannot be foretold: {forecast.why}"
+    evidence["expected drop"], evidence["expected drop interval"] = gain, (gain - half, gain + half)
+    return f"the loss should then fall by {gain:.3g} ± {half:.2g} (90 %) within {more:,} steps"
+
+
+def _plateau(record: Record, loss: Line, stretch: Stretch, stood: Fall) -> list[Finding]:
+    """Return the finding if the flat end is so long that it was not planned: the end of a decay is flat in every good run."""
+    still = stood_still(record, loss, stretch.start, record.end)
+    since = stretch.start if still is None else still[0]
+    if 1.0 - record.share(since) < _LONG:
+        return []
+    here = level(loss.between(since, record.end).value)
+    evidence: dict[str, Any] = {
+        "from": since, "level": here.mean, "level error": here.error, "share of run": 1.0 - record.share(since),
+        "fall": stood.drop, "fall interval": (stood.low, stood.high), "lr": _rate(record), "lr over peak": stretch.ratio,
+    }  # fmt: skip
+    said = (
+        f"The loss has stood at {here.mean:.4g} since step {since:,.0f}, "
+        f"{100 * evidence['share of run']:.0f} % of the run, after "
+        f"the learning rate had come down to {evidence['lr']:.3g}: nothing more is learned."
+    )
+    return [
+        Finding(
+            "plateau", "warning", said, evidence, Remedy("let the rate come down later, or stop earlier."), "measured"
+        )
+    ]
+
+
+def _unlearned(record: Record, loss: Line) -> Finding | None:
+    """Return a plateau if the loss has not moved from where it began: a dead network, or a rate that is far too small."""
+    first, whole = float(loss.value[0]), fall(loss)
+    spread = float(np.percentile(loss.value, 97) - np.percentile(loss.value, 3))
+    early = record.share(float(loss.step[0])) <= 0.02 and record.history.unit == "step"
+    guessed = first > 0.0 and min(abs(first / math.log(k) - 1.0) for k in _GUESSES) <= 0.01 and spread <= 0.02 * first
+    if whole is None or not (early or guessed) or whole.high > _UNLEARNED * abs(first):
+        return None
+    if whole.sign < 0 and whole.p <= 0.05 and whole.high > 0.1 * _UNLEARNED * abs(first):
+        return None
+    end = level(loss.value[-max(4, loss.size // 3) :])
+    if whole.low < -_UNLEARNED * abs(first) or float(smooth(loss.value, 9).min()) < (1.0 - 2.0 * _UNLEARNED) * first:
+        return None
+    if abs(end.mean - first) > _UNLEARNED * abs(first) + 3.0 * end.error:
+        return None
+    evidence = {
+        "from": float(loss.step[0]), "level": end.mean, "level error": end.error, "share of run": 1.0, "fall": whole.drop,
+        "fall interval": (whole.low, whole.high), "lr": _rate(record),
+    }  # fmt: skip
+    said = (
+        f"The loss has not left its first value, {first:.4g}: from step {loss.step[0]:,.0f} to {loss.step[-1]:,.0f} it fell by "
+        f"{whole.drop:.2g}, at most {whole.high:.2g}. The network is dead, cut off from its data, or the rate far too small."
+    )
+    says = "look at the norm of the gradient: if it is 0, initialise anew with a lower rate or a warm-up; else raise the rate."
+    return Finding("plateau", "fault", said, evidence, Remedy(says), "measured")
+
+
+def _rate(record: Record) -> float | None:
+    return None if record.lr is None else float(record.lr.value[-1])

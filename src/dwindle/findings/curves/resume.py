@@ -1,0 +1,241 @@
+"""A wrong resume: at a restart the counter, the rate or the loss is not what it was where the run had been left."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from dwindle.findings.curves.record import Record
+from dwindle.findings.curves.trends import noise_of
+from dwindle.findings.finding import Finding, Remedy
+
+__all__ = ["wrong_resume"]
+
+_RATE = 0.03  # of the peak: how far a rate may be from what it was at the same step
+_BEYOND = 5.0  # errors of the loss
+_LOSS = 0.08  # of the fall so far: the least jump of the loss
+_FLOOR = 0.08  # of the peak: a jump from below it may be a restart that was meant
+_WIDE = 6  # points on either side
+
+
+def wrong_resume(record: Record) -> list[Finding]:
+    """Return the finding if the log goes back and goes on otherwise, or its rate jumps back up, or warms up anew, in mid-fall."""
+    return _went_back(record) or _rate_restarted(record) or _weights_lost(record)
+
+
+def _went_back(record: Record) -> list[Finding]:
+    """Look at where the steps go back: what comes after must be what came before at the same steps."""
+    for role in ("training loss", "lr"):
+        series = record.history.get(role)
+        if series is None or len(series) < 6:
+            continue
+        known = np.isfinite(series.step)
+        step = series.step[known]
+        turns = np.flatnonzero(np.diff(step) < 0.0) + 1
+        for turn in map(int, turns):
+            if len(step) - turn < 3 or turn < 3:
+                continue
+            # the place in the log, as a step, tells the same turn in another column
+            before, after = float(step[turn - 1]), float(step[turn])
+            why = (
+                _other_rate(record, before, after)
+                or _other_loss(record, before, after)
+                or _from_zero(record, step, turn)
+            )
+            if why is not None:
+                words, evidence = why
+                evidence |= {"left": before, "went back to": after}
+                said = f"The log goes back from step {before:,.0f} to {after:,.0f}, and {words}."
+                return [_finding(said, evidence)]
+    return []
+
+
+def _sides(record: Record, role: str, before: float, after: float) -> tuple[Any, Any, Any, Any] | None:
+    """Return steps and values of that column up to the turn and from it on; None if it has no such turn."""
+    series = record.history.get(role)
+    if series is None:
+        return None
+    known = np.isfinite(series.step) & np.isfinite(series.value)
+    step, value = series.step[known], series.value[known]
+    turns = np.flatnonzero(np.diff(step) < 0.0) + 1
+    if not len(turns):
+        return None
+    turn = int(turns[np.argmin(np.abs(step[turns] - after) + np.abs(step[turns - 1] - before))])
+    following = turns[turns > turn]
+    stop = int(following[0]) if len(following) else len(step)
+    preceding = turns[turns < turn]
+    start = int(preceding[-1]) if len(preceding) else 0
+    return step[start:turn], value[start:turn], step[turn:stop], value[turn:stop]
+
+
+def _other_rate(record: Record, before: float, after: float) -> tuple[str, dict[str, Any]] | None:
+    sides = _sides(record, "lr", before, after)
+    if sides is None or len(sides[0]) < 2 or len(sides[2]) < 2:
+        return None
+    old_step, old, new_step, new = sides
+    peak = max(float(old.max()), float(new.max()), 1e-300)
+    again = (new_step >= old_step[0]) & (new_step <= old_step[-1])
+    if again.any():
+        off = np.abs(new[again] - np.interp(new_step[again], old_step, old)) / peak
+        spacing = np.abs(np.gradient(old)).max() / peak
+        at = int(np.argmax(off))
+        if float(np.median(off)) <= _RATE and float(off.max()) <= max(3.0 * spacing, 2 * _RATE):
+            return None
+        expected = float(np.interp(new_step[again][at], old_step, old))
+        return (
+            f"the learning rate is {new[again][at]:.3g} where it was {expected:.3g} at step {new_step[again][at]:,.0f}",
+            {"lr before": expected, "lr after": float(new[again][at]), "kind": "rate"},
+        )
+    return None
+
+
+def _other_loss(record: Record, before: float, after: float) -> tuple[str, dict[str, Any]] | None:
+    sides = _sides(record, "training loss", before, after)
+    if sides is None or len(sides[1]) < 4 or len(sides[3]) < 3:
+        return None
+    old_step, old, new_step, new = sides
+    near = (old_step >= after) & (old_step <= after + (new_step[min(_WIDE, len(new_step)) - 1] - new_step[0]))
+    was = old[near] if near.sum() >= 3 else old[-_WIDE:]
+    now = new[: max(3, min(_WIDE, len(was)))]
+    noise = max(noise_of(old), float(np.std(was)) / math.sqrt(2.0))
+    rise = float(now.mean() - was.mean())
+    fallen = max(float(np.median(old[:3])) - float(was.mean()), 0.0)
+    if rise <= _BEYOND * noise * math.sqrt(1 / len(was) + 1 / len(now)) or rise <= _LOSS * fallen:
+        return None
+    return (
+        f"the loss is {now.mean():.4g} where it was {was.mean():.4g}",
+        {"loss before": float(was.mean()), "loss after": float(now.mean()), "noise": noise, "kind": "loss"},
+    )
+
+
+def _from_zero(record: Record, step: Any, turn: int) -> tuple[str, dict[str, Any]] | None:
+    """Return why if the counter began anew while the run went on: the loss after it continues the one before."""
+    if step[turn] > 0.05 * step[turn - 1] or step[turn] > step[0] + 2.0 * np.median(np.abs(np.diff(step[:turn]))):
+        return None
+    return "the counter of steps began anew, so that whatever is read from it does too", {"kind": "counter"}
+
+
+def _rate_restarted(record: Record) -> list[Finding]:
+    """Look at a single jump of the rate back up in mid-fall, or a warm-up that comes a second time."""
+    lr, parts = record.logged_lr, record.pieces
+    if lr is None or not parts or lr.size < 6:
+        return []
+    peak = float(lr.value.max())
+    begun = next(
+        (i for i, p in enumerate(parts) if p.kind in ("fall", "cut", "hold") and lr.value[p.first] > 0.9 * peak), None
+    )
+    if begun is None:
+        return []
+    ups = [
+        p for p in parts[begun:] if p.kind in ("jump", "rise") and lr.value[p.last] - lr.value[p.first] > 0.05 * peak
+    ]
+    quick = [p for p in ups if p.kind == "jump" or lr.step[p.last] - lr.step[p.first] <= _quick(record)]
+    if len(ups) != len(quick) or not 1 <= len(quick) <= 2:
+        return []
+    for up in quick:
+        i = parts.index(up)
+        fell = float(lr.value[up.first]) / peak
+        dropped = parts[i - 1].kind == "cut" or (parts[i - 1].kind == "fall" and _steep(record, parts[i - 1]))
+        restored = dropped and i >= 2 and lr.value[parts[i - 1].first] > lr.value[up.first] + 0.05 * peak
+        ended = fell <= _FLOOR or _at_rest(record, up.first)
+        if restored and fell <= 0.5 and up.kind == "rise":
+            how, was = "warms up a second time", float(lr.value[parts[i - 1].first])
+        elif not ended and (up.kind == "jump" or up.last - up.first <= 2):
+            how, was = "jumps back up", float(lr.value[up.first])
+        elif ended and up.kind == "jump" and _as_cycles(record, up.first):
+            continue
+        elif ended and fell > _FLOOR and parts[i - 1].kind == "hold":
+            how, was = "jumps back up", float(lr.value[up.first])
+        else:
+            continue
+        at, now = float(lr.step[up.last]), float(lr.value[up.last])
+        if _planned_so(record, at, now):
+            continue
+        evidence = {"at": at, "lr before": was, "lr after": now, "peak": peak, "kind": "rate"}
+        said = f"The rate {how} at step {lr.step[up.first]:,.0f}, from {lr.value[up.first]:.3g} to {now:.3g}."
+        return [_finding(said, evidence)]
+    return []
+
+
+def _quick(record: Record) -> float:
+    """Return how long a second warm-up may take: as long as the first, or a twentieth of the run."""
+    lr, parts = record.logged_lr, record.pieces
+    lead = parts[0] if parts and parts[0].kind == "rise" else None
+    first = 0.0 if lr is None or lead is None else float(lr.step[lead.last]) - record.begin
+    return max(1.3 * first, 0.05 * record.length)
+
+
+def _steep(record: Record, piece: Any) -> bool:
+    lr = record.logged_lr
+    return lr is not None and piece.last - piece.first <= 2
+
+
+def _at_rest(record: Record, index: int) -> bool:
+    """Whether the rate had come to the end of its fall: it hardly moved any more."""
+    lr = record.logged_lr
+    if lr is None or index < 4:
+        return False
+    start = index
+    while start > 0 and lr.value[start - 1] >= lr.value[start] - 1e-12:
+        start -= 1
+    falls = -np.diff(lr.value[start : index + 1]) / np.diff(lr.step[start : index + 1])
+    if len(falls) < 3 or falls.max() <= 0.0:
+        return True
+    late = falls[-max(1, len(falls) // 20) :]
+    return bool(late.mean() < 0.25 * falls.max())
+
+
+def _as_cycles(record: Record, index: int) -> bool:
+    return (
+        _at_rest(record, index)
+        or record.logged_lr is None
+        or float(record.logged_lr.value[index]) <= _FLOOR * float(record.logged_lr.value.max())
+    )
+
+
+def _planned_so(record: Record, step: float, rate: float) -> bool:
+    """Whether the plan has that rate there."""
+    if record.plan is None:
+        return False
+    planned = [float(record.plan.lr(max(int(step) + by, 0))) for by in (-1, 0, 1)]
+    return min(abs(each - rate) for each in planned) <= 0.02 * record.plan.peak
+
+
+def _weights_lost(record: Record) -> list[Finding]:
+    """Look at a place where the norm of the weights jumps back to about its first value together with the loss."""
+    norm, loss = record.weights, record.training
+    if norm is None or loss is None or norm.size < 12 or loss.size < 12:
+        return []
+    change = np.diff(norm.value)
+    at = int(np.argmax(np.abs(change)))
+    if at < 3 or at > norm.size - 3:
+        return []
+    noise = noise_of(norm.value)
+    travelled = norm.value[at] - norm.value[0]
+    back = abs(norm.value[at + 1] - norm.value[0]) < 0.2 * abs(travelled)
+    if abs(change[at]) < max(_BEYOND * 2 * noise, 0.05 * norm.value[0]) or not back:
+        return []
+    step = float(norm.step[at + 1])
+    before, after = loss.value[loss.step < step][-3:], loss.value[loss.step >= step][:2]
+    if len(before) < 2 or len(after) < 1:
+        return []
+    fallen = float(np.median(loss.value[:3])) - float(before.mean())
+    if fallen <= 0.0 or float(after.max()) - float(before.mean()) < 0.3 * fallen:
+        return []
+    evidence = {
+        "at": step, "norm before": float(norm.value[at]), "norm after": float(norm.value[at + 1]),
+        "first norm": float(norm.value[0]), "loss before": float(before.mean()),
+        "loss after": float(after.max()), "kind": "weights",
+    }  # fmt: skip
+    said = (
+        f"At step {step:,.0f} the norm of the weights is back at its first value ({norm.value[at + 1]:.4g}) and the loss at "
+        f"{after.max():.4g}: the weights were not restored."
+    )
+    return [_finding(said, evidence)]
+
+
+def _finding(said: str, evidence: dict[str, Any]) -> Finding:
+    says = "restore weights, optimiser state, schedule and step together; compare lr and loss before and after."
+    return Finding("wrong-resume", "fault", said, evidence, Remedy(says), "measured")

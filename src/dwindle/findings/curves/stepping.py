@@ -1,0 +1,161 @@
+"""A schedule stepped wrongly: per process or micro-batch, per batch where epochs were meant, per epoch where steps were."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dwindle.findings.curves.length import _thinned_shape
+from dwindle.findings.curves.record import Record
+from dwindle.findings.curves.trends import Line
+from dwindle.findings.finding import Finding, Remedy
+
+__all__ = ["stepping"]
+
+_AGREES = 0.012  # of the peak: rates that are the plan's
+_FITS = 0.03  # of the peak: rates that are the plan's at another pace
+_BETTER = 4.0  # times nearer than at the plan's own pace
+_MOST = 256  # times too fast or too slow
+_HARDLY = 0.06  # of the peak: a rate that has hardly moved
+
+
+class Pace(NamedTuple):
+    """The plan run ``ratio`` times too fast, ``how`` it goes on past its end, and how far from the log, over the peak."""
+
+    error: float
+    ratio: float
+    how: str
+
+
+def stepping(record: Record) -> list[Finding]:
+    """Return the finding if the logged rates are the plan's at a whole multiple of its pace, or at its steps' epochs."""
+    lr = record.logged_lr
+    if lr is None or lr.size < 6 or record.history.unit != "step" or record.length <= 0.0:
+        return []
+    if record.plan is None:
+        return _by_epochs(record, lr)
+    steps, peak = lr.step, float(np.max(_rates(record, np.linspace(0, _length(record), 400))))
+    if peak <= 0.0:
+        return []
+    own = _error(record, lr, steps, peak)
+    if own <= _AGREES:
+        return []
+    best = min(_paces(record, lr, peak), default=None)
+    if best is None or best.error > _FITS or best.error * _BETTER > own:
+        return []
+    return [_finding(record, lr, best, own)]
+
+
+def _length(record: Record) -> float:
+    return float(record.horizon.steps) if record.horizon is not None else record.end
+
+
+def _rates(record: Record, step: Any) -> Any:
+    if record.plan is None:
+        return np.full(np.shape(step), np.nan)
+    at = np.maximum(np.floor(np.asarray(step, dtype=np.float64) + 1e-9), 0).astype(np.int64)
+    return np.broadcast_to(np.asarray(record.plan.lr(at), dtype=np.float64), at.shape)
+
+
+def _error(record: Record, lr: Line, steps: Any, peak: float, shifts: tuple[float, ...] = (0.0, -1.0)) -> float:
+    """Return how far the rates are from the plan's at ``steps``: the nine-tenths point, for a staircase may be a point late."""
+    off = [np.abs(_rates(record, steps + by) - lr.value) / peak for by in shifts]
+    return min(float(np.percentile(each, 90)) for each in off)
+
+
+def _paces(record: Record, lr: Line, peak: float) -> list[Pace]:
+    """Return each pace that the log might be at, with its error."""
+    whole, found, epoch = _length(record), [], record.steps_per_epoch
+    ratios = [float(n) for n in range(2, 65)]
+    if epoch is not None and 1.0 < epoch <= 1e6:
+        ratios += [float(round(epoch))] if round(epoch) > 64 else []
+    for ratio in ratios:
+        if (lr.step * ratio < whole).sum() < 3:
+            continue  # the log does not show how it went
+        on = lr.step * ratio
+        shifts = (0.0, -ratio, -1.0)
+        found.append(Pace(_error(record, lr, on, peak, shifts), ratio, "held"))
+        turned = np.abs((on + whole) % (2.0 * whole) - whole)
+        found.append(Pace(_error(record, lr, turned, peak, (0.0,)), ratio, "mirrored"))
+        found.append(Pace(_error(record, lr, on % whole, peak, (0.0,)), ratio, "repeated"))
+    for width in {epoch, record.logged_steps_per_epoch} - {None}:
+        if width is not None and width > 1.5:
+            epochs = np.floor((lr.step - record.begin) / width + 1e-9)
+            found.append(Pace(_error(record, lr, epochs, peak, (0.0, -1.0, 1.0)), 1.0 / width, "epochs"))
+    return [pace._replace(error=round(pace.error, 12)) for pace in found]
+
+
+def _finding(record: Record, lr: Line, pace: Pace, own: float) -> Finding:
+    epoch = record.steps_per_epoch
+    evidence: dict[str, Any] = {
+        "ratio": pace.ratio, "after the end": pace.how, "misfit": pace.error, "misfit of the plan's own pace": own,
+        "planned steps": _length(record), "run": record.end, "steps per epoch": epoch, "lr at end": float(lr.value[-1]),
+    }  # fmt: skip
+    if pace.ratio < 1.0:
+        said = (
+            f"The learning rate follows the plan once an epoch of {1 / pace.ratio:,.0f} steps: after "
+            f"{record.end:,.0f} steps it is "
+            f"where the plan is after {record.end * pace.ratio:,.0f}."
+        )
+        says = "step the schedule after every optimiser step, or give its lengths in epochs."
+        return Finding("wrong-stepping", "fault", said, evidence, Remedy(says), "derived", "per epoch")
+    times = round(pace.ratio)
+    if epoch is not None and epoch > 8 and abs(times - epoch) <= 0.01 * epoch:
+        subject, says = "per step", "the schedule counts epochs: step it once an epoch, or give its lengths in steps."
+    else:
+        subject = _who(record, times)
+        says = f"step the schedule once for each optimiser step, not in each of {times} processes or micro-batches."
+    past = {
+        "held": "and then stays at its end",
+        "mirrored": "and then comes up again",
+        "repeated": "and then begins anew",
+    }
+    said = (
+        f"The learning rate runs {times} times too fast: it is through the plan's {_length(record):,.0f} steps at step "
+        f"{_length(record) / times:,.0f}, {past[pace.how]}."
+    )
+    return Finding("wrong-stepping", "fault", said, evidence, Remedy(says), "derived", subject)
+
+
+def _who(record: Record, times: int) -> str:
+    """Return what was counted, where batch sizes or epochs tell; from the rates alone both look the same."""
+    batch, horizon = record.history.get("batch size"), record.horizon
+    if batch is not None and len(batch) and horizon is not None and horizon.batch_size:
+        ratio = float(np.median(batch.value)) / horizon.batch_size
+        if math.isclose(ratio, 1.0 / times, rel_tol=0.02):
+            return "per micro-batch"
+        if math.isclose(ratio, times, rel_tol=0.02):
+            return "per process"
+    return "per process or per micro-batch"
+
+
+def _by_epochs(record: Record, lr: Line) -> list[Finding]:
+    """Without a plan: a decay that has an end, in stairs of an epoch, which has hardly moved by the end of the run."""
+    epoch = record.logged_steps_per_epoch
+    peak = float(lr.value.max())
+    turns = np.flatnonzero(np.diff(lr.value) != 0.0)
+    if epoch is None or epoch < 8 or peak <= 0.0 or len(turns) < 4:
+        return []
+    moved = float(np.ptp(lr.value)) / peak
+    gaps = np.diff(lr.step[turns + 1]) / epoch
+    spacing = float(np.median(np.diff(lr.step))) / epoch
+    if spacing > 0.5 or np.abs(gaps - np.maximum(np.round(gaps), 1.0)).max() > 0.02 + 1.01 * spacing:
+        return []
+    falls = bool((np.diff(lr.value) <= 0.0).all())
+    if not falls or moved > _HARDLY or _thinned_shape(lr).name not in ("linear", "cosine"):
+        return []
+    evidence = {
+        "moved": moved,
+        "steps per epoch": epoch,
+        "stairs": len(turns),
+        "lr at end": float(lr.value[-1]),
+        "peak": peak,
+    }
+    said = (
+        f"The learning rate falls once an epoch of {epoch:,.0f} steps and has come down by {100 * moved:.2g} % only when the run "
+        "ends: a schedule made in steps seems to be stepped per epoch."
+    )
+    says = "step the schedule after every optimiser step, or give its lengths in epochs."
+    return [Finding("wrong-stepping", "warning", said, evidence, Remedy(says), "derived", "per epoch")]

@@ -1,0 +1,110 @@
+"""A schedule that ends before the run does, or that the run does not let come to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dwindle.findings.finding import Finding, Remedy
+from dwindle.findings.setups.course_shape import main_group, shape_of
+from dwindle.findings.setups.wording import horizon_said, plan_change
+from dwindle.setup import Setup, is_near
+
+__all__ = ["as_ratio", "found"]
+
+_NAMES = {
+    "per process": "processes", "per micro-batch": "micro-batches of an update",
+    "per process and micro-batch": "processes times micro-batches", "per epoch": "updates of an epoch",
+}  # fmt: skip
+
+
+def found(setup: Setup) -> Iterator[Finding]:
+    """Yield a finding if the scheduler's own length, at its pace, is not that of the run (within 1 % or a step)."""
+    s, run = setup.scheduler, setup.horizon
+    if s is None or run is None or s.length is None or s.answers or s.elsewhere:
+        return
+    ends = s.length / setup.pace().per_update
+    if is_near(ends, run.steps):
+        return
+    yield (_short if ends < run.steps else _long)(setup, ends)
+
+
+def as_ratio(setup: Setup, length: float) -> tuple[str, float] | None:
+    """Return what the run's length must be multiplied by to give ``length``: (name, ratio), None where nothing fits."""
+    steps = 0 if setup.horizon is None else setup.horizon.steps
+    return next(((name, r) for name, r in setup.ratios().items() if steps and is_near(length, steps * r)), None)
+
+
+def _short(setup: Setup, ends: float) -> Finding:
+    s, run, course = setup.scheduler, setup.horizon, setup.course()
+    assert s is not None
+    assert run is not None
+    left = 1.0 - ends / run.steps
+    lr = course.lr[main_group(course)]
+    after = lr[course.at >= ends]
+    shape = shape_of(setup)
+    peak = float(lr.max()) if shape is None else shape.peak
+    rest = float(after.max()) if len(after) else None
+    dead = s.name == "OneCycleLR" or (rest is not None and rest <= 0.01 * peak)
+    severity = "note" if left < 0.05 and rest is not None and rest <= 0.1 * peak else "fault" if dead else "warning"
+    then = (
+        "and raises an error there" if s.name == "OneCycleLR" else "" if rest is None
+        else f"and the last {left:.1%} of the run are at a rate of {rest:.3g}" if rest <= 0.01 * peak or len(set(after)) == 1
+        else f"and the last {left:.1%} of the run go up to a rate of {rest:.3g}"
+    )  # fmt: skip
+    verdict = f"{_who(setup)} ends at update {ends:,.0f} of {run.steps:,}{_named(setup)}, {then}.".replace(", .", ".")
+    return _finding(setup, "schedule-short", severity, verdict, ends, {"left": left, "rate_after": rest})
+
+
+def _long(setup: Setup, ends: float) -> Finding:
+    s, run, course = setup.scheduler, setup.horizon, setup.course()
+    assert s is not None
+    assert run is not None
+    lr = course.lr[main_group(course)]
+    peak, last = float(lr.max()), float(lr[-1]) if course.whole else None
+    share = None if last is None or not peak else last / peak
+    severity = "warning" if share is None else "fault" if share > 0.5 else "note" if share < 0.05 else "warning"
+    left = "" if share is None else f": its last rate is {last:.3g}, {share:.0%} of the peak"
+    verdict = (
+        f"{_who(setup)} would end at update {ends:,.0f}{_named(setup)}, and {horizon_said(setup)} cuts it off{left}."
+    )
+    return _finding(setup, "schedule-long", severity, verdict, ends, {"last_rate": last, "last_share_of_peak": share})
+
+
+def _who(setup: Setup) -> str:
+    s = setup.scheduler
+    assert s is not None
+    return f"{s.name} ({s.said})" if s.said else s.name
+
+
+def _named(setup: Setup) -> str:
+    s, run = setup.scheduler, setup.horizon
+    assert s is not None
+    assert run is not None
+    assert s.length is not None
+    ratio = as_ratio(setup, s.length)
+    if ratio is None:
+        return ""
+    name, by = ratio
+    number = round(by if by > 1.0 else 1.0 / by)
+    return f" (its length is {run.steps:,} {'times' if by > 1.0 else 'by'} {number:,}, the {_NAMES[name]})"
+
+
+def _finding(setup: Setup, code: str, severity: str, verdict: str, ends: float, more: dict[str, object]) -> Finding:
+    s, run, pace = setup.scheduler, setup.horizon, setup.pace()
+    assert s is not None
+    assert run is not None
+    assert s.length is not None
+    wanted = round(run.steps * pace.per_update)
+    ratio = as_ratio(setup, s.length)
+    key = s.said.split("=")[0].split(" + ")[-1] if "=" in s.said and "rate is" not in s.said else "its length"
+    says = f"let it be as long as the run: {key} = {wanted}"
+    if not pace.why and not s.by_update and run.steps_per_epoch is None and ends < run.steps:
+        says += "; if it is stepped once an epoch, say so: Horizon(epochs=E, steps_per_epoch=K)"
+    evidence = {
+        "length": s.length, "said": s.said, "ends_at_update": ends, "steps": run.steps, "ratio": s.length / run.steps,
+        "counts_per_update": pace.per_update, "ratio_is": None if ratio is None else ratio[0], **more,
+    }  # fmt: skip
+    change = plan_change(setup, "schedule", "cosine to 0%") if setup.plan is not None else {}
+    if change:
+        says = "say its times in % of the run, or leave the last one open: it then fills the run"
+    return Finding(code, severity, verdict, evidence, Remedy(says, change), "derived", subject=s.name)

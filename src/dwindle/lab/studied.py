@@ -1,0 +1,108 @@
+"""What the lab says of a study: how far it is and its trials, read from its folder without touching it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dwindle.errors import DataError
+from dwindle.studies.store import _FILE, _alive, _record  # the format of a line has one home
+
+__all__ = ["studied"]
+
+_LONGEST = 256 * 2**20  # bytes of trials
+_MOST = 20_000  # trials that are told
+
+
+def studied(folder: str) -> dict[str, Any]:
+    """Return the state of the study in ``folder``, its trials by setting and the best of them, also while it runs.
+
+    ``state``: "running" (a living process has it), "done" (the winner was fitted, which comes last), "stopped" (the same command
+    goes on) or "empty". A trial is one plan of the sweep; its ``score`` is the mean validation loss at the end of its trainings,
+    null where one of them diverged or was let go, at the epoch ``stopped_at``. ``best`` has the lowest score in the first of
+    the ``settings``; ``best_of`` in each. ``left_out`` counts lines that cannot be read: one may be half written.
+
+    Raises DataError where the trials cannot be read.
+    """
+    place = Path(folder)
+    records, left_out = _records(place / _FILE)
+    settings = list(dict.fromkeys(record["task"] for record in records if isinstance(record["task"], str)))
+    swept = [record for record in records if record.get("stage") == "sweep"]
+    trials = _trials(swept)
+    best = {setting: _best([trial for trial in trials if trial["setting"] == setting]) for setting in settings}
+    return {
+        "folder": folder, "state": _state(place, records), "settings": settings, "trainings": len(records),
+        "trials": trials[:_MOST], "best": best[settings[0]] if settings else None, "best_of": best, "left_out": left_out,
+    }  # fmt: skip
+
+
+def _records(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """Return the records in a file of trials, the last of each key, and how many lines are none."""
+    found: dict[str, dict[str, Any]] = {}
+    left_out = 0
+    try:
+        if not path.is_file():
+            return [], 0
+        if path.stat().st_size > _LONGEST:
+            raise DataError(f"{path}: more than {_LONGEST:,} bytes of trials, which the lab does not read.")
+        with path.open("rb") as file:
+            for raw in file:
+                record = _record(raw)
+                if record is None:
+                    left_out += bool(raw.strip())
+                else:
+                    found[record["key"]] = {name: record.get(name) for name in _TOLD}
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}.") from error
+    return list(found.values()), left_out
+
+
+_TOLD = ("stage", "task", "lam", "peak", "schedule", "plan", "batch_size", "diverged", "stopped_at", "final")
+
+
+def _trials(swept: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a trial for each plan of each setting; trainings of one on several folds are one trial."""
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for record in swept:
+        groups.setdefault((str(record["task"]), str(record["plan"]), str(record["batch_size"])), []).append(record)
+    return [_trial(setting, records) for (setting, *_), records in groups.items()]
+
+
+def _trial(setting: str, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    first = records[0]
+    stops = [record["stopped_at"] for record in records if record["stopped_at"] is not None]
+    diverged = any(record["diverged"] for record in records)
+    losses = [_loss(record) for record in records]
+    ended = not stops and not diverged and all(math.isfinite(loss) for loss in losses)
+    return {
+        **{name: first[name] for name in ("lam", "peak", "schedule", "plan", "batch_size")}, "setting": setting,
+        "score": math.fsum(losses) / len(losses) if ended else None,
+        "state": "done" if ended else "let go" if stops and not diverged else "diverged",
+        "stopped_at": min(stops) if stops else None, "trainings": len(records),
+    }  # fmt: skip
+
+
+def _loss(record: dict[str, Any]) -> float:
+    final = record["final"]
+    value = final.get("validation_loss") if isinstance(final, dict) else None
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _best(trials: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    return min(
+        (trial for trial in trials if trial["score"] is not None), key=lambda trial: trial["score"], default=None
+    )
+
+
+def _state(folder: Path, records: Sequence[dict[str, Any]]) -> str:
+    try:
+        owner = (folder / "lock").read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        owner = ""
+    if owner.isdigit() and len(owner) < 12 and _alive(int(owner)):
+        return "running"
+    if not records:
+        return "empty"
+    return "done" if records[-1]["stage"] == "fit" else "stopped"

@@ -1,0 +1,180 @@
+"""``dwindle check``: it knows what it is given, says what is wrong in 80 columns, and leaves with 0, 1 or 2."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dwindle.cli import main
+from dwindle.findings import of_config
+
+yaml = pytest.importorskip("yaml")
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as left:
+        main(["check", *words])
+    out, err = capsys.readouterr()
+    return int(left.value.code or 0), out, err
+
+
+def written(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
+def codes(out: str) -> list[str]:
+    return [f["code"] for f in json.loads(out)["findings"] if f["severity"] != "note"]
+
+
+def test_a_healthy_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "peak 1e-3 | warmup 2%, cosine to 0 | decoupled 0.1", "--steps", "1000")
+    assert code == 0
+    assert "nothing found" in out
+    assert "looked at" in out
+
+
+def test_a_plan_that_ends_early(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "peak 0.1 | cosine to 0 over 500st | l2 1e-4", "--steps", "1000")
+    assert code == 1
+    assert "FAULT schedule-short" in out
+    assert "plan      schedule: cosine to 0% over 500st -> cosine to 0%" in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert "\x1b" not in out
+
+
+def test_low_precision_and_recipes(capsys: pytest.CaptureFixture[str]) -> None:
+    plan = "peak 1e-3 | warmup 2%, cosine to 0 | decoupled 0.1"
+    assert codes(run(capsys, plan, "--steps", "1000", "--dtype", "bf16", "--json")[1]) == ["decay-rounds-away"]
+    found = codes(
+        run(capsys, "torch:Adam(lr=1e-3, weight_decay=1e-4) CosineAnnealingLR(500)", "--steps", "1000", "--json")[1]
+    )
+    assert {"adam-l2", "lr-rise", "decay-on-bias"} <= set(found)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("no.csv",),
+        ("peak",),
+        ("peak 1e-3 | wrong",),
+        ("module_that_is_not:f",),
+        ("peak 1 | constant", "--steps", "0"),
+        ("x | y", "--dtype", "int4"),
+    ],
+)
+def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+
+
+FUNCTION = """
+import torch
+def build():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.LayerNorm(4))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    return model, optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 500)
+def more():
+    model, optimizer, scheduler = build()
+    return {"model": model, "optimizer": optimizer, "scheduler": scheduler, "horizon": 500}
+def nothing():
+    return 3
+"""
+
+
+def test_a_function(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = written(tmp_path / "own_doctor_case.py", FUNCTION)
+    code, out, _ = run(capsys, f"{file}:build", "--steps", "1000", "--json")
+    assert code == 1
+    assert set(codes(out)) == {"decay-on-bias", "decay-on-norm", "schedule-short", "lr-rise"}
+    assert set(codes(run(capsys, f"{file}:more", "--json")[1])) == {"decay-on-bias", "decay-on-norm"}
+    code, _, err = run(capsys, f"{file}:nothing")
+    assert code == 2
+    assert "must return" in err
+
+
+def test_training_arguments(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    healthy = {
+        "output_dir": "x",
+        "learning_rate": 5e-5,
+        "weight_decay": 0.01,
+        "max_steps": 1000,
+        "num_train_epochs": 3.0,
+    }
+    file = written(tmp_path / "training_args.json", json.dumps(healthy))
+    assert run(capsys, file)[0] == 0
+    file = written(tmp_path / "args.json", json.dumps({**healthy, "warmup_steps": 900}))
+    code, out, _ = run(capsys, file, "--json")
+    assert codes(out) == ["warmup-long"]
+    assert code == 1
+
+
+CLI = """
+fit:
+  optimizer: {class_path: torch.optim.Adam, init_args: {lr: 1e-3, weight_decay: 1e-4}}
+  lr_scheduler: {class_path: torch.optim.lr_scheduler.CosineAnnealingLR, init_args: {T_max: 1000}}
+  trainer: {max_epochs: 10, accumulate_grad_batches: 2, precision: bf16-mixed}
+"""
+TIMM = (
+    "{opt: sgd, lr: 0.1, weight_decay: 1.0e-4, sched: cosine, epochs: 100, warmup_epochs: %d, min_lr: 0, warmup_lr: 1.0e-5, "
+    "model: resnet50}"
+)
+
+
+def test_yaml(tmp_path: Path) -> None:
+    found = {
+        f.code for f in of_config(written(tmp_path / "config.yaml", CLI), steps_per_epoch=100) if f.severity != "note"
+    }
+    assert {"adam-l2", "decay-on-bias", "decay-on-norm", "schedule-long", "wrong-stepping"} <= found
+    assert [
+        f for f in of_config(written(tmp_path / "args.yaml", TIMM % 5), steps_per_epoch=5000) if f.severity != "note"
+    ] == []
+    assert "warmup-long" in {f.code for f in of_config(written(tmp_path / "args2.yaml", TIMM % 70))}
+    plain = (
+        "lr: 1e-3\nweight_decay: 1e-4\noptimizer: Adam\nmax_epochs: 100\nT_max: 50\nbetas: !!python/tuple [0.9, 0.99]\n"
+    )
+    assert {"adam-l2", "schedule-short"} <= {f.code for f in of_config(written(tmp_path / "hparams.yaml", plain))}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nlr: 0.1\n",
+        "[" * 100_000,
+        "lr: " + "{a: " * 200 + "1" + "}" * 200,
+        "x" * 2_000_000,
+        "- 1\n- 2\n",
+        "nothing: known\n",
+        "lr: [",
+    ],
+)
+def test_a_hostile_file_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str) -> None:
+    code, _, err = run(capsys, written(tmp_path / "h.yaml", text))
+    assert code == 2
+    assert err.count("\n") == 1
+
+
+def test_nothing_in_a_file_is_run(tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    text = f"lr: 0.1\nx: !!python/object/apply:os.system ['touch {mark}']\ny: !custom 3\n"
+    of_config(written(tmp_path / "hparams.yaml", text))
+    assert not mark.exists()
+
+
+def test_what_would_steer_a_terminal_is_shown_inert(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "own_doctor_names.py"
+    written(
+        file,
+        FUNCTION.replace("torch.nn.Linear(3, 4)", "torch.nn.Linear(3, 4)").replace(
+            "    optimizer = torch",
+            "    model.register_parameter('\\x1b[31mred\\u202e', torch.nn.Parameter(torch.ones(3)))\n    optimizer = torch",
+            1,
+        ),
+    )
+    _, out, _ = run(capsys, f"{file}:build")
+    assert "red" in out
+    assert "\x1b" not in out
+    assert "\u202e" not in out

@@ -1,0 +1,70 @@
+"""The doctor on the committed cases of the clinic: what is wrong is found, and what is right is left alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CLINIC = ROOT / "tests" / "clinic"
+CASES = json.loads((CLINIC / "cases.json").read_text())
+CODES = sorted({code for case in CASES for code in case["must"]})
+LOGS = (
+    "overfitting", "oscillation", "noise-floor", "plateau", "divergence", "warmup-missing", "warmup-long", "schedule-short",
+    "schedule-long", "cut-early", "cut-late", "lr-rise", "lr-lambda-large", "wrong-stepping", "wrong-resume",
+)  # fmt: skip
+SET_UPS = (
+    "decay-on-bias", "decay-on-norm", "decay-on-embedding", "adam-l2", "decay-rounds-away", "decay-without-gradient",
+    "decay-on-frozen", "decay-scale-invariant", "lr-lambda-large", "warmup-long", "schedule-short", "schedule-long",
+    "wrong-stepping", "wrong-resume", "duplicate-parameters", "tied-parameters", "unoptimised-parameters", "lr-rise",
+)  # fmt: skip
+
+
+def test_every_case_is_whole_and_every_code_has_cases() -> None:
+    assert len({case["name"] for case in CASES}) == len(CASES)
+    assert sum(bool(case["must"]) for case in CASES) >= 60
+    assert sum(not case["must"] for case in CASES) >= 30
+    for case in CASES:
+        assert not set(case["must"]) & set(case["may"])
+        assert case["how"]
+        assert "file" not in case or (CLINIC / case["file"]).is_file()
+    for code, kinds, least in [(c, ("log",), 3) for c in LOGS] + [(c, ("plan", "config", "live"), 2) for c in SET_UPS]:
+        assert sum(code in case["must"] and case["kind"] in kinds for case in CASES) >= least, code
+    listed = {(CLINIC / case["file"]).relative_to(CLINIC) for case in CASES if "file" in case}
+    there = {p.relative_to(CLINIC) for p in CLINIC.rglob("*") if p.is_file() and p.suffix not in (".pyc",)}
+    assert there - listed == {Path("cases.json"), Path("live.py")}
+    assert sum(p.stat().st_size for p in CLINIC.rglob("*") if p.is_file()) < 3_000_000
+
+
+@pytest.fixture(scope="module")
+def scores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Return what benchmarks/clinic.py measures on the committed cases; one run for all tests of it."""
+    file = tmp_path_factory.mktemp("clinic") / "out.json"
+    command = [sys.executable, str(ROOT / "benchmarks" / "clinic.py"), "--json", str(file)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=110)
+    assert ran.returncode == 0, ran.stderr
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
+
+
+@pytest.mark.slow
+def test_the_doctor_stumbles_over_no_case(scores: dict[str, Any]) -> None:
+    assert {r["name"]: r["error"] for r in scores["results"] if r["error"]} == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", CODES)
+def test_what_is_wrong_is_found(scores: dict[str, Any], code: str) -> None:
+    row = next(row for row in scores["codes"] if row["code"] == code)
+    assert row["recall"] >= 0.95, [r["name"] for r in scores["results"] if code in r["missed"]]
+
+
+@pytest.mark.slow
+def test_what_is_right_is_left_alone(scores: dict[str, Any]) -> None:
+    loud = {row["code"]: row["alarm_rate"] for row in scores["codes"] if row["alarm_rate"] > 0.05}
+    assert loud == {}, [(r["name"], r["alarms"]) for r in scores["results"] if r["alarms"]]

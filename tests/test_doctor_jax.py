@@ -1,0 +1,129 @@
+"""The doctor on JAX: what an optax transformation does is measured, whatever it was built of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import dwindle as dw
+from dwindle.jax.setup import read
+
+RUN = dw.Horizon(steps=1000)
+PARAMS = {
+    "Dense_0": {"kernel": jnp.ones((6, 4)), "bias": jnp.zeros(4)},
+    "LayerNorm_0": {"scale": jnp.ones(4), "bias": jnp.zeros(4)},
+}
+
+
+def mask(tree: Any) -> Any:
+    return jax.tree.map(lambda w: w.ndim > 1, tree)
+
+
+def bad(findings: Any) -> list[str]:
+    return sorted(f.code for f in findings if f.severity != "note")
+
+
+WARM = optax.warmup_cosine_decay_schedule(0.0, 1e-3, 50, 1000)
+COSINE = optax.cosine_decay_schedule(0.1, 1000)
+HEALTHY = {
+    "adamw": lambda: optax.adamw(1e-3, weight_decay=0.01, mask=mask),
+    "adamw warm": lambda: optax.adamw(WARM, weight_decay=0.1, mask=mask),
+    "adamw small decay": lambda: optax.adamw(1e-3, weight_decay=1e-3, mask=mask),
+    "clipped": lambda: optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(WARM, weight_decay=0.1, mask=mask)),
+    "adam": lambda: optax.adam(1e-3),
+    "adam cosine": lambda: optax.adam(optax.cosine_decay_schedule(1e-3, 1000)),
+    "sgd": lambda: optax.sgd(0.1),
+    "sgd momentum": lambda: optax.sgd(0.1, momentum=0.9, nesterov=True),
+    "sgd l2": lambda: optax.chain(optax.add_decayed_weights(5e-4, mask), optax.sgd(COSINE, momentum=0.9)),
+    "lion": lambda: optax.lion(1e-4, weight_decay=0.1, mask=mask),
+    "nadamw": lambda: optax.nadamw(1e-3, weight_decay=0.01, mask=mask),
+    "rmsprop": lambda: optax.rmsprop(1e-3),
+    "adagrad": lambda: optax.adagrad(1e-2),
+    "accumulating": lambda: optax.MultiSteps(optax.adamw(WARM, weight_decay=0.1, mask=mask), 4),
+    "injected": lambda: optax.inject_hyperparams(optax.sgd)(learning_rate=COSINE),
+    "injected adamw": lambda: optax.inject_hyperparams(optax.adamw, static_args="mask")(WARM, weight_decay=0.1, mask=mask),
+    "exponential": lambda: optax.sgd(optax.exponential_decay(0.1, 100, 0.9)),
+    "piecewise": lambda: optax.sgd(optax.piecewise_constant_schedule(0.1, {500: 0.1, 800: 0.1})),
+    "by hand": lambda: optax.chain(
+        optax.scale_by_adam(), optax.add_decayed_weights(0.1, mask), optax.scale_by_schedule(WARM), optax.scale(-1.0)
+    ),
+    "frozen part": lambda: optax.multi_transform(
+        {"on": optax.adamw(1e-3, weight_decay=0.01, mask=mask), "off": optax.set_to_zero()},
+        {"Dense_0": "on", "LayerNorm_0": "off"},
+    ),
+    "planned": lambda: dw.jax.adamw(dw.parse("peak 1e-3 | warmup 5%, cosine to 0 | decoupled 0.1"), RUN),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_an_ordinary_recipe_is_left_in_peace(name: str) -> None:
+    found = dw.doctor(PARAMS, HEALTHY[name](), horizon=RUN, accumulation=4 if name == "accumulating" else 1)
+    assert bad(found) == [], [f.verdict for f in found if f.severity != "note"]
+
+
+@pytest.mark.parametrize(
+    ("tx", "said"),
+    [
+        (optax.adamw(1e-2, weight_decay=0.25), "decoupled 0.25"),
+        (optax.adamw(1e-2, weight_decay=0.0), "None"),
+        (optax.chain(optax.add_decayed_weights(0.03), optax.adam(1e-2)), "l2 0.03"),
+        (optax.chain(optax.add_decayed_weights(0.03), optax.sgd(0.1, momentum=0.9)), "l2 0.03"),
+        (dw.jax.adam(dw.parse("peak 1e-2 | constant | l2 0.03"), 100), "l2 0.03"),
+        (dw.jax.adamw(dw.parse("peak 1e-2 | cosine to 0 | corrected 0.5"), 1000), "corrected 0.5"),
+    ],
+)
+def test_the_decay_is_measured(tx: Any, said: str) -> None:
+    setup = read(PARAMS, tx, horizon=RUN)
+    kernel = next(w for w in setup.weights if w.name == "Dense_0/kernel")
+    decay = setup.groups[kernel.groups[0]].decay
+    assert said == ("None" if decay is None else f"{decay.convention} {float(f'{decay.weight_decay:.3g}'):g}")
+
+
+def test_the_rates_are_those_of_the_schedule() -> None:
+    setup = read(PARAMS, optax.adamw(WARM, weight_decay=0.1, mask=mask), horizon=RUN)
+    course = setup.course()
+    np.testing.assert_allclose(course.lr[0], [float(WARM(int(t))) for t in course.at], rtol=1e-4, atol=1e-10)
+
+
+def test_decay_on_everything_and_adam_with_l2() -> None:
+    assert bad(dw.doctor(PARAMS, optax.adamw(1e-3, weight_decay=0.01))) == ["decay-on-bias", "decay-on-norm"]
+    tx = optax.chain(optax.add_decayed_weights(1e-4, mask), optax.adam(1e-3))
+    assert bad(dw.doctor(PARAMS, tx)) == ["adam-l2"]
+
+
+def test_lengths() -> None:
+    def tx(steps: int) -> Any:
+        return optax.sgd(optax.cosine_decay_schedule(0.1, steps))
+
+    assert bad(dw.doctor(PARAMS, tx(400), horizon=RUN)) == ["schedule-short"]
+    assert bad(dw.doctor(PARAMS, tx(4000), horizon=RUN)) == ["schedule-long"]
+    assert bad(dw.doctor(PARAMS, tx(4000), horizon=RUN, processes=4)) == ["schedule-long", "wrong-stepping"]
+
+
+def test_low_precision() -> None:
+    params = jax.tree.map(lambda w: w.astype(jnp.bfloat16), PARAMS)
+    found = dw.doctor(params, optax.adamw(1e-3, weight_decay=0.1, mask=mask), horizon=RUN)
+    assert bad(found) == ["decay-rounds-away"]
+
+
+def test_a_schedule_whose_count_is_not_the_optimisers() -> None:
+    tx = optax.adamw(WARM, weight_decay=0.1, mask=mask)
+    state = tx.init(PARAMS)
+    for _ in range(30):
+        _, state = tx.update(jax.tree.map(jnp.ones_like, PARAMS), state, PARAMS)
+    assert bad(dw.doctor(PARAMS, (tx, state), horizon=RUN)) == []
+    adam, *rest = state
+    anew = (adam._replace(count=jnp.asarray(0, jnp.int32)), *rest)
+    assert bad(dw.doctor(PARAMS, (tx, anew), horizon=RUN)) == ["wrong-resume"]
+
+
+def test_what_is_no_transformation() -> None:
+    with pytest.raises(dw.errors.InvalidValueError):
+        dw.doctor(PARAMS, 3)
+    with pytest.raises(dw.errors.InvalidValueError, match="does not take"):
+        dw.doctor(PARAMS, optax.adamw(1e-3, mask={"a": True}))

@@ -1,0 +1,282 @@
+"""The doctor for logs: its laws, its evidence, and that it is silent where a log cannot tell."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import dwindle as dw
+import test_findings_logs_rates as runs
+from dwindle.errors import InvalidValueError
+from dwindle.findings import of_history
+from dwindle.findings.curves.rates import pieces, shape_of
+from dwindle.findings.curves.trends import Line, change_point, fall, level
+from dwindle.logs import History, Series
+
+KINDS = sorted(runs.FAULTS)
+
+
+def case(kind: str, seed: int = 5) -> runs.Case:
+    return runs.FAULTS[kind][1](np.random.default_rng([4, seed]))
+
+
+def changed(history: History, *, loss: float = 1.0, steps: int = 1) -> History:
+    by = {"loss": loss, "val": loss}
+    series = {k: Series(k, s.step * steps, s.value * by.get(k, 1.0)) for k, s in history.series.items()}
+    return History(history.name, series, history.roles, history.unit)
+
+
+def seen(found: runs.Case) -> list[tuple[str, str, str]]:
+    return sorted((f.code, f.severity, f.subject) for f in runs.examined(found))
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k != "plateau, dead"])  # the loss of guessing has its unit
+@pytest.mark.parametrize("seed", range(3))
+def test_the_unit_of_the_loss_does_not_matter(kind: str, seed: int) -> None:
+    whole = case(kind, seed)
+    for factor in (0.125, 1024.0):  # powers of two: exact
+        assert seen(whole._replace(history=changed(whole.history, loss=factor))) == seen(whole)
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if "lambda" not in k and "stepping" not in k])
+def test_the_unit_of_the_steps_does_not_matter(kind: str) -> None:
+    whole = case(kind)
+    assert seen(whole._replace(history=changed(whole.history, steps=16))) == seen(whole)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_columns_change_nothing(kind: str) -> None:
+    whole = case(kind)
+    n = len(whole.history.series["loss"])
+    more = {**whole.history.series, "speed": Series("speed", np.arange(n), np.random.default_rng(0).random(n))}
+    assert seen(whole._replace(history=replace(whole.history, series=more))) == seen(whole)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_finding_is_complete_and_json_holds_it(kind: str) -> None:
+    found = runs.examined(case(kind))
+    assert [f.severity for f in found] == sorted((f.severity for f in found), key=["fault", "warning", "note"].index)
+    for finding in found:
+        assert finding.verdict.endswith(".")
+        assert finding.remedy.says[-1] in ".?"
+        assert finding.evidence
+        json.dumps(finding.as_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_change_is_plan_text(kind: str) -> None:
+    whole = case(kind)
+    plan = whole.plan or dw.parse("peak 0.3 | constant | decoupled 0.01")
+    for finding in of_history(whole.history, plan=plan, horizon=whole.horizon):
+        for field, (now, then) in finding.remedy.change.items():
+            peak, schedule, decay = f"{plan.peak:g}", str(plan.schedule), str(plan.decay or "")
+            assert now == {"peak": peak, "schedule": schedule, "decay": decay}[field]
+            new = {"peak": peak, "schedule": schedule, "decay": decay, field: then}
+            assert (
+                dw.parse(" | ".join(part for part in (f"peak {new['peak']}", new["schedule"], new["decay"]) if part))
+                != plan
+            )
+
+
+@pytest.mark.parametrize(
+    "code", ["overfitting", "noise-floor", "cut-late", "cut-early", "warmup-missing", "lr-lambda-large"]
+)
+def test_without_its_column_a_code_is_silent(code: str) -> None:
+    kind = next(k for k in KINDS if runs.FAULTS[k][0] == code)
+    needs = {"overfitting": ("validation loss",)}.get(code, ("lr",))
+    h = case(kind).history
+    left = History(h.name, h.series, {role: name for role, name in h.roles.items() if role not in needs})
+    assert code in {f.code for f in of_history(h)}
+    assert code not in {f.code for f in of_history(left)}
+
+
+@given(st.integers(0, 9), st.integers(0, 2**32 - 1))
+@settings(max_examples=60, deadline=None)
+def test_a_log_of_a_few_points_of_noise_says_nothing(n: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    loss, lr = 2.0 + 0.1 * rng.standard_normal(n), np.full(n, 0.1)
+    roles = {"training loss": "loss", "validation loss": "val", "lr": "lr"}
+    series = {"loss": loss, "val": loss + 0.1, "lr": lr}
+    log = History("run", {k: Series(k, np.arange(n), v) for k, v in series.items()}, roles)
+    assert of_history(log) == ()
+
+
+@given(
+    st.lists(st.floats(allow_nan=True, allow_infinity=True, width=32), min_size=0, max_size=60),
+    st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=150, deadline=None)
+def test_no_log_is_too_wild(values: list[float], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = len(values)
+    step = rng.integers(0, max(2 * n, 1), n)
+    roles = {
+        "training loss": "a",
+        "validation loss": "b",
+        "lr": "c",
+        "weight norm": "d",
+        "gradient norm": "a",
+        "epoch": "d",
+        "weight decay": "c",
+    }
+    columns = {
+        "a": values,
+        "b": rng.permutation(np.array(values)) if n else values,
+        "c": np.abs(values),
+        "d": np.arange(n) / 7.0,
+    }
+    log = History("run", {k: Series(k, step, v) for k, v in columns.items()}, roles)
+    with np.errstate(all="ignore"):
+        for plan in (None, dw.parse("peak 0.1 | cosine | decoupled 0.1")):
+            assert all(f.verdict for f in of_history(log, plan=plan, horizon=None if plan is None else 100))
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(InvalidValueError, match="must be a History"):
+        of_history([1.0, 2.0])  # type: ignore[arg-type]
+    with pytest.raises(InvalidValueError, match="must be a Plan"):
+        of_history(case("lr-rise").history, plan="cosine")  # type: ignore[arg-type]
+
+
+# --- numbers that are known
+
+
+@pytest.mark.parametrize("times", [2, 3, 8])
+@pytest.mark.parametrize(
+    ("text", "after"), [("cosine", "held"), ("linear", "held"), ("cosine", "mirrored"), ("linear", "repeated")]
+)
+def test_the_factor_of_a_wrong_pace_is_exact(times: int, text: str, after: str) -> None:
+    plan, steps = dw.parse(f"peak 0.1 | {text}"), 1200
+    lr, at = plan.lrs(steps + 1), np.arange(steps) * times
+    place = {
+        "held": np.minimum(at, steps),
+        "mirrored": np.abs((at + steps) % (2 * steps) - steps),
+        "repeated": at % steps,
+    }[after]
+    log = runs.logged(lr[place], np.random.default_rng(1), points=200)
+    (finding,) = [f for f in of_history(log, plan=plan, horizon=dw.Horizon(steps=steps)) if f.code == "wrong-stepping"]
+    assert (finding.evidence["ratio"], finding.evidence["after the end"]) == (times, after)
+
+
+def test_a_plan_that_is_followed_is_not_a_wrong_pace() -> None:
+    for kind in ("cosine", "step", "wsd", "exponential"):
+        text = {
+            "cosine": "warmup 5%, cosine", "step": "piecewise at [50% 75%] factors [1 0.1 0.01]",
+            "wsd": "warmup 2%, constant, linear to 0% over 20%", "exponential": "exponential 0.5 every 20%",
+        }[kind]  # fmt: skip
+        try:
+            plan = dw.parse(f"peak 0.3 | {text}")
+        except dw.DwindleError:
+            continue
+        log = runs.logged(plan.lrs(1000), np.random.default_rng(2))
+        assert [f.code for f in of_history(log, plan=plan, horizon=1000) if f.severity != "note"] == []
+
+
+def test_the_batch_size_tells_processes_from_micro_batches() -> None:
+    whole = case("wrong-stepping, fast")
+    times = next(f for f in runs.examined(whole) if f.code == "wrong-stepping").evidence["ratio"]
+    for size, subject in ((64 * times, "per process"), (64 / times, "per micro-batch")):
+        at = whole.history.series["lr"].step
+        series = {**whole.history.series, "batch": Series("batch", at, np.full(len(at), size))}
+        log = History("run", series, {**whole.history.roles, "batch size": "batch"})
+        horizon = dw.Horizon(steps=whole.horizon.steps, batch_size=64)  # type: ignore[union-attr]
+        found = of_history(log, plan=whole.plan, horizon=horizon)
+        assert subject in [f.subject for f in found if f.code == "wrong-stepping"]
+
+
+def test_a_good_resume_is_no_finding() -> None:
+    h = runs.logged(runs.rates("warmup 5%, cosine", 1000), np.random.default_rng(3), points=200)
+    series = {}
+    for name, s in h.series.items():
+        cut, back = int(0.6 * len(s)), int(0.57 * len(s))
+        series[name] = Series(name, np.r_[s.step[:cut], s.step[back:]], np.r_[s.value[:cut], s.value[back:]])
+    assert of_history(History("run", series, h.roles)) == ()
+
+
+def test_restarts_that_are_meant_are_a_note() -> None:
+    lr = 0.15 * (1 + np.cos(np.pi * (np.arange(1200) % 300) / 300))
+    found = of_history(runs.logged(lr, np.random.default_rng(0)))
+    assert [(f.code, f.severity) for f in found] == [("lr-restarts", "note")]
+
+
+def test_the_evidence_of_overfitting_holds_the_numbers() -> None:
+    t = np.arange(0, 1001, 20)
+    train, held = 0.2 + np.exp(-t / 200), 0.4 + np.exp(-t / 100) + 5e-4 * np.maximum(t - 400.0, 0.0)
+    wobble = 1e-3 * np.random.default_rng(0).standard_normal((2, len(t)))
+    log = History(
+        "run",
+        {
+            "loss": Series("loss", t, train + wobble[0]),
+            "val": Series("val", t, held + wobble[1]),
+            "norm": Series("norm", t, 10 + 0 * t),
+        },
+        {"training loss": "loss", "validation loss": "val", "weight norm": "norm"},
+    )
+    (finding,) = of_history(log, plan=dw.parse("peak 0.1 | cosine | decoupled 0.001"), horizon=1000)
+    evidence = finding.evidence
+    assert finding.code == "overfitting"
+    assert 360 <= evidence["best step"] <= 480
+    low, high = evidence["gap interval"]
+    assert low < held[-3:].mean() - train[-3:].mean() < high + 0.02
+    assert evidence["opened interval"][0] <= evidence["opened"] <= evidence["opened interval"][1]
+    assert evidence["penalty share"] == pytest.approx(0.001 / 2 * 100 / evidence["training loss at end"])
+    assert finding.remedy.change["decay"][0] == "decoupled 1e-3"
+
+
+def test_the_change_point_is_where_the_line_turns() -> None:
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(200):
+        t = np.arange(60.0)
+        low, high = change_point(t, np.maximum(t - 25.0, 0.0) * 0.05 + 0.1 * rng.standard_normal(60))[1]
+        hits += low <= 25.0 <= high
+    assert hits >= 180  # 95 % of 200, as far as 200 can tell
+
+
+def test_a_level_knows_its_error() -> None:
+    rng = np.random.default_rng(1)
+    z = [(level(rng.standard_normal(50)).mean) / level(rng.standard_normal(50)).error for _ in range(400)]
+    assert 0.8 < np.std(z) < 1.4
+    assert level(np.ones(3)).error == np.inf
+    assert fall(Line(np.arange(9.0), np.arange(9.0))) is None
+
+
+@given(st.integers(12, 300), st.floats(0.1, 0.9), st.sampled_from(["cosine", "linear"]))
+@settings(max_examples=60, deadline=None)
+def test_a_shape_and_what_is_left_of_it(n: int, part: float, name: str) -> None:
+    t = np.arange(float(n))
+    length = (n - 1) / part
+    u = 0.5 * (1 + np.cos(np.pi * t / length)) if name == "cosine" else 1 - t / length
+    found = shape_of(Line(t, 3e-4 * u))
+    assert found.name == name
+    assert found.length == pytest.approx(length, rel=0.02)
+    assert found.left == pytest.approx(u[-1], abs=0.02)
+
+
+@given(st.integers(12, 200), st.floats(0.1, 6.0))
+@settings(max_examples=40, deadline=None)
+def test_an_exponential_has_no_end(n: int, rate: float) -> None:
+    t = np.arange(float(n))
+    assert shape_of(Line(t, np.exp(-rate * t / n))).name == "convex"
+
+
+def kinds(lr: Any) -> list[str]:
+    return [p.kind for p in pieces(Line(np.arange(float(len(lr))), np.asarray(lr, np.float64)))]
+
+
+def test_the_pieces_of_common_schedules() -> None:
+    assert kinds(runs.rates("warmup 5%, cosine", 400)) == ["rise", "fall"]
+    assert kinds(runs.rates("warmup 2%, constant, linear to 0% over 20%", 400)) == ["rise", "hold", "fall"]
+    assert kinds(runs.rates("piecewise at [50% 75%] factors [1 0.1 0.01]", 400)) == [
+        "hold",
+        "cut",
+        "hold",
+        "cut",
+        "hold",
+    ]
+    assert kinds(0.9 ** (np.arange(400) // 20)) == ["hold", "fall", "hold"]
