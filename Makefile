@@ -28,7 +28,7 @@ bench: .venv/.dev
 
 docs: .venv/.dev
 	$(PIP) -e '.[docs]'
-	.venv/bin/python -m sphinx -q -b html docs docs/_build
+	.venv/bin/python -m sphinx -q -W --keep-going -b html docs docs/_build
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

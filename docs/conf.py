@@ -1,8 +1,12 @@
 """Sphinx settings: `make docs` runs the tutorial and builds docs/_build/index.html; the pages need no network."""
 
+import os
+
 from docutils.nodes import SkipNode
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
 
 project = "dwindle"
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "myst_nb"]
@@ -15,7 +19,8 @@ myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_merge_streams = True
-myst_links_external_new_tab = False
+# what the README links to outside docs/ (tests look after links), and names that two modules share
+suppress_warnings = ["myst.xref_missing", "ref.python"]
 
 
 def setup(app: Sphinx) -> None:

@@ -32,9 +32,10 @@ def write_logs(folder: Path) -> None:
         (folder / f"{name}.csv").write_text("step,lr,loss\n" + text)
 
 
-@pytest.mark.parametrize("command", re.findall(r"^    dwindle ((?:forecast|optimize) .*)$", README, re.M))
-def test_every_forecast_and_optimize_command_runs(command: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", re.findall(r"^    dwindle ((?:forecast|optimize|explain|path) .*)$", README, re.M))
+def test_every_command_that_prints_text_runs(command: str, tmp_path: Path) -> None:
     write_logs(tmp_path)
+    (tmp_path / "examples").symlink_to(Path(__file__).resolve().parents[1] / "examples")
     words = shlex.split(command.split("#")[0])
     out = subprocess.run(
         [sys.executable, "-m", "dwindle", *words], capture_output=True, text=True, check=False, cwd=tmp_path
@@ -92,6 +93,29 @@ def test_every_convert_command_runs(command: str, tmp_path: Path) -> None:
     )
     assert out.returncode == 0, out.stderr
     assert foreign.read(out.stdout) if "plan" not in words else dw.parse(out.stdout.strip())
+
+
+BUILD = """
+import torch
+
+def build():
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
+    return model, optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=9000)
+"""
+
+
+@pytest.mark.parametrize("command", re.findall(r"^    dwindle (check .*)$", README, re.M))
+def test_every_check_command_looks_and_says(command: str, tmp_path: Path) -> None:
+    write_logs(tmp_path)
+    (tmp_path / "train.py").write_text(BUILD)
+    words = shlex.split(command.split("#")[0])
+    out = subprocess.run(
+        [sys.executable, "-m", "dwindle", *words], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert out.returncode in (0, 1), out.stderr  # 1: there are findings
+    assert out.stdout
+    assert max(len(line) for line in out.stdout.splitlines()) <= 80
 
 
 @pytest.mark.parametrize("command", re.findall(r"^    dwindle (study .*)$", README, re.M))

@@ -29,7 +29,7 @@ FUNCTIONS = ("abs", "cos", "exp", "floor", "log", "max", "min", "sin", "sqrt", "
 class Formula(Schedule):
     """The factor as a formula of ``step`` in Python's own notation; steps below 0 count as 0.
 
-    It may hold numbers, ``pi``, + - * / // % **, comparisons of two values in ``a if condition else b`` (with and, or,
+    It may hold numbers, ``pi``, ``+ - * / // % **``, comparisons of two values in ``a if condition else b`` (with and, or,
     not), the functions in `FUNCTIONS`, and ``[numbers][index]``; nothing is ever executed as Python. Whole numbers stay
     whole in // and %, so its boundaries are exact. It is kept in one spelling, so equal formulas are equal values.
 
