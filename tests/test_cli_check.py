@@ -9,6 +9,8 @@ import pytest
 
 from dwindle.cli import main
 from dwindle.findings import of_config
+from dwindle.report.cells import cells
+from hostile import FILE_NAMES, controls
 
 yaml = pytest.importorskip("yaml")
 
@@ -178,3 +180,141 @@ def test_what_would_steer_a_terminal_is_shown_inert(capsys: pytest.CaptureFixtur
     assert "red" in out
     assert "\x1b" not in out
     assert "\u202e" not in out
+
+
+PROGRAM = """
+import torch
+from torch.optim.lr_scheduler import CosineAnnealingLR
+model = build()%s
+optimizer = torch.optim.%s
+scheduler = CosineAnnealingLR(optimizer, T_max=%d)
+for epoch in range(90):
+    for x, y in loader:
+        loss(model(x), y).backward()
+        optimizer.step()
+    scheduler.step()
+"""
+TWO = (
+    "AdamW([{'params': [p for p in model.parameters() if p.ndim >= 2], 'weight_decay': 0.1}, "
+    "{'params': [p for p in model.parameters() if p.ndim < 2], 'weight_decay': 0.0}], lr=1e-3)"
+)
+
+
+@pytest.mark.parametrize(
+    ("cast", "optimizer", "length", "wanted"),
+    [
+        ("", TWO, 90, set()),
+        ("", TWO, 30, {"schedule-short", "lr-rise"}),
+        ("", TWO, 300, {"schedule-long"}),
+        (".to(torch.bfloat16)", TWO, 90, {"decay-rounds-away"}),
+        ("", "SGD(model.parameters(), lr=0.1, momentum=0.9)", 90, set()),
+        ("", "Adam(model.parameters(), lr=1e-3, weight_decay=1e-2)", 90, {"adam-l2", "decay-on-bias", "decay-on-norm"}),
+    ],
+)
+def test_a_training_script_is_read_and_not_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, cast: str, optimizer: str, length: int, wanted: set[str]
+) -> None:
+    file = written(tmp_path / "train.py", PROGRAM % (cast, optimizer, length))
+    assert {f.code for f in of_config(file) if f.severity != "note"} == wanted
+    assert set(codes(run(capsys, file, "--steps", "90000", "--json")[1])) == wanted  # the same by the command
+
+
+def test_a_script_whose_schedule_cannot_be_read_is_judged_by_its_optimiser(tmp_path: Path) -> None:
+    text = (PROGRAM % ("", "Adam(model.parameters(), lr=1e-3, weight_decay=1e-2)", 90)).replace(
+        "T_max=90", "T_max=unknown()"
+    )
+    assert "adam-l2" in {f.code for f in of_config(written(tmp_path / "train.py", text))}
+
+
+def test_the_defaults_of_a_command_line_are_taken(tmp_path: Path) -> None:
+    text = """
+import argparse
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", type=float, default=1e-3)
+parser.add_argument("--wd", "--weight-decay", dest="wd", type=float, default=1e-2)
+parser.add_argument("--epochs", type=int, default=90)
+args = parser.parse_args()
+""" + (PROGRAM % ("", "Adam(model.parameters(), lr=args.lr, weight_decay=args.wd)", 30)).replace("90", "args.epochs")
+    found = {f.code for f in of_config(written(tmp_path / "train.py", text)) if f.severity != "note"}
+    assert {"adam-l2", "schedule-short"} <= found
+
+
+def test_a_configuration_in_python(tmp_path: Path) -> None:
+    text = "learning_rate = 6e-4\nmax_iters = 1000\nlr_decay_iters = %d\nwarmup_iters = 20\nweight_decay = 1e-1\n"
+
+    def found(length: int) -> set[str]:
+        return {f.code for f in of_config(written(tmp_path / "train_gpt.py", text % length)) if f.severity != "note"}
+
+    assert found(1000) == set()
+    assert found(300) == {"schedule-short"}
+    assert found(3000) == {"schedule-long"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (
+            "plan.toml",
+            'format = "dwindle-plan/1"\npeak = 3e-4\nschedule = "cosine to 0 over 50st"\ndecay = "decoupled 0.1"\n',
+        ),
+        ("plan.json", '{"format": "dwindle-plan/1", "peak": 3e-4, "schedule": "cosine to 0 over 50st"}'),
+    ],
+)
+def test_a_plan_in_a_file_is_read_as_a_config(tmp_path: Path, name: str, text: str) -> None:
+    file = written(tmp_path / name, text)
+    assert [f.code for f in of_config(file, steps=100) if f.severity != "note"] == ["schedule-short"]
+    assert [f.code for f in of_config(file) if f.severity != "note"] == []
+
+
+def test_types_of_the_weights_are_those_of_the_file(tmp_path: Path) -> None:
+    usual = {"output_dir": "x", "learning_rate": 1e-4, "weight_decay": 0.1, "max_steps": 1000, "warmup_steps": 20}
+
+    def found(**more: object) -> set[str]:
+        file = written(tmp_path / "args.json", json.dumps({**usual, **more}))
+        return {f.code for f in of_config(file) if f.severity != "note"}
+
+    assert found(bf16=True) == found(fp16=True) == set()  # autocast: the weights are float32
+    assert found(learning_rate=1e-6, weight_decay=1e-3) == {"decay-rounds-away"}
+    assert found(bf16=True, torch_dtype="bfloat16") == {"decay-rounds-away"}
+    assert found(bf16=True, torch_dtype="bfloat16", use_peft=True) == set()  # adapters are float32
+
+
+@pytest.mark.parametrize("name", ["\u8a13" * 60, "two\nlines", "wide \u8a13" * 12])
+def test_a_wide_column_keeps_its_table_in_80_columns(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
+) -> None:
+    rows = "".join(f"{i},{i * i % 7},{i % 5}\n" for i in range(20))
+    file = written(tmp_path / f"{name[:60].replace(chr(10), '')}.csv", f'"{name}",b,y\n{rows}')
+    with pytest.raises(SystemExit) as left:
+        main(["path", file])
+    out = capsys.readouterr().out
+    assert left.value.code in (0, None)
+    assert all(cells(line) <= 80 for line in out.splitlines())
+    assert sum(line.startswith(name[:3]) for line in out.splitlines()) >= 1
+
+
+@pytest.mark.parametrize("name", sorted(set(FILE_NAMES) - {"long", "long words"}))
+def test_a_hostile_name_reaches_the_terminal_inert(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
+) -> None:
+    text = FILE_NAMES[name]
+    table = tmp_path / f"{text}.csv"
+    table.write_bytes(
+        f"{text.replace(chr(10), ' ').replace(chr(13), ' ').replace(',', ' ')},b,y\n".encode("utf-8", "replace")
+    )
+    with table.open("a") as file:
+        file.writelines(f"{i},{i * i % 7},{i % 5}\n" for i in range(20))
+    plan = tmp_path / f"{text}.toml"
+    plan.write_text('format = "dwindle-plan/1"\npeak = 3e-4\nschedule = "cosine to 0"\n')
+    told = ("explain", "peak 1e-3 | cosine to 0", "--step", "1", "--shape", "4", "--param")
+    for words in (
+        ("check", str(plan)), ("check", str(table)), ("check", text), ("path", str(table)), ("path", str(plan)),
+        ("explain", str(plan), "--step", "1"), (*told, text), ("explain", text, "--step", "1"),
+    ):  # fmt: skip
+        with pytest.raises(SystemExit) as left:
+            main(list(words))
+        out, err = capsys.readouterr()
+        assert left.value.code in (0, 1, 2, None), words
+        assert controls(out + err) == [], words
+        assert "Traceback" not in err
+        assert all(cells(line) <= 80 for line in out.splitlines()), words

@@ -418,15 +418,62 @@ def test_no_gradient_and_frozen() -> None:
     assert harmless.severity == "note"
 
 
+class Branches(nn.Module):
+    """Two branches, the second times a factor; the head begins at 0 if it is told so."""
+
+    def __init__(self, factor: float, head_at_zero: bool = False) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(3, 4), nn.Linear(3, 4), nn.Linear(4, 2)
+        self.factor = factor
+        if head_at_zero:
+            nn.init.zeros_(self.head.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.first(x) + self.factor * self.second(x))
+
+
+def zero_gradients(model: nn.Module, optimizer: torch.optim.Optimizer, updates: int) -> list[list[str]]:
+    for i in range(updates + 1):
+        optimizer.zero_grad()
+        model(torch.randn(5, 3)).pow(2).sum().backward()
+        if i < updates:
+            optimizer.step()
+    found = [f for f in dw.doctor(model, optimizer) if f.code == "decay-without-gradient"]
+    return [f.evidence["parameters"] for f in found if f.evidence["gradient"] == "zero"]
+
+
+def test_a_gradient_of_exactly_0_is_told_from_none() -> None:
+    def adamw(model: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(two_groups(model, 0.1), lr=1e-3)
+
+    for updates in (0, 3):
+        model = Branches(0.0)
+        optimizer = adamw(model)
+        assert zero_gradients(model, optimizer, updates) == [["second.weight"]]
+    before = model.second.weight.detach().clone()  # and that is what happens: decay alone moves it
+    optimizer.step()
+    torch.testing.assert_close(model.second.weight.detach(), before * (1 - 1e-3 * 0.1), rtol=1e-6, atol=0.0)
+    model = Branches(1.0)
+    optimizer = adamw(model)
+    assert zero_gradients(model, optimizer, 3) == []
+    model.factor = 0.0  # it rests for a batch: the averages remember its gradient
+    assert zero_gradients(model, optimizer, 0) == []
+    optimizer.zero_grad(set_to_none=False)  # nothing can be told
+    assert "decay-without-gradient" not in codes(dw.doctor(model, optimizer))
+    model = Branches(1.0, head_at_zero=True)  # as LoRA and many heads begin
+    assert zero_gradients(model, adamw(model), 0) == []
+
+
 def test_scale_invariant_weights_in_a_short_run() -> None:
     model = conv()
     found = dw.doctor(model, torch.optim.AdamW(two_groups(model, 0.1), lr=1e-3), horizon=1000)
     finding = next(f for f in found if f.code == "decay-scale-invariant")
     assert finding.evidence["parameters"] == ["0.weight"]
     assert finding.evidence["dose"] == pytest.approx(0.1)
-    assert "decay-scale-invariant" not in codes(
-        dw.doctor(model, torch.optim.AdamW(two_groups(model, 0.1), lr=1e-3), horizon=30_000)
-    )
+    settled = dw.doctor(model, torch.optim.AdamW(two_groups(model, 0.1), lr=1e-3), horizon=30_000)
+    assert next(f for f in settled if f.code == "decay-scale-invariant").evidence["dose"] == pytest.approx(3.0)
+    unknown = dw.doctor(model, torch.optim.AdamW(two_groups(model, 0.1), lr=1e-3))
+    assert next(f for f in unknown if f.code == "decay-scale-invariant").evidence["dose"] is None
 
 
 @pytest.mark.parametrize(("lam", "severity"), [(1000.0, "fault"), (2500.0, "fault"), (300.0, "warning")])
@@ -482,6 +529,40 @@ def test_counts_seen_in_the_run() -> None:
     assert seen(lambda i: i % 100 == 99, 1000) == ["fault per epoch"]
     assert seen(lambda i: 1, 10) == ["fault per epoch"]
     assert seen(lambda i: 0, 1000) == ["fault never"]
+
+
+def test_counts_seen_where_no_epoch_is_known() -> None:
+    def seen(every: int, length: int, updates: int) -> list[str]:
+        model = mlp()
+        optimizer = torch.optim.AdamW(two_groups(model, 0.1), lr=1e-3)
+        scheduler = schedulers.CosineAnnealingLR(optimizer, length)
+        for i in range(updates):
+            trained(model, optimizer)
+            if i % every == every - 1:
+                scheduler.step()
+        return bad(dw.doctor(model, optimizer, scheduler, horizon=1000))
+
+    assert any("wrong-stepping per epoch" in said for said in seen(50, 1000, 150))
+    assert any("wrong-stepping never" in said for said in seen(50, 1000, 20))
+    assert seen(100, 10, 230) == []  # epochs: the next count may be due
+    assert seen(1, 1000, 40) == []
+
+
+def test_a_linear_fall_has_an_end_and_a_warm_up_none() -> None:
+    model = mlp()
+    optimizer = torch.optim.SGD(two_groups(model, 1e-3), lr=0.1)
+
+    def found(scheduler: object) -> list[str]:
+        return [
+            f"{f.severity} {f.code}"
+            for f in dw.doctor(model, optimizer, scheduler, horizon=1000)
+            if f.severity != "note"
+        ]
+
+    assert found(S.LinearLR(optimizer, 1.0, 0.0, 300)) == ["fault schedule-short"]
+    assert found(S.LinearLR(optimizer, 1.0, 0.0, 1000)) == []
+    assert found(S.LinearLR(optimizer, 0.1, 1.0, 50)) == []
+    assert found(S.MultiplicativeLR(optimizer, lambda t: float(t < 300))) == ["fault schedule-short"]
 
 
 def test_a_scheduler_of_another_optimiser() -> None:
@@ -540,7 +621,8 @@ def test_membership() -> None:
 
     tied = Block(tied=True)
     optimizer = torch.optim.AdamW(two_groups(tied, 0.1), lr=1e-4)
-    assert "tied-parameters" not in codes(dw.doctor(tied, optimizer))
+    once = next(f for f in dw.doctor(tied, optimizer) if f.code == "tied-parameters")
+    assert (once.severity, once.evidence["names"]) == ("note", ["wte.weight", "head.weight"])
     optimizer.param_groups[1]["params"].append(tied.wte.weight)
     found = {f.code: f for f in dw.doctor(tied, optimizer)}
     assert set(found["tied-parameters"].evidence["names"]) == {"wte.weight", "head.weight"}

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from dwindle.errors import DataError, DwindleError, InvalidValueError, ParseError, known, shown
+from dwindle.errors import DataError, InvalidValueError, known, shown
 
 if TYPE_CHECKING:
     from dwindle.findings import Finding
+    from dwindle.findings.configs import Config
     from dwindle.plan import Plan
     from dwindle.units import Horizon
 
@@ -29,7 +30,6 @@ _DTYPES = {
     "float32": "float32", "fp64": "float64", "float64": "float64",
 }  # fmt: skip
 _KEYS = ("model", "optimizer", "scheduler", "plan", "horizon", "history", "processes", "accumulation")
-_LARGEST = 1_000_000
 
 
 class Checked(NamedTuple):
@@ -98,67 +98,26 @@ def check(
 
 
 def _checked(target: str, plan: Plan | None, run: Run, step: str | None) -> Checked:
+    from dwindle.findings.configs import read_config, read_plan, read_recipe
+    from dwindle.findings.recognised import kind_of
     from dwindle.studies.data_function import is_function
 
     path = Path(target)
     exists = "\n" not in target and len(target) < 4096 and "\0" not in target and path.exists()
-    suffix = path.suffix.lower()
     if is_function(target):
         return _live(target, plan, run)
-    if exists and suffix in (".yaml", ".yml"):
-        return _config(path, run)
-    if exists and suffix == ".json":
-        kind = _kind_of_json(path)
-        return (
-            _of_plan(_plan(target), run)
-            if kind == "plan"
-            else _config(path, run)
-            if kind == "config"
-            else _log(path, plan, run, step)
-        )
-    if exists and suffix == ".toml":
-        return _of_plan(_plan(target), run)
-    if exists and suffix in (".py", ".txt"):
-        return _recipe(_text(path), run)
-    if exists:
+    if exists and kind_of(path) == "log":
         return _log(path, plan, run, step)
+    if exists:
+        return _configured(read_config(path, **run._asdict()))
     if re.match(r"\s*(peak|lr)\s", target) or "|" in target:
-        return _of_plan(_plan(target), run)
+        return _configured(read_plan(_plan(target), **run._asdict()))
     if "(" in target:
-        return _recipe(target, run)
+        return _configured(read_recipe(target, **run._asdict()))
     raise DataError(
         f"{shown(target)}: no such file, and no plan such as 'peak 1e-3 | cosine to 0 | decoupled 0.1', recipe such as "
         "'torch:AdamW(lr=1e-3) StepLR(30)', or module:function either."
     )
-
-
-def _kind_of_json(path: Path) -> str:
-    """Return "plan", "config" or "log" for a JSON file, by its keys."""
-    try:
-        value = json.loads(_text(path))
-    except (ValueError, RecursionError, DwindleError):
-        return "log"  # lines of JSON, or a large trainer_state
-    if not isinstance(value, dict) or "log_history" in value:
-        return "log"
-    if "peak" in value and ("format" in value or "schedule" in value):
-        return "plan"
-    numbers = [
-        v for v in value.values() if isinstance(v, list) and len(v) > 1 and all(isinstance(x, int | float) for x in v)
-    ]
-    return "log" if len(numbers) >= 2 else "config"
-
-
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            raw = file.read(_LARGEST + 1)
-        if len(raw) > _LARGEST:
-            raise ParseError(f"{path}: at most {_LARGEST} bytes are read of such a file. Is this the right one?")
-        return raw.decode("utf-8-sig")
-    except OSError as error:
-        raise ParseError(f"{path}: cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise ParseError(f"{path}: not a text file in UTF-8.") from error
 
 
 def _plan(text: str) -> Plan:
@@ -169,43 +128,7 @@ def _plan(text: str) -> Plan:
     return parse(text)
 
 
-def _of_plan(plan: Plan, run: Run, kind: str = "a plan", **known_too: Any) -> Checked:
-    from dwindle.findings import of_plan
-
-    options = {
-        "processes": run.processes,
-        "accumulation": run.accumulation,
-        "dtype": run.dtype or "float32",
-        **known_too,
-    }
-    unread = (
-        [] if run.horizon is not None else ["its length, times in epochs or %, and what depends on them: say --steps"]
-    )
-    unread.append("the model: a plan has none")
-    looked = ("peak", "schedule", "decay", "mask", *(() if run.horizon is None else (f"{run.steps:,} steps",)))
-    return Checked(kind, of_plan(plan, run.horizon, **options), looked, tuple(unread))
-
-
-def _recipe(text: str, run: Run) -> Checked:
-    from dwindle.foreign import read
-    from dwindle.foreign.reading import peer_of_text
-    from dwindle.plan import Plan as Plan_
-
-    found = read(text, run=run.horizon)
-    if not isinstance(found, Plan_):
-        raise InvalidValueError(
-            f"{type(found).__name__} answers a metric; there is nothing to check before a run. Check its log."
-        )
-    names = re.findall(r"\b(SGD|ASGD|\w*[Aa]dam\w*|[Ll]ion\w*|RMSprop|Ada\w+|Muon|adafactor|lamb)\b", text)
-    name = names[0] if names else ""
-    adaptive = None if not name else "sgd" not in name.lower()
-    return _of_plan(found, run, f"a recipe of {peer_of_text(text)}", optimizer=name, adaptive=adaptive)
-
-
-def _config(path: Path, run: Run) -> Checked:
-    from dwindle.findings.configs import read_config
-
-    found = read_config(path, **run._asdict())
+def _configured(found: Config) -> Checked:
     return Checked(found.kind, found.findings(), found.looked, found.unread)
 
 

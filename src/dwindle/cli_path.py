@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from pathlib import Path as File
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -204,14 +203,16 @@ def _coefficients(table: _Table, found: Path, units: Any) -> list[str]:
     """Return the coefficients at the best λ and at the one-standard-error λ, the largest first."""
     import numpy as np
 
+    from dwindle.report.cells import cut, flat, padded
+
     best, one = found.coef(found.best), found.coef(found.one_standard_error)
     head = "coefficient" if units is None else "per std.dev."
     lines = [f"{'':<30}{head:>14}{'1 s.e. λ':>14}" + ("" if units is None else f"{'per unit':>14}")]
     order = np.argsort(-np.abs(best), kind="stable")
     for i in order[:_FEW]:
-        name = table.names[i] if len(table.names[i]) <= 28 else table.names[i][:27] + "…"
+        name = padded(cut(flat(table.names[i]), 28), 30)
         own = "" if units is None else f"{best[i] / units.scale[i]:>14.5g}"
-        lines.append(f"{name:<30}{best[i]:>14.5g}{one[i]:>14.5g}{own}")
+        lines.append(f"{name}{best[i]:>14.5g}{one[i]:>14.5g}{own}")
     if len(order) > _FEW:
         lines.append(f"… and {len(order) - _FEW:,} more; --json prints them all")
     at = found.intercept_at(found.best)
@@ -220,7 +221,9 @@ def _coefficients(table: _Table, found: Path, units: Any) -> list[str]:
 
 
 def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, subsequent_indent="  ", break_on_hyphens=False) or [""]
+    from dwindle.report.cells import flat, wrapped
+
+    return wrapped(flat(text), _WIDTH, "  ")
 
 
 def _inert(text: str) -> str:

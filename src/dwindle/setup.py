@@ -51,7 +51,7 @@ class Weight:
 
     ``groups`` has the index of a group for each time a group holds it; empty where none does. ``tied`` are further names of
     the same tensor, ``shares`` the names of other tensors in the same memory. ``followed_by`` names the normalisation right
-    after it. ``kept`` says that decay below its rounding is kept beside it.
+    after it. ``kept`` says that decay below its rounding is kept beside it, ``zero`` that its gradient is 0 in every number.
 
     >>> Weight("ln.weight", (8,), "LayerNorm").role, Weight("fc.weight", (8, 4), "Linear").role
     ('norm', 'weight')
@@ -68,6 +68,7 @@ class Weight:
     shares: tuple[str, ...] = ()
     followed_by: str = ""
     kept: bool = False
+    zero: bool = False
 
     @property
     def role(self) -> str:

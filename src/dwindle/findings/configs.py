@@ -1,4 +1,4 @@
-"""Configuration files as people keep them, read as set-ups: TrainingArguments, LightningCLI, hparams.yaml, timm's args.yaml."""
+"""Files that set up a run, read as set-ups: TrainingArguments, LightningCLI, hparams, timm's args; programs; plans."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from os import PathLike
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,8 @@ from dwindle.decay import L2, Decay, Decoupled
 from dwindle.errors import DwindleError, InvalidValueError, ParseError, UnresolvedTimeError, real, shown
 from dwindle.findings.config_files import mapping_of
 from dwindle.findings.finding import SEVERITIES, Finding
+from dwindle.findings.programs import assigned, program_of
+from dwindle.findings.recognised import kind_of, text_of
 from dwindle.findings.setups import of_setup
 from dwindle.foreign import OPTIMIZERS, read, read_optimizer
 from dwindle.foreign.optimizers.training_arguments import READ, from_training_arguments
@@ -22,9 +25,10 @@ from dwindle.mask import Mask
 from dwindle.plan import Plan
 from dwindle.schedule import constant
 from dwindle.setup import Scheduler, Setup, sampled, setup_of_plan
+from dwindle.text import load, parse
 from dwindle.units import Horizon
 
-__all__ = ["Config", "of_config", "read_config"]
+__all__ = ["Config", "of_config", "read_config", "read_plan", "read_recipe"]
 
 _LR = ("lr", "learning_rate", "base_lr", "max_lr", "peak_lr", "optimizer.lr", "optim.lr", "optimizer.learning_rate")
 _LAM = ("weight_decay", "wd", "optimizer.weight_decay", "optim.weight_decay", "l2", "lambda_l2")
@@ -34,6 +38,7 @@ _WARM = ("warmup_steps", "num_warmup_steps", "warmup_iters", "warmup")
 _ACCUMULATE = (
     "accumulate_grad_batches", "gradient_accumulation_steps", "grad_accum_steps", "trainer.accumulate_grad_batches",
 )  # fmt: skip
+_LENGTHS = ("T_max", "t_max", "lr_decay_iters", "lr_decay_steps")
 _OPTIMIZER = ("optimizer", "opt", "optim", "optimizer_name", "optimizer.name")
 _FAMILY = re.compile(r"adam|adan|lion|lamb|muon|rmsprop|adagrad|adadelta|adafactor|sophia|soap", re.IGNORECASE)
 _APART = re.compile(r"(w|wschedulefree|w8bit)$|adan|lion|lamb|muon|adafactor|sophia|soap|adopt", re.IGNORECASE)
@@ -44,6 +49,9 @@ _DTYPES = {
     "16-mixed": "float32",
     "64-true": "float64",
 }
+
+
+_WEIGHTS_IN = ("torch_dtype", "model_dtype", "param_dtype", "params_dtype")
 
 
 class Config(NamedTuple):
@@ -67,7 +75,8 @@ def of_config(path: str | PathLike[str], **run: Any) -> tuple[Finding, ...]:
     """Return what is wrong with the configuration in the file ``path``, the worst first.
 
     JSON: Hugging Face's TrainingArguments (training_args.json, args.json). YAML: LightningCLI's config.yaml, Lightning's
-    hparams.yaml, timm's args.yaml; that needs ``dwindle[yaml]``. ``run``: ``steps``, ``steps_per_epoch``, ``processes`` and
+    hparams.yaml, timm's args.yaml; that needs ``dwindle[yaml]``. Python source (.py) and a recipe (.txt) are parsed and never
+    run. A plan (.toml, .json) is looked at as by `of_plan`. ``run``: ``steps``, ``steps_per_epoch``, ``processes`` and
     ``accumulation`` where the file does not say them, and ``dtype`` of the weights.
 
     Raises ParseError for a file that is none of these, MissingExtraError for YAML without the extra.
@@ -85,8 +94,13 @@ def read_config(
     dtype: str | None = None,
 ) -> Config:
     """Return what the file ``path`` sets up; see `of_config`."""
+    run, where = _Run(steps, steps_per_epoch, processes, accumulation, dtype), Path(path)
+    kind = kind_of(where)
+    if kind == "plan":
+        return _of_plan(load(where), run, "a plan")
+    if kind == "recipe":
+        return _of_recipe(text_of(where), run)
     given = mapping_of(path)
-    run = _Run(steps, steps_per_epoch, processes, accumulation, dtype)
     try:
         for is_one, reader in _KINDS:
             if is_one(given):
@@ -97,6 +111,16 @@ def read_config(
         f"{path}: no configuration that is known: it has none of learning_rate, lr, optimizer, weight_decay; its keys begin "
         f"{shown(list(given)[:4])}. TrainingArguments, LightningCLI, hparams.yaml and timm's args.yaml are."
     )
+
+
+def read_plan(plan: Plan, **run: Any) -> Config:
+    """Return what ``plan`` sets up; ``run`` as in `of_config`."""
+    return _of_plan(plan, _run_of(**run), "a plan")
+
+
+def read_recipe(text: str, **run: Any) -> Config:
+    """Return what a recipe in one line, or Python source, sets up; ``run`` as in `of_config`."""
+    return _of_recipe(text, _run_of(**run))
 
 
 class _Run(NamedTuple):
@@ -127,6 +151,51 @@ class _Run(NamedTuple):
         return {**whole, **own, "dtype": self.dtype or own.get("dtype") or "float32"}
 
 
+def _run_of(
+    steps: int | None = None,
+    steps_per_epoch: int | None = None,
+    processes: int = 1,
+    accumulation: int = 1,
+    dtype: str | None = None,
+) -> _Run:
+    return _Run(steps, steps_per_epoch, processes, accumulation, dtype)
+
+
+# --- plans and programs
+
+
+def _of_plan(plan: Plan, run: _Run, kind: str, **own: Any) -> Config:
+    horizon = run.horizon(None, None)
+    setup = setup_of_plan(plan, horizon, **run.fields(framework="plan", **own))
+    unread = [] if horizon else ["its length, times in epochs or %, and what depends on them: say --steps"]
+    looked = ("peak", "schedule", "decay", "mask", *(() if horizon is None else (f"{horizon.steps:,} steps",)))
+    return Config(kind, (setup,), looked, (*unread, "the model: a plan has none"))
+
+
+def _of_recipe(text: str, run: _Run) -> Config:
+    if re.match(r"\s*peak\s", text):
+        return _of_plan(parse(text), run, "a plan")
+    horizon = run.horizon(None, None)
+    try:
+        found = program_of(text, horizon)
+    except DwindleError:
+        given = assigned(text)  # a configuration in Python, such as nanoGPT's
+        if _first(_flat(given), _LR) is None:
+            raise
+        return _plain(given, run)
+    plan, name, kind = found.plan, found.optimizer, f"a recipe of {found.peer}"
+    own = {"optimizer": name, "adaptive": bool(_FAMILY.search(name)) if name else None, "dtype": found.dtype}
+    if found.epochs is None and found.schedule_known:
+        return _of_plan(plan, run, kind, **own)
+    fields = run.fields(framework="plan", **own)
+    setups = [replace(setup_of_plan(plan, None, **fields, schedule_known=False), horizon=horizon)]
+    looked = ["the optimiser"]
+    if found.epochs is not None and found.schedule_known:  # its schedule counts epochs
+        setups.append(_by_epochs(replace(plan, decay=None), found.epochs, fields))
+        looked.append(f"the schedule over {found.epochs:,} epochs, at whose end it is stepped")
+    return Config(kind, tuple(setups), tuple(looked), (*found.unread, "the model: it is not built"))
+
+
 # --- Hugging Face
 
 
@@ -138,6 +207,9 @@ def _is_training(given: Mapping[str, Any]) -> bool:
 
 def _training(given: Mapping[str, Any], run: _Run) -> Config:
     horizon = run.horizon(given.get("max_steps"), given.get("num_train_epochs", 3.0))
+    optim = str(given.get("optim") or "adamw_torch")
+    if "adamw" in optim:  # 8-bit, paged and fused ones decay as AdamW does
+        given = {**given, "optim": "adamw_torch"}
     unread = []
     try:
         plan, known = from_training_arguments(given, horizon), horizon is not None
@@ -145,11 +217,11 @@ def _training(given: Mapping[str, Any], run: _Run) -> Config:
         plan, known = from_training_arguments(given, Horizon(steps=10**4)), False
     if not known:
         unread.append("the length of the run: max_steps is not set; say --steps, or --steps-per-epoch")
-    optim = str(given.get("optim") or "adamw_torch")
     fields = run.fields(
         optimizer="AdamW" if "adam" in optim else optim,
         adaptive=bool(_FAMILY.search(optim)),
         accumulation=given.get("gradient_accumulation_steps"),
+        dtype=_weights_dtype(_flat(given)),
         attends=True,
     )
     looked = (*(key for key in READ if given.get(key) is not None), "optim")
@@ -351,7 +423,7 @@ def _plain(given: Mapping[str, Any], run: _Run) -> Config:
     horizon = run.horizon(_first(flat, _STEPS), _first(flat, _EPOCHS))
     fields = run.fields(
         optimizer=name, adaptive=bool(_FAMILY.search(name)) if name else None, accumulation=_first(flat, _ACCUMULATE),
-        dtype=_DTYPES.get(str(flat.get("precision", flat.get("trainer.precision"))), "float32"),
+        dtype=_DTYPES.get(str(flat.get("precision", flat.get("trainer.precision")))) or _weights_dtype(flat),
     )  # fmt: skip
     plan = Plan(lr, constant(), decay)
     known = setup_of_plan(plan, None, **fields, schedule_known=False)
@@ -367,8 +439,8 @@ def _lengths(
     flat: Mapping[str, Any], plan: Plan, horizon: Horizon | None, epochs: Any, fields: dict[str, Any]
 ) -> Iterator[Setup]:
     """Yield what T_max and the warm-up say of the length of a schedule, against the run."""
-    length = next(
-        (v for k, v in flat.items() if k.rpartition(".")[2] in ("T_max", "t_max") and _is_number(v) and v >= 1), None
+    key, length = next(
+        ((k, v) for k, v in flat.items() if k.rpartition(".")[2] in _LENGTHS and _is_number(v) and v >= 1), (None, None)
     )
     run = (
         horizon if horizon is not None else Horizon(steps=round(epochs)) if _is_number(epochs) and epochs >= 1 else None
@@ -376,11 +448,12 @@ def _lengths(
     bare = replace(setup_of_plan(replace(plan, decay=None), None, **fields), horizon=run, schedule_known=False)
     if length is not None and run is not None:
         at = sampled(run.steps)
-        lr = plan.peak * 0.5 * (1.0 + np.cos(np.pi * at / length))
+        ends = length if "decay" in str(key) else np.inf  # T_max's cosine is periodic
+        lr = plan.peak * 0.5 * (1.0 + np.cos(np.pi * at.clip(max=ends) / length))
         yield replace(
             bare,
             plan=None,
-            scheduler=Scheduler("the cosine", at, [lr, lr], length=int(length), said=f"T_max={int(length)}"),
+            scheduler=Scheduler("the cosine", at, [lr, lr], length=int(length), said=f"{key}={int(length)}"),
         )
     warm = _first(flat, _WARM)
     if warm is not None and horizon is not None and warm >= 1.0:
@@ -398,6 +471,15 @@ def _flat(given: Mapping[str, Any], depth: int = 3) -> dict[str, Any]:
         else:
             found[str(key)] = value
     return found
+
+
+def _weights_dtype(flat: Mapping[str, Any]) -> str:
+    """Return the type that the weights themselves are kept in: ``bf16: true`` is autocast, and adapters stay in float32."""
+    if any(key.startswith(("lora_", "peft")) and value for key, value in flat.items()) or flat.get("use_peft"):
+        return "float32"
+    said = {str(v).removeprefix("torch.") for k, v in flat.items() if k.rpartition(".")[2] in _WEIGHTS_IN}
+    said |= {name for key, name in (("pure_bf16", "bfloat16"), ("pure_fp16", "float16")) if flat.get(key) is True}
+    return next((each for each in ("bfloat16", "float16") if each in said), "float32")
 
 
 def _first(flat: Mapping[str, Any], keys: tuple[str, ...]) -> float | None:

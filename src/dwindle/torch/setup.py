@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -83,7 +85,11 @@ def read(
     elif scheduler is not None:
         read_on = scheduler_of(optimizer, scheduler, horizon, processes, max(processes, accumulation))
     groups, adaptive = _groups(optimizer, control, read_on, unread)
+    updates = _updates(optimizer) if control is None else control.step
     weights = tuple(_weights(model, optimizer, groups, control))
+    if any(w.zero for w in weights) and (updates or 0) <= 1 and _begins_at_zero(model):
+        weights = tuple(replace(w, zero=False) for w in weights)
+        unread.append("gradients of exactly 0: weights that begin at 0 explain them; ask again after a few updates")
     if not any(w.gradient for w in weights):
         unread.append("gradients: no parameter has one yet; ask again after a backward to see which get none")
     return Setup(
@@ -93,7 +99,7 @@ def read(
         groups,
         weights,
         read_on,
-        _updates(optimizer) if control is None else control.step,
+        updates,
         horizon,
         processes,
         accumulation,
@@ -195,6 +201,9 @@ def _weights(
     kept = set() if control is None else set(control.compensated)
     measured: dict[tuple[int, Any], bool | None] = {}
     seen_gradient = any(p.grad is not None for p in tensors.values())
+    any_moves = any(
+        p.grad is not None and not _is_zero(p.grad) for p in tensors.values()
+    )  # else zero_grad was just called
     for key, infos in names.items():
         p, at, first = tensors[key], tuple(held.get(key, ())), infos[0]
         again = [n for k in memory.get(_place(p), ()) if k != key for n in (names[k][0].name,)]
@@ -210,6 +219,7 @@ def _weights(
             tuple(again),
             after.get(key, ""),
             first.name in kept or (control is None and _reached(optimizer, groups, at, p, measured)),
+            any_moves and _is_zero(p.grad) and not _moved_before(optimizer, groups, at, p),
         )
     for i, group in enumerate(optimizer.param_groups):
         for j, p in enumerate(group["params"]):
@@ -219,6 +229,36 @@ def _weights(
                 yield Weight(
                     own, tuple(p.shape), "", str(p.dtype).removeprefix("torch."), (i,), p.requires_grad, gradient
                 )
+
+
+def _is_zero(grad: Any) -> bool:
+    """Return whether a gradient is there and 0 in every number; False for one that is spread over processes, or sparse."""
+    if (
+        grad is None
+        or grad.is_meta
+        or grad.layout is not torch.strided
+        or hasattr(grad, "to_local")
+        or not grad.numel()
+    ):
+        return False
+    return not bool(grad.any())
+
+
+def _moved_before(optimizer: torch.optim.Optimizer, groups: tuple[Group, ...], at: tuple[int, ...], p: Any) -> bool:
+    """Return whether the optimiser's averages of the gradient tell of an earlier one, as of an expert that rests."""
+    if any(isinstance(groups[i].decay, L2) for i in at):
+        return False  # there the decay is in the averages too
+    held = [v for v in optimizer.state.get(p, {}).values() if isinstance(v, torch.Tensor) and v.shape == p.shape]
+    return any(v.is_floating_point() and not _is_zero(v) for v in held) if p.ndim else False
+
+
+def _begins_at_zero(model: torch.nn.Module) -> bool:
+    """Return whether a matrix, or the gain of a norm, is 0 in every number: what is before it has no gradient at first."""
+    gains = {
+        id(m.weight) for m in model.modules()
+        if "norm" in type(m).__name__.lower() and isinstance(getattr(m, "weight", None), torch.Tensor)
+    }  # fmt: skip
+    return any(_is_zero(p.detach()) for p in model.parameters() if p.ndim >= 2 or id(p) in gains or p.numel() == 1)
 
 
 def _tensors(model: torch.nn.Module) -> Iterator[tuple[str, Any]]:
@@ -278,12 +318,22 @@ def _followed(model: torch.nn.Module) -> dict[int, str]:
         for place, (_, layer) in enumerate(inside):
             if not isinstance(layer, _MIXERS):
                 continue
-            rest = inside[place + 1 :]
+            rest = inside[place + 1 :] if line else _partner(inside, place)
             while line and rest and isinstance(rest[0][1], _BETWEEN):
                 rest = rest[1:]
             if rest and _undoes(layer, rest[0][1], line):
                 found[id(layer.weight)] = f"{path}.{rest[0][0]}" if path else rest[0][0]
     return found
+
+
+def _partner(inside: list[tuple[str, Any]], place: int) -> list[tuple[str, Any]]:
+    """Return the normalisation that bears the number of a layer (conv2, bn2); else what comes after it."""
+    name = inside[place][0]
+    number = re.search(r"\d*$", name)
+    digits = number.group() if number else ""
+    same = [part for part in inside if part[0] != name and digits and re.search(rf"(?<!\d){digits}$", part[0])]
+    normal = [part for part in same if "norm" in type(part[1]).__name__.lower()]
+    return normal or inside[place + 1 :]
 
 
 def _undoes(layer: Any, norm: Any, line: bool) -> bool:

@@ -63,6 +63,8 @@ def scheduler_of(
         at, lr = _ahead(inner, own, done or 0, counts)
         if length is None and run is not None and _functions(inner):
             length, said = _settled(inner, run.steps * max(held.per_update or most, 1.0))
+        elif length is None:
+            length, said = _dead(at, lr)
     per_update, why = held.per_update, held.why
     if per_update is None and hasattr(inner, "t_in_epochs") and not inner.t_in_epochs:
         per_update, why = 1.0, "t_in_epochs=False"
@@ -143,6 +145,8 @@ def _length(scheduler: Any) -> tuple[int | None, str]:
     for key, of in (("T_max", "CosineAnnealingLR"), ("total_steps", "OneCycleLR"), ("total_iters", "PolynomialLR")):
         if name == of:
             return int(getattr(scheduler, key)), f"{key}={getattr(scheduler, key)}"
+    if name == "LinearLR" and scheduler.end_factor < scheduler.start_factor:  # else it is a warm-up
+        return int(scheduler.total_iters), f"total_iters={scheduler.total_iters}"
     if hasattr(scheduler, "t_initial") and hasattr(scheduler, "_get_lr"):
         whole = int(scheduler.t_initial) + (
             int(scheduler.warmup_t) if getattr(scheduler, "warmup_prefix", False) else 0
@@ -243,6 +247,15 @@ def _stub(optimizer: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     return float(value) if isinstance(value, torch.Tensor) and value.numel() == 1 else copy.copy(value)
+
+
+def _dead(at: Any, lr: Any) -> tuple[int | None, str]:
+    """Return the count from which on every rate that was read is exactly 0, None where none is or the last alone."""
+    alive = np.flatnonzero(np.any(lr != 0.0, axis=0))
+    if not len(alive) or alive[-1] + 2 >= len(at):
+        return None, ""
+    first = int(at[alive[-1] + 1])
+    return first, f"its rate is 0 from count {first} on"
 
 
 def _settled(scheduler: Any, counts: float) -> tuple[int | None, str]:

@@ -1,4 +1,4 @@
-"""Decay that never falls, because an optimiser passes over what has no gradient; and frozen weights that move after all."""
+"""Decay without a gradient: none falls where there is none, all else is decay where it is 0; frozen weights that move."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ __all__ = ["found"]
 
 
 def found(setup: Setup) -> Iterator[Finding]:
-    """Yield findings for decaying weights without a gradient after a backward, and for frozen ones."""
+    """Yield findings for decaying weights without a gradient after a backward, with one of exactly 0, and for frozen ones."""
     decaying = [w for w in setup.weights if setup.decays(w)]
     if setup.framework == "torch":
         idle = [w for w in decaying if w.trainable and w.gradient is False]
+        zero = [w for w in decaying if w.trainable and w.gradient and w.zero]
         if idle:
             names = [w.name for w in idle]
             yield Finding(
@@ -23,11 +24,26 @@ def found(setup: Setup) -> Iterator[Finding]:
                 "warning",
                 f"{len(idle)} of {len(decaying)} decaying parameters had no gradient in the last backward ({listed(names)}): "
                 "torch passes over them, so they do not decay in such a step.",
-                {"parameters": names, "count": len(idle)},
+                {"parameters": names, "count": len(idle), "gradient": "none"},
                 Remedy(
                     "use them in the loss, or freeze them with requires_grad_(False) and leave them out of the optimiser"
                 ),
                 "torch.optim: a parameter whose grad is None is left out of the step (its source)",
+                subject=listed(names),
+            )
+        if zero:
+            names = [w.name for w in zero]
+            yield Finding(
+                "decay-without-gradient",
+                "warning",
+                f"{len(zero)} of {len(decaying)} decaying parameters have a gradient of exactly 0 ({listed(names)}): the loss "
+                "does not depend on them, and decay alone moves them, towards 0 with every step.",
+                {"parameters": names, "count": len(zero), "gradient": "zero"},
+                Remedy(
+                    "find what cuts them off (a branch times 0, a mask, dead ReLUs); or freeze them with "
+                    "requires_grad_(False), leave them out of the optimiser, and set their grad to None"
+                ),
+                "derived: with g = 0 a step is w ← (1 - lr·λ)·w",
                 subject=listed(names),
             )
     frozen = [w for w in decaying if not w.trainable]

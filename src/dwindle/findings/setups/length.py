@@ -23,9 +23,17 @@ def found(setup: Setup) -> Iterator[Finding]:
     if s is None or run is None or s.length is None or s.answers or s.elsewhere:
         return
     ends = s.length / setup.pace().per_update
-    if is_near(ends, run.steps):
+    if is_near(ends, run.steps) or _may_fit(setup, s.length):
         return
     yield (_short if ends < run.steps else _long)(setup, ends)
+
+
+def _may_fit(setup: Setup, length: int) -> bool:
+    """Return whether the pace seen so far, of few counts, leaves room for the run's length: the next one may be due."""
+    s, run, updates = setup.scheduler, setup.horizon, setup.updates
+    if s is None or run is None or s.per_update is not None or not s.done or not updates or s.done >= updates:
+        return False
+    return length * updates / (s.done + 1) <= run.steps <= length * updates / s.done
 
 
 def as_ratio(setup: Setup, length: float) -> tuple[str, float] | None:

@@ -12,7 +12,7 @@ __all__ = ["found"]
 
 
 def found(setup: Setup) -> Iterator[Finding]:
-    """Yield findings for duplicates, for tied tensors that are updated twice, and for trainable ones in no group."""
+    """Yield findings for duplicates, tied tensors (a fault if they are updated twice), and trainable ones in no group."""
     twice = [w for w in setup.weights if len(w.groups) > 1]
     if twice:
         yield _twice(setup, twice)
@@ -55,8 +55,12 @@ def _tied(setup: Setup) -> Iterator[Finding]:
         together = [w, *others]
         held = [i for each in together for i in each.groups]
         names = [each.name for each in together] + list(w.tied)
-        if (others or w.tied) and len(held) > 1 and w.name not in seen:
-            seen |= {each.name for each in together}
+        if not (others or w.tied) or w.name in seen:
+            continue
+        seen |= {each.name for each in together}
+        if len(held) <= 1:
+            yield _one_for_all(setup, together, names, held)
+        else:
             decays = {str(setup.groups[i].decay) for i in held}
             lams = "with different decays" if len(decays) > 1 else "and decays it each time"
             yield Finding(
@@ -69,6 +73,25 @@ def _tied(setup: Setup) -> Iterator[Finding]:
                 "derived",
                 subject=listed(names),
             )
+
+
+def _one_for_all(setup: Setup, together: list[Weight], names: list[str], held: list[int]) -> Finding:
+    decays = any(setup.decays(each) for each in together)
+    what = "it decays once a step, in all of its places" if decays else "it decays in none of its places"
+    if not held:
+        what = "no group holds it"
+    return Finding(
+        "tied-parameters",
+        "note",
+        f"{listed(names)} are one tensor, as tied layers are meant to be: one group and one λ stand for {len(names)} layers, and "
+        f"{what}.",
+        {"names": names, "groups": held, "decays": decays},
+        Remedy(
+            "nothing to repair; choose its λ for all of these layers, and check that the tie outlives loading and casting"
+        ),
+        "Press & Wolf 2017, arXiv 1608.05859 (embedding and head); derived",
+        subject=listed(names),
+    )
 
 
 def _updated_elsewhere(setup: Setup, weight: Weight) -> bool:

@@ -61,7 +61,8 @@ def _finding(setup: Setup, dtype: str, digits: int, those: list[Weight], group: 
     coupled = isinstance(setup.groups[group].decay, L2)
     severity = "fault" if loss.surely > 0.5 and not coupled else "warning" if loss.at_most > 0.1 else "note"
     if setup.horizon is not None and float(np.mean(setup.shares(group, course))) * setup.horizon.steps < _FELT:
-        severity = "note" if dtype == "float32" else "warning"  # all of it together would hardly be felt
+        # all of it together would hardly be felt: worth a word only where λ does nothing at all, or for a short type
+        severity = "note" if dtype == "float32" and loss.surely <= 0.5 else "warning"
     where = "at every step" if loss.steps == 1.0 else f"in {loss.steps:.1%} of the steps"
     amount = (
         f"{loss.surely:.1%}"

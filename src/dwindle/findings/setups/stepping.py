@@ -38,7 +38,8 @@ def found(setup: Setup) -> Iterator[Finding]:
         yield _too_often(setup, seen)
     if s.done == 0 and (setup.updates or 0) > 0 and s.fresh is False:
         epoch = None if run is None else run.steps_per_epoch
-        if s.by_update or (epoch is not None and (setup.updates or 0) > 1.05 * epoch):
+        counts_updates = s.by_update or (s.length is not None and run is not None and is_near(s.length, run.steps))
+        if (counts_updates and (setup.updates or 0) > 1) or (epoch is not None and (setup.updates or 0) > 1.05 * epoch):
             yield _finding(
                 "never", "fault",
                 f"the optimiser has done {setup.updates:,} updates and {s.name} was never stepped: the rate stays as it was.",
@@ -76,6 +77,8 @@ def _by_length(setup: Setup, seen: float | None) -> Iterator[Finding]:
     if sized is None and told is None:
         if seen is not None and seen > 1.05:
             yield _too_often(setup, seen)
+        elif seen is not None and ((s.done or 0) + 1) / (setup.updates or 1) < 0.9:
+            yield _too_seldom(setup, seen)
         return
     subject = told if told is not None else sized[0] if sized is not None else ""
     sure = bool(pace.why)
@@ -126,6 +129,19 @@ def _too_often(setup: Setup, seen: float) -> Finding:
         "faster than updates are done.",
         {"counts": s.done, "updates": setup.updates, "counts_per_update": seen},
         "step it once after each optimizer.step(), not after each backward or in each process",
+    )  # fmt: skip
+
+
+def _too_seldom(setup: Setup, seen: float) -> Finding:
+    s, run = setup.scheduler, setup.horizon
+    assert s is not None
+    assert run is not None
+    return _finding(
+        "per epoch", "fault",
+        f"{s.name} is made for {s.length:,} counts, the updates of the run, and has made {s.done:,} in {setup.updates:,} "
+        f"updates, {_number(seen)} an update: its rates hardly fall.",
+        {"counts": s.done, "updates": setup.updates, "counts_per_update": seen, "length": s.length, "steps": run.steps},
+        "step it once after each optimizer.step(), not at the end of an epoch",
     )  # fmt: skip
 
 

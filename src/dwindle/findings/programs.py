@@ -1,0 +1,213 @@
+"""A recipe or a training script read as set-ups: its plan, what its optimiser is called, and how often its scheduler steps."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from dwindle.errors import DwindleError, InvalidValueError
+from dwindle.foreign import OPTIMIZERS, read
+from dwindle.foreign.reading import peer_of_text
+from dwindle.foreign.source.literal import Scope, callee
+from dwindle.plan import Plan
+from dwindle.units import Horizon
+
+__all__ = ["Program", "assigned", "program_of"]
+
+_OPTIMIZER = re.compile(r"\b(SGD|ASGD|\w*[Aa]dam\w*|[Ll]ion\w*|RMSprop|Ada\w+|Muon|adafactor|lamb)\b")
+_BUILDS = re.compile(r"(LR|Plateau|_schedule\w*|Scheduler|get_scheduler)$")
+
+
+class Program(NamedTuple):
+    """``plan`` of a recipe of ``peer``, its ``optimizer``, the ``epochs`` of the loop whose end steps the scheduler, if one does.
+
+    ``dtype`` is that of the weights, where the source casts the model; ``unread`` says what it does not tell.
+    """
+
+    plan: Plan
+    peer: str
+    optimizer: str
+    epochs: int | None
+    dtype: str | None
+    schedule_known: bool
+    unread: tuple[str, ...]
+
+
+def program_of(text: str, run: Horizon | None = None) -> Program:
+    """Return what ``text`` sets up: a spec in one line, or Python source, which is parsed and never run.
+
+    A schedule that cannot be read is left out, and ``unread`` says why.
+
+    Raises ParseError, UnknownNameError or InvalidValueError for text that is no recipe, or whose optimiser cannot be read.
+
+    >>> program_of("torch:AdamW(lr=1e-3, weight_decay=0.1) StepLR(30)").optimizer
+    'AdamW'
+    """
+    try:
+        tree: ast.Module | None = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        tree = None
+    unread: list[str] = []
+    if tree is not None and (taken := _with_defaults(tree)):
+        text = ast.unparse(tree)
+        tree = ast.parse(text)
+        unread.append(f"what its command line says: the defaults are taken ({', '.join(taken)})")
+    try:
+        found, schedule_known = read(text, run=run), True
+    except DwindleError as error:
+        bare = None if tree is None else _without_schedule(tree)
+        if bare is None:
+            raise
+        try:
+            found, schedule_known = read(bare, run=run), False
+        except DwindleError:
+            raise error from None
+        unread.append(f"the schedule: {error}")
+    if not isinstance(found, Plan) and tree is not None and (bare := _without_schedule(tree)) is not None:
+        unread.append(f"what {type(found).__name__} does: it answers a metric")
+        found, schedule_known = read(bare, run=run), False
+    if not isinstance(found, Plan):
+        raise InvalidValueError(
+            f"{type(found).__name__} answers a metric; there is nothing to check before a run. Check its log."
+        )
+    peer = peer_of_text(text)
+    names = _OPTIMIZER.findall(text)
+    epochs = dtype = None
+    if tree is not None:
+        calls = [callee(node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        names = [name for name in calls if name in OPTIMIZERS.get(peer, ())] or names
+        epochs, dtype = _epochs(tree) if peer == "torch" else None, _dtype(tree)
+    return Program(found, peer, names[0] if names else "", epochs, dtype, schedule_known, tuple(unread))
+
+
+def assigned(text: str) -> dict[str, Any]:
+    r"""Return the numbers and texts that Python source gives to names at its outermost level, as a configuration in .py does.
+
+    >>> assigned("learning_rate = 6e-4\nmax_iters = 100 * 10")
+    {'learning_rate': 0.0006, 'max_iters': 1000}
+    """
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return {}
+    scope, found = Scope.of(tree), {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+            try:
+                found[node.targets[0].id] = scope.value(node.value)
+            except DwindleError:
+                continue
+    return found
+
+
+def _with_defaults(tree: ast.Module) -> list[str]:
+    """Put the defaults of argparse's options where ``tree`` (changed in place) reads them; return them as name=value."""
+    defaults: dict[str, ast.expr] = {}
+    parsed: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and callee(node) == "add_argument" and node.args:
+            words = {k.arg: k.value for k in node.keywords}
+            names = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+            name = max(names, key=lambda n: n.startswith("--"), default="").lstrip("-").replace("-", "_")
+            dest = words.get("dest")
+            name = dest.value if isinstance(dest, ast.Constant) and isinstance(dest.value, str) else name
+            if isinstance(words.get("default"), ast.Constant | ast.UnaryOp):
+                defaults[name] = words["default"]
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and callee(node.value) == "parse_args":
+            parsed |= {ast.unparse(target) for target in node.targets}
+    taken: dict[str, str] = {}
+
+    class Filled(ast.NodeTransformer):
+        def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+            self.generic_visit(node)
+            if isinstance(node.value, ast.Name) and node.value.id in parsed and node.attr in defaults:
+                taken[node.attr] = ast.unparse(defaults[node.attr])
+                return defaults[node.attr]
+            return node
+
+    Filled().visit(tree)
+    return [f"{name}={value}" for name, value in taken.items()]
+
+
+def _without_schedule(tree: ast.Module) -> str | None:
+    """Return the source's imports and values without those that build a schedule; None where it builds none."""
+    builders = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and _BUILDS.search(callee(n))]
+    if not builders:
+        return None
+    kept = [
+        node for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        or (isinstance(node, ast.Assign) and not any(part in builders for part in ast.walk(node)))
+    ]  # fmt: skip
+    return "\n".join(ast.unparse(node) for node in sorted(kept, key=lambda node: node.lineno))
+
+
+def _epochs(tree: ast.Module) -> int | None:
+    """Return how often the loop runs at whose own level a scheduler steps while the optimiser steps in one within it."""
+    scope = Scope.of(tree)
+    for loop in ast.walk(tree):
+        if not isinstance(loop, ast.For):
+            continue
+        inside = [node for node in ast.walk(loop) if isinstance(node, ast.For | ast.While) and node is not loop]
+        deep = {id(part) for inner in inside for part in ast.walk(inner)}
+        steps = [(_owner(node), id(node) in deep) for node in ast.walk(loop) if _owner(node)]
+        outer = {name for name, is_deep in steps if not is_deep and "sched" in name.lower()}
+        if outer and any(is_deep for name, is_deep in steps if "sched" not in name.lower()):
+            return _times(loop.iter, scope)
+    return None
+
+
+def _owner(node: ast.AST) -> str:
+    """Return the name whose ``step()`` a node calls, "" for any other node."""
+    is_step = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "step"
+    return ast.unparse(node.func.value) if is_step else ""  # type: ignore[attr-defined]
+
+
+def _times(node: ast.expr, scope: Scope) -> int | None:
+    """Return how many turns ``range(...)``, also within tqdm(...), makes; None where it cannot be told."""
+    while isinstance(node, ast.Call) and callee(node) in ("tqdm", "trange", "enumerate") and node.args:
+        if callee(node) == "trange":
+            break
+        node = node.args[0]
+    if not isinstance(node, ast.Call) or callee(node) not in ("range", "trange") or not 1 <= len(node.args) <= 2:
+        return None
+    try:
+        ends: list[Any] = [scope.value(arg) for arg in node.args]
+    except DwindleError:
+        return None
+    if not all(isinstance(end, int) for end in ends):
+        return None
+    turns = int(ends[-1]) - (int(ends[0]) if len(ends) == 2 else 0)
+    return turns if turns > 0 else None
+
+
+def _dtype(tree: ast.Module) -> str | None:
+    """Return the short type that the source casts its model to: what ``parameters()`` is asked of, or what is loaded in it."""
+    models = {
+        ast.unparse(node.func.value) for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("parameters", "named_parameters")
+    }  # fmt: skip
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and any(ast.unparse(target) in models for target in node.targets):
+            casts: Iterator[ast.AST] = ast.walk(node.value)
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            owner = node.value.func.value if isinstance(node.value.func, ast.Attribute) else None
+            casts = iter((node.value,)) if owner is not None and ast.unparse(owner) in models else iter(())
+        else:
+            continue
+        found = next((dtype for cast in casts if isinstance(cast, ast.Call) and (dtype := _cast(cast))), None)
+        if found:
+            return found
+    return None
+
+
+def _cast(call: ast.Call) -> str | None:
+    name = callee(call)
+    if name in ("bfloat16", "half") and not call.args:
+        return "bfloat16" if name == "bfloat16" else "float16"
+    types = [k.value for k in call.keywords if k.arg in ("dtype", "torch_dtype")] + (call.args if name == "to" else [])
+    said = {ast.unparse(value) for value in types}
+    return next((t for t in ("bfloat16", "float16") if f"torch.{t}" in said), None)
