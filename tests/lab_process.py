@@ -20,10 +20,7 @@ import json, sys
 from dwindle.lab.api import Given
 from dwindle.lab.door import Door
 from dwindle.lab.limits import Limits
-try:
-    from dwindle.lab.page import page
-except ImportError:
-    page = lambda *, token: f'<!doctype html><script type="application/json">{json.dumps(token)}</script>'
+from dwindle.lab import page
 from dwindle.lab.server import door_of, listening, serve
 limits, studies = json.loads(sys.argv[1])
 with listening("127.0.0.1", 0) as on:
@@ -52,7 +49,7 @@ class LabProcess:
     process: subprocess.Popen
     port: int
 
-    def raw(self, data: bytes, *, timeout: float = 15.0, half_close: bool = False) -> Answer:
+    def raw(self, data: bytes, *, timeout: float = 60.0, half_close: bool = False) -> Answer:
         """Send bytes as they are and return what comes back."""
         begun = time.monotonic()
         with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as connection:
@@ -66,7 +63,7 @@ class LabProcess:
 
     def call(self, path: str, body: bytes | dict, **headers: str) -> Answer:
         """Ask as the page does."""
-        return self.raw(self.question(path, body, **headers), timeout=40)
+        return self.raw(self.question(path, body, **headers), timeout=90)
 
     def question(self, path: str, body: bytes | dict, **headers: str | None) -> bytes:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -120,5 +117,5 @@ def lab_process(limits: Limits | None = None, studies: tuple[str, ...] = ()) -> 
         yield LabProcess(process, int(process.stdout.readline()))
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(30)
         process.stdout.close()

@@ -19,14 +19,15 @@ from dwindle.lab.limits import Limits
 from lab_process import Answer, LabProcess, lab_process, read
 
 MARK = "zqxEVIL"  # never to be echoed
-LIMITS = Limits(
-    head_seconds=1.5,
-    body_seconds=1.5,
-    log_seconds=2.0,
-    work_seconds=3.0,
-    log_work_seconds=5.0,
-    queue_seconds=2.0,
+LIMITS = Limits(  # so long that whatever is refused soon was not refused because its time was up
+    head_seconds=60.0, body_seconds=60.0, log_seconds=60.0, work_seconds=60.0, log_work_seconds=60.0, queue_seconds=60.0,
     connections=64,
+)  # fmt: skip
+HASTY = Limits(
+    head_seconds=1.5, body_seconds=1.5, log_seconds=2.0, work_seconds=4.0, log_work_seconds=6.0, queue_seconds=2.0, connections=64
+)  # fmt: skip
+SOON = (
+    20.0  # seconds, on a machine that others load: well below the limits of the patient, well above those of the hasty
 )
 PLAN = {"plan": "peak 0.1 | cosine to 0 | decoupled 0.1", "steps": 100, "steps_per_epoch": None}
 
@@ -38,11 +39,25 @@ def lab() -> Iterator[LabProcess]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def hasty() -> Iterator[LabProcess]:
+    with lab_process(HASTY) as found:
+        recovers(found)
+        yield found
+
+
+def recovers(lab: LabProcess) -> None:
+    """A good plan is answered, where a worker may have to be started for it first."""
+    ends = time.monotonic() + 3 * SOON
+    while lab.call("/api/plan", PLAN).status != 200:
+        assert time.monotonic() < ends
+
+
 def serves(lab: LabProcess) -> None:
-    """A good request is answered within two seconds."""
+    """A good request is answered soon."""
     begun = time.monotonic()
     assert lab.call("/api/study", {}).json == {"studies": []}
-    assert time.monotonic() - begun < 2.0
+    assert time.monotonic() - begun < SOON
 
 
 def refused(answer: Answer, *, closed: bool = True) -> None:
@@ -246,7 +261,8 @@ BODIES: dict[str, tuple[bytes, dict[str, str | None]]] = {
         for value in ("null", '"10"', "true", "[]", "{}", "1.5", "10.0", "0", "-1", "1" + 18 * "0", "1" + 300 * "0", "5000001")
     },
     **{
-        f"steps_per_epoch {value}": (b'{"plan": "peak 0.1", "steps": 10, "steps_per_epoch": %s}' % value.encode(), {})
+        f"{name} {value}": (b'{"plan": "peak 0.1", "steps": 10, "%s": %s}' % (name.encode(), value.encode()), {})
+        for name in ("steps_per_epoch", "batch_size", "tokens_per_step")
         for value in ('"10"', "false", "[]", "{}", "1.5", "0", "-1")
     },
     **{
@@ -263,7 +279,7 @@ def test_a_question_is_refused(lab: LabProcess, name: str) -> None:
     assert 400 <= answer.status < 500 or answer.status == 0, answer
     if "hostile" not in name:  # the words of a plan may stand in the reason why it is none
         refused(answer)
-    assert answer.seconds < LIMITS.work_seconds + 1.0
+    assert answer.seconds < SOON
     serves(lab)
 
 
@@ -287,7 +303,7 @@ def test_a_head_without_end_is_cut_at_its_limit(lab: LabProcess) -> None:
     head = f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{lab.port}\r\n".encode()
     answer = lab.raw(head + b"X: y\r\n" * 100_000)
     assert answer.status in (0, 431)
-    assert answer.seconds < LIMITS.head_seconds - 0.5
+    assert answer.seconds < SOON
     serves(lab)
 
 
@@ -311,11 +327,12 @@ def test_a_log_beyond_the_limit_is_refused_and_costs_no_memory(lab: LabProcess) 
         answer = lab.raw(lab.question("/api/log", b"x" * 200_000, Content_Length=str(length)))
         refused(answer)
         assert answer.status in (0, 413)
-        assert answer.seconds < 1.0  # not when its time is up
+        assert answer.seconds < SOON  # not when its time is up
     assert lab.memory() - before < 50 * 2**20
     serves(lab)
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_by_the_limits(lab: LabProcess) -> None:
     """The largest log of nothing, and of as many values as fit, then the longest plan."""
     whole = LIMITS.log_bytes - 100
@@ -363,21 +380,22 @@ def dripped(lab: LabProcess, start: bytes, drop: bytes, most: float) -> None:
     pytest.fail(f"still open after {most} seconds")
 
 
-def test_the_slow_are_cut_off_while_others_are_served(lab: LabProcess) -> None:
-    head = f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{lab.port}\r\n".encode()
-    cut = LIMITS.head_seconds + 1.5
+def test_the_slow_are_cut_off_while_others_are_served(hasty: LabProcess) -> None:
+    head = f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{hasty.port}\r\n".encode()
     tasks = [
-        lambda: dripped(lab, b"", b"", cut),
-        lambda: dripped(lab, b"G", b"", cut),
-        lambda: dripped(lab, head, b"X: y\r\n", cut),
-        lambda: dripped(lab, head, b"a", cut),
-        lambda: dripped(lab, lab.question("/api/plan", b"", Content_Length="60000"), b"x", LIMITS.body_seconds + 1.5),
-        lambda: dripped(lab, lab.question("/api/log", b"", Content_Length="600000"), b"x", LIMITS.log_seconds + 1.5),
-        lambda: dripped(lab, lab.question("/api/plan", b"", Content_Length="600", X_Dwindle_Token="no"), b"x", 2.5),
-        *[lambda: serves(lab)] * 5,
+        lambda: dripped(hasty, b"", b"", SOON),
+        lambda: dripped(hasty, b"G", b"", SOON),
+        lambda: dripped(hasty, head, b"X: y\r\n", SOON),
+        lambda: dripped(hasty, head, b"a", SOON),
+        lambda: dripped(hasty, hasty.question("/api/plan", b"", Content_Length="60000"), b"x", SOON),
+        lambda: dripped(hasty, hasty.question("/api/log", b"", Content_Length="600000"), b"x", SOON),
+        lambda: dripped(
+            hasty, hasty.question("/api/plan", b"", Content_Length="600", X_Dwindle_Token="no"), b"x", SOON
+        ),
+        *[lambda: serves(hasty)] * 5,
     ]
     in_threads(*tasks, *tasks[2:6] * 4)
-    serves(lab)
+    serves(hasty)
 
 
 def is_closed(connection: socket.socket) -> bool:
@@ -394,15 +412,23 @@ def is_closed(connection: socket.socket) -> bool:
 
 def test_idle_connections_do_not_shut_others_out(lab: LabProcess) -> None:
     with ExitStack() as stack:
-        idle = [stack.enter_context(socket.create_connection(("127.0.0.1", lab.port), timeout=5)) for _ in range(200)]
+        idle = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", lab.port), timeout=SOON)) for _ in range(200)
+        ]
         for _ in range(3):
             serves(lab)
-        begun = time.monotonic()
         assert sum(is_closed(each) for each in idle) >= 200 - LIMITS.connections  # the oldest, to let others in
-        for each in idle:
-            read(each, begun)  # until it is closed
-        assert time.monotonic() - begun < LIMITS.head_seconds + 1.0
     serves(lab)
+
+
+def test_idle_connections_come_to_an_end(hasty: LabProcess) -> None:
+    with ExitStack() as stack:
+        idle = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", hasty.port), timeout=SOON)) for _ in range(50)
+        ]
+        for each in idle:
+            read(each, time.monotonic())  # until it is closed
+    serves(hasty)
 
 
 def test_half_closed_and_abandoned_connections(lab: LabProcess) -> None:
@@ -412,7 +438,7 @@ def test_half_closed_and_abandoned_connections(lab: LabProcess) -> None:
     assert lab.raw(lab.question("/api/plan", b"{", Content_Length="100"), half_close=True).status in (0, 400)
     question = lab.question("/api/plan", PLAN | {"steps": 2_000_000})
     for _ in range(30):  # gone before the answer, for which no more than the workers at hand work
-        with socket.create_connection(("127.0.0.1", lab.port), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", lab.port), timeout=SOON) as connection:
             connection.sendall(question)
     serves(lab)
 
@@ -420,32 +446,35 @@ def test_half_closed_and_abandoned_connections(lab: LabProcess) -> None:
 def test_those_who_do_not_read_hold_nothing(lab: LabProcess) -> None:
     with ExitStack() as stack:
         for _ in range(40):
-            connection = stack.enter_context(socket.create_connection(("127.0.0.1", lab.port), timeout=5))
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", lab.port), timeout=SOON))
             connection.sendall(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{lab.port}\r\n\r\n".encode())
         serves(lab)
 
 
-def test_plans_that_take_long_hold_neither_the_page_nor_the_server(lab: LabProcess) -> None:
+@pytest.mark.slow
+def test_plans_that_take_long_hold_neither_the_page_nor_the_server(hasty: LabProcess) -> None:
     """More of the heaviest plans than there are workers: the page still comes, and after them every answer does."""
     heavy = PLAN | {"plan": f"peak 0.1 | {'+'.join(300 * ['cosine'])}", "steps": 5_000_000}
-    token = lab.token
+    token = hasty.token
+    came: list[float] = []
+    ended: list[float] = []
 
     def page_comes() -> None:
         time.sleep(0.5)
-        begun = time.monotonic()
-        answer = lab.raw(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{lab.port}\r\n\r\n".encode())
+        answer = hasty.raw(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{hasty.port}\r\n\r\n".encode())
         assert answer.status == 200
-        assert time.monotonic() - begun < 2.0
+        came.append(time.monotonic())
 
     def ask() -> None:
-        answer = lab.raw(lab.question("/api/plan", heavy, X_Dwindle_Token=token), timeout=40)
+        answer = hasty.raw(hasty.question("/api/plan", heavy, X_Dwindle_Token=token), timeout=90)
         assert answer.status in (422, 429)
         assert "takes longer" in answer.json["error"] or "busy" in answer.json["error"]
-        assert answer.seconds < LIMITS.queue_seconds + LIMITS.work_seconds + 2.0
+        ended.append(time.monotonic())
 
     in_threads(*[ask] * 4, page_comes)
-    assert lab.call("/api/plan", PLAN).status == 200
-    serves(lab)
+    assert came[0] < max(ended)  # while the plans were worked at
+    recovers(hasty)
+    serves(hasty)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason=f"no /proc on {sys.platform}")

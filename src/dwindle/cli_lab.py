@@ -56,6 +56,7 @@ def _serve(host: str, port: int, studies: list[Path], log: Path | None, open_: b
     if log is not None and not log.exists():
         raise DataError(f"--log {log}: no such file.")
     given = Given(tuple(map(str, studies)), None if log is None else str(log))
+    page()  # what it is made of is read here, so that the first visit need not wait
     with listening(host, port) as socket:
         door = door_of(host, socket.getsockname()[1])
         url = address(host, door)

@@ -161,10 +161,9 @@ def _refused(status: int, why: str) -> tuple[int, bytes]:
 def _plan(asked: dict[str, Any], _: Given) -> dict[str, Any]:
     from dwindle.lab.plans import planned
 
-    text, steps, steps_per_epoch = fields(
-        asked, {"plan": (str,), "steps": (int,), "steps_per_epoch": (int, type(None))}, ["steps_per_epoch"]
-    )
-    return planned(text, steps, steps_per_epoch)
+    optional = ("steps_per_epoch", "batch_size", "tokens_per_step")
+    kinds = {"plan": (str,), "steps": (int,), **dict.fromkeys(optional, (int, type(None)))}
+    return planned(*fields(asked, kinds, optional))
 
 
 def _log(asked: dict[str, Any], given: Given) -> dict[str, Any]:

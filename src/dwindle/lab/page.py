@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 from string import Template
+from typing import Any
 
-from dwindle.lab.images import images
 from dwindle.report.document import asset, hashed, write_page
 from dwindle.report.markup import Html, data_block, joined
 
@@ -37,7 +38,7 @@ def page(*, token: str | None = None, title: str = "dwindle lab") -> str:
 
     style = "\n".join([*(asset(name) for name in ("report.css", "figures.css")), asset("lab.css", "dwindle.lab")])
     engine, script = _script(ENGINE), _script(VIEWS)
-    data = {"title": title, "images": images(), **({} if token is None else {"token": token})}
+    data = {"title": title, "images": _images(), **({} if token is None else {"token": token})}
     return Template(asset("lab.html", "dwindle.lab")).substitute(
         policy=_policy(style, (engine, script), served=token is not None),
         title=joined(title),
@@ -54,6 +55,14 @@ def write(path: str | os.PathLike[str], *, title: str = "dwindle lab") -> Path:
     return write_page(page(title=title), path)
 
 
+@cache  # a server makes its page anew for every visit
+def _images() -> dict[str, Any]:
+    from dwindle.lab.images import images  # with it come the studies, which take most of a second to load
+
+    return images()
+
+
+@cache
 def _script(names: tuple[str, ...]) -> str:
     return "\n".join(['"use strict";', *(asset(f"{name}.js", "dwindle.lab") for name in names)])
 

@@ -19,8 +19,14 @@ LONGEST = 5_000_000
 """Steps of a run: every one of them is worked out."""
 
 
-def planned(text: str, steps: int, steps_per_epoch: int | None = None) -> dict[str, Any]:
-    """Return what a plan does over a run, as the lab draws it.
+def planned(
+    text: str,
+    steps: int,
+    steps_per_epoch: int | None = None,
+    batch_size: int | None = None,
+    tokens_per_step: int | None = None,
+) -> dict[str, Any]:
+    """Return what a plan does over a run, as the lab draws it; what is said of the run is that of `Horizon`.
 
     ``lr``, ``shrink`` and ``l2`` are those of each ``step``, at most 400 of them, and ``share_left`` is what decay alone
     leaves of w(0) before it. ``code`` is the source by framework, ``notes`` what is not exact in it, or why there is none;
@@ -32,7 +38,7 @@ def planned(text: str, steps: int, steps_per_epoch: int | None = None) -> dict[s
     >>> told["step"], told["lr"], [round(share, 3) for share in told["share_left"]]
     ([0, 1, 2, 3], [0.1, 0.07500000000000001, 0.05, 0.025], [1.0, 0.9, 0.833, 0.791])
     """
-    run = Horizon(steps=steps, steps_per_epoch=steps_per_epoch)
+    run = Horizon(steps=steps, steps_per_epoch=steps_per_epoch, batch_size=batch_size, tokens_per_step=tokens_per_step)
     if steps > LONGEST:
         raise InvalidValueError(
             f"the lab draws runs of up to {LONGEST:,} steps; got {steps:,}. Draw a shorter one of the same shape."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import errno
 import os
 import secrets
@@ -107,6 +108,7 @@ def serve(
     """
     limits = Limits() if limits is None else limits
     uvicorn = uvicorn_or_raise()
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # the loop may close before it hears that a killed worker went
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # by way of every finally
     try:
         asyncio.run(_served(uvicorn, page, given, on, door, limits))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from dwindle.errors import DataError
-from dwindle.studies.store import _FILE, _alive, _record  # the format of a line has one home
+from dwindle.studies.store import TRIALS, owner_of, record_in
 
 __all__ = ["studied"]
 
@@ -27,7 +28,7 @@ def studied(folder: str) -> dict[str, Any]:
     Raises DataError where the trials cannot be read.
     """
     place = Path(folder)
-    records, left_out = _records(place / _FILE)
+    records, left_out = _records(place / TRIALS)
     settings = list(dict.fromkeys(record["task"] for record in records if isinstance(record["task"], str)))
     swept = [record for record in records if record.get("stage") == "sweep"]
     trials = _trials(swept)
@@ -49,7 +50,7 @@ def _records(path: Path) -> tuple[list[dict[str, Any]], int]:
             raise DataError(f"{path}: more than {_LONGEST:,} bytes of trials, which the lab does not read.")
         with path.open("rb") as file:
             for raw in file:
-                record = _record(raw)
+                record = record_in(raw)
                 if record is None:
                     left_out += bool(raw.strip())
                 else:
@@ -97,12 +98,9 @@ def _best(trials: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _state(folder: Path, records: Sequence[dict[str, Any]]) -> str:
-    try:
-        owner = (folder / "lock").read_text(encoding="ascii", errors="replace").strip()
-    except OSError:
-        owner = ""
-    if owner.isdigit() and len(owner) < 12 and _alive(int(owner)):
-        return "running"
+    with suppress(OSError):  # no lock
+        if owner_of(folder) is not None:
+            return "running"
     if not records:
         return "empty"
     return "done" if records[-1]["stage"] == "fit" else "stopped"

@@ -14,10 +14,10 @@ from typing import Any
 
 from dwindle.errors import DataError, ResumeError
 
-__all__ = ["Store"]
+__all__ = ["TRIALS", "Store", "owner_of", "record_in"]
 
+TRIALS = "trials.jsonl"
 _FORMAT = "dwindle-trials/2"  # 1: before trainings were let go at rungs
-_FILE = "trials.jsonl"
 
 
 @dataclass(slots=True)
@@ -51,11 +51,11 @@ class Store:
         store = cls(place)
         store._claim(place)
         try:
-            store._read(place / _FILE)
+            store._read(place / TRIALS)
         except OSError as error:
             store.close()
             raise DataError(
-                f"{place / _FILE} cannot be read and written: {error.strerror}. Choose another folder."
+                f"{place / TRIALS} cannot be read and written: {error.strerror}. Choose another folder."
             ) from error
         return store
 
@@ -63,7 +63,7 @@ class Store:
         """Append finished trials, each with its ``key``, and wait until they are on disk."""
         new = list(records)
         if self.folder is not None and new:
-            _append(self.folder / _FILE, "".join(_line(record) for record in new))
+            _append(self.folder / TRIALS, "".join(_line(record) for record in new))
         self.records.update((record["key"], record) for record in new)
 
     def tidy(self) -> None:
@@ -82,8 +82,8 @@ class Store:
         try:
             if _made(lock):
                 return
-            owner = lock.read_text(encoding="ascii", errors="replace").strip()
-            if owner.isdigit() and int(owner) != os.getpid() and _alive(int(owner)):
+            owner = owner_of(folder)
+            if owner is not None and owner != os.getpid():
                 raise ResumeError(
                     f"process {owner} is running a study in {folder}; wait for it or choose another folder. "
                     f"If it is something else, delete {lock}."
@@ -101,7 +101,7 @@ class Store:
             return
         with path.open("r+b") as file:  # who cannot write it is to hear of it now, not after the first trainings
             for raw in file:
-                record = _record(raw)
+                record = record_in(raw)
                 if record is None:
                     self.spoilt += bool(raw.strip())
                 else:
@@ -144,7 +144,12 @@ def _line(record: dict[str, Any]) -> str:
     return json.dumps({"format": _FORMAT, "crc": zlib.crc32(body.encode()), "body": body}) + "\n"
 
 
-def _record(raw: bytes) -> dict[str, Any] | None:
+def record_in(raw: bytes) -> dict[str, Any] | None:
+    """Return the record in a line of the file of trials; None if the line is half written, damaged or of another format.
+
+    >>> record_in(b'{"format": "dwindle-tri') is None
+    True
+    """
     try:
         line = json.loads(raw)
         body = line["body"]
@@ -154,6 +159,15 @@ def _record(raw: bytes) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return record if isinstance(record, dict) and isinstance(record.get("key"), str) else None
+
+
+def owner_of(folder: Path) -> int | None:
+    """Return the living process that has a study in ``folder``, by its lock; None where its lock is of the dead, or nonsense.
+
+    Raises OSError where there is no lock to read.
+    """
+    owner = (folder / "lock").read_text(encoding="ascii", errors="replace").strip()
+    return int(owner) if owner.isdigit() and len(owner) < 12 and _alive(int(owner)) else None
 
 
 def _alive(process: int) -> bool:

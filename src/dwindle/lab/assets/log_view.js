@@ -61,12 +61,15 @@ function logView(root, served) {
     for (let i = 0; i < bytes.length; i += 32768) text += String.fromCharCode(...bytes.subarray(i, i + 32768));
     return btoa(text);
   };
+  let turn = 0; // of a slow answer and a file that was dropped meanwhile, the file counts
   const take = async (file) => {
+    const mine = (turn += 1);
     said.className = "said";
     said.textContent = `reading ${file.name} …`;
     try {
       if (!served && file.size > 50e6) throw new Refused("the page alone reads up to 50 MB.", "DataError");
       const told = served ? await served("log", { name: file.name, data: await base64(file) }) : { name: file.name, ...readLog(await file.text()) };
+      if (mine !== turn) return;
       draw(told);
       findings(told);
     } catch (error) {
@@ -89,7 +92,7 @@ function logView(root, served) {
     if (!served) return;
     try {
       const told = await served("log", {});
-      if (Object.keys(told.series).length) { draw(told); findings(told); }
+      if (!turn && Object.keys(told.series).length) { draw(told); findings(told); }
     } catch (error) {
       said.className = "said bad";
       said.textContent = error.message;

@@ -3,7 +3,7 @@ const FRAMEWORKS = [["torch", "PyTorch"], ["optax", "optax"], ["keras", "Keras"]
 
 function adapterCode(framework, plan, run) {
   const text = asciiString(String(plan));
-  const size = `steps=${run.steps}${run.steps_per_epoch ? `, steps_per_epoch=${run.steps_per_epoch}` : ""}`;
+  const size = Object.entries(run).filter(([, value]) => value !== null).map(([name, value]) => `${name}=${value}`).join(", ");
   const head = `plan = dw.parse(${text})\nrun = dw.Horizon(${size})\n`;
   const Adam = plan.decay && plan.decay.convention !== "l2";
   const torch = `import torch\nimport dwindle as dw\n\n${head}optimiser = torch.optim.${Adam ? "AdamW" : "SGD"}(model.named_parameters())\n`;
@@ -19,4 +19,4 @@ function adapterCode(framework, plan, run) {
 
 // A shell's single quotes, for the plan's text as one word.
 const shellWord = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-const convertCommand = (framework, plan, run) => `dwindle convert ${shellWord(String(plan))} --to ${framework} --steps ${run.steps}${run.steps_per_epoch ? ` --steps-per-epoch ${run.steps_per_epoch}` : ""}`;
+const convertCommand = (framework, plan, run) => `dwindle convert ${shellWord(String(plan))} --to ${framework} ${Object.entries(run).filter(([, value]) => value !== null).map(([name, value]) => `--${name.replaceAll("_", "-")} ${value}`).join(" ")}`;

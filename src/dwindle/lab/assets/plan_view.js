@@ -5,7 +5,8 @@ function planView(root, served) {
   const view = { text: FIRST_PLAN, steps: 10000, per_epoch: 500, framework: "torch", plan: null, answer: null };
   const text = byId("plan-text");
   const steps = byId("plan-steps");
-  const perEpoch = byId("plan-epoch");
+  // What is said of the run besides its steps: the name in Python, its field, its name in an address.
+  const worths = [["steps_per_epoch", byId("plan-epoch"), "epoch"], ["batch_size", byId("plan-batch"), "batch"], ["tokens_per_step", byId("plan-tokens"), "tokens"]];
   const said = byId("plan-said");
   const figures = root.querySelector(".pictures");
   const x = { name: "step", show: (v) => figure(v, 6) };
@@ -23,7 +24,7 @@ function planView(root, served) {
     left.draw([{ kind: "line", label: "w / w(0)", colour: 3, x: [...made.step, run.steps], y: [...made.share_left, made.left] }]);
     const share = made.step.map((_, i) => 1 - made.shrink[i] + made.lr[i] * made.l2[i]);
     shrink.draw([{ kind: "line", label: plan.decay && plan.decay.convention === "l2" ? "lr·λ, as under plain SGD" : "1 − shrink", colour: 2, x: made.step, y: share }]);
-    const time = (value) => (Number.isFinite(value) ? `${figure(value)} steps${run.steps_per_epoch ? ` = ${figure(value / run.steps_per_epoch)} epochs` : ""}` : "endless: no decay");
+    const time = (value) => (Number.isFinite(value) ? `${figure(value)} steps${run.steps_per_epoch ? ` = ${figure(value / run.steps_per_epoch)} epochs` : ""}${run.tokens_per_step ? ` = ${figure(value * run.tokens_per_step)} tokens` : ""}` : "endless: no decay");
     tell([
       ["τ = 1/(lr·λ) at the peak", time(plan.timescale(run))], ["half-life of a weight at the peak", time(plan.halfLife(run))],
       [`left of w(0) after ${whole(run.steps)} steps`, `${made.about ? "about " : ""}${figure(100 * made.left)} %`],
@@ -39,7 +40,7 @@ function planView(root, served) {
     if (error.place !== undefined) {
       said.append(element("code", { class: "place-mark", "aria-hidden": "true" }, view.text.slice(Math.max(0, error.place - 20), error.place), element("mark", {}, view.text.slice(error.place, error.place + 1) || "⏎"), view.text.slice(error.place + 1, error.place + 20)));
     }
-    if (served && run) askPython(run);
+    if (served && run) askPython();
   };
   const accept = (plan) => {
     said.className = "said";
@@ -50,22 +51,23 @@ function planView(root, served) {
   const read = (keep = false) => {
     let run = null;
     view.plan = null;
+    view.run = null;
     try {
-      run = horizon(size(steps), { steps_per_epoch: size(perEpoch) });
+      run = horizon(size(steps), Object.fromEntries(worths.map(([name, node]) => [name, size(node)])));
       view.run = run;
       const plan = parsePlan(view.text);
       show(plan, run);
       view.plan = plan;
       accept(plan);
       if (!keep) setKnobs(plan, run);
-      history.replaceState(null, "", `#plan=${encodeURIComponent(view.text)}&steps=${run.steps}${run.steps_per_epoch ? `&epoch=${run.steps_per_epoch}` : ""}`);
+      history.replaceState(null, "", `#plan=${encodeURIComponent(view.text)}&steps=${run.steps}${worths.map(([name, , key]) => (run[name] ? `&${key}=${run[name]}` : "")).join("")}`);
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       [peak, warm, end, lam].forEach((one) => one.enable(false));
       complain(error, run);
     }
     code();
-    if (served && view.plan) askPython(run);
+    if (served && view.plan) askPython();
   };
   const setKnobs = (plan, run) => {
     const states = [[peak, plan.peak || null], [warm, warmupOf(plan, run)], [end, endOf(plan)], [lam, lambdaOf(plan)]];
@@ -118,7 +120,7 @@ function planView(root, served) {
     });
     const note = pane.querySelector(".note");
     const pre = pane.querySelector("pre");
-    const answer = view.answer && view.answer.text === view.text ? view.answer : null;
+    const answer = view.answer && view.answer.asked === question() ? view.answer : null;
     if (answer && answer.told) {
       pre.textContent = answer.told.code[view.framework] || "";
       snippet.hidden = !answer.told.code[view.framework];
@@ -135,14 +137,17 @@ function planView(root, served) {
   }
 
   const python = byId("plan-python");
-  const askPython = served ? later(300, async (run) => {
-    const asked = view.text;
+  // What Python is asked, or null; an answer counts while the question is still the same.
+  function question() { return view.run && JSON.stringify({ plan: view.text, ...view.run }); }
+  const askPython = served ? later(300, async () => {
+    const asked = question();
+    if (!asked) return;
     try {
-      const told = await served("plan", { plan: asked, steps: run.steps, steps_per_epoch: run.steps_per_epoch });
-      if (asked !== view.text) return;
-      view.answer = { text: asked, told };
+      const told = await served("plan", JSON.parse(asked));
+      if (asked !== question()) return;
+      view.answer = { asked, told };
       if (view.plan) {
-        const ready = view.plan.resolve(run);
+        const ready = view.plan.resolve(view.run);
         const off = Math.max(0, ...told.step.map((step, i) => Math.abs(ready.dose(step).lr - told.lr[i]) / (Math.abs(told.lr[i]) || 1)));
         python.textContent = off < 1e-12 ? "Python reads the same plan and gives the same rates." : `Python's rates differ by ${figure(off)}: trust Python, and please report it.`;
       } else {
@@ -151,26 +156,26 @@ function planView(root, served) {
         left.draw([{ kind: "line", label: "w / w(0), by Python", colour: 3, x: told.step, y: told.share_left }]);
       }
     } catch (error) {
-      if (asked !== view.text) return;
-      view.answer = { text: asked, told: null };
+      if (asked !== question()) return;
+      view.answer = { asked, told: null };
       python.textContent = view.plan || error.offline ? error.message : "";
     }
     code();
   }) : () => {};
 
   text.addEventListener("input", () => { view.text = text.value; read(); });
-  [steps, perEpoch].forEach((node) => node.addEventListener("input", () => read()));
+  [steps, ...worths.map(([, node]) => node)].forEach((node) => node.addEventListener("input", () => read()));
   const examples = byId("plan-examples");
   [FIRST_PLAN, "peak 0.1 | step by 0.5 every 5ep | l2 1e-4", "peak 3e-3 | warmup 1%, constant, 1-sqrt to 0% over 20% | decoupled 0.1", "peak 0.1 | cosine repeat cycles 3 growth 2 decay 0.8 | independent 1e-4", "peak 1e-3 | inverse-sqrt every 500st | decoupled (linear to 50%) cautious"].forEach((example) => {
     button(examples, example, () => { text.value = example; view.text = example; read(); }, "example");
   });
-  // A shared address: #plan=TEXT&steps=N&epoch=K
+  // A shared address: #plan=TEXT&steps=N&epoch=K&batch=B&tokens=T
   view.open = (hash) => {
     const shared = new URLSearchParams(hash);
     if (!shared.get("plan")) { read(); return; }
     view.text = shared.get("plan");
     if (shared.has("steps")) steps.value = shared.get("steps");
-    perEpoch.value = shared.get("epoch") || (shared.has("steps") ? "" : perEpoch.value);
+    worths.forEach(([, node, key]) => { node.value = shared.get(key) || (shared.has("steps") ? "" : node.value); });
     text.value = view.text;
     read();
   };

@@ -1,7 +1,7 @@
 // A study that runs: asked for every two seconds while it is looked at.
 function studyView(root, served) {
   const place = root.querySelector(".studies");
-  const view = { polls: 0, open: false, setting: new Map() };
+  const view = { polls: 0, open: false };
   if (!served) return view;
   place.replaceChildren(element("p", { class: "said", role: "status" }, "asking …"));
   const body = element("div");
@@ -25,38 +25,62 @@ function studyView(root, served) {
         return Number.isFinite(score) ? element("td", { class: `q${shade(score)}` }, figure(score)) : element("td", { class: "none" }, "·");
       }))))));
   };
+  // The card of a study is made once and filled anew: focus, scrolling and the cursor in a picture stay where they are.
+  const cards = new Map();
+  const cardOf = (folder) => {
+    const said = element("p");
+    const settings = element("div", { hidden: true });
+    const drawing = element("div", { hidden: true });
+    const about = element("div");
+    const rows = element("tbody");
+    const scroll = element("div", { class: "scroll tall", hidden: true, tabindex: "0", role: "group", "aria-label": `trials of ${folder}` }, element("table", {},
+      element("thead", {}, element("tr", {}, ...["λ", "peak η", "score", "schedule", "state"].map((name, i) => element("th", { scope: "col", class: i > 2 ? "text" : null }, name)))), rows));
+    body.append(element("section", { class: "card", "aria-label": folder }, element("h3", {}, folder), said, settings, drawing, about, scroll));
+    const chosen = choice(settings, { label: "setting", options: [], value: "", change: () => show(view.last) });
+    const picture = new Picture(drawing, { title: `Best score so far, ${folder}`, x: { name: "trial", show: (v) => String(Math.round(v)) }, y: { name: "score" }, height: 240 });
+    return { said, settings, drawing, about, rows, scroll, chosen, picture, names: [] };
+  };
+  const refill = (node, content) => {
+    const old = node.firstElementChild;
+    if (!content || !content.firstElementChild || !old || !old.hasAttribute("tabindex")) { node.replaceChildren(content); return; }
+    old.replaceChildren(...content.childNodes);
+  };
   const study = (one) => {
-    const settings = one.settings.length ? one.settings : [null];
-    const now = settings.includes(view.setting.get(one.folder)) ? view.setting.get(one.folder) : settings[0];
-    const trials = one.trials.filter((trial) => trial.setting === undefined || trial.setting === now || now === null);
+    if (!cards.has(one.folder)) cards.set(one.folder, cardOf(one.folder));
+    const card = cards.get(one.folder);
+    if (card.names.join("\n") !== one.settings.join("\n")) {
+      const before = card.chosen.value;
+      card.names = one.settings;
+      card.chosen.input.replaceChildren(...one.settings.map((name) => element("option", { value: name }, name)));
+      card.chosen.set(one.settings.includes(before) ? before : one.settings[0]);
+    }
+    card.settings.hidden = one.settings.length < 2;
+    const trials = one.trials.filter((trial) => trial.setting === undefined || !one.settings.length || trial.setting === card.chosen.value);
     const best = trials.filter((trial) => trial.score !== null).reduce((a, b) => (a === null || b.score < a.score ? b : a), null);
-    const card = element("section", { class: "card", "aria-label": one.folder }, element("h3", {}, one.folder),
-      element("p", {}, `${one.state}; ${trials.length} trials.${best ? ` Best score ${figure(best.score)}: ${best.plan || `λ ${figure(best.lam)}, η ${figure(best.peak)}, ${best.schedule}`}` : ""}`));
-    if (settings.length > 1) choice(card, { label: "setting", options: settings.map((name) => [name, name]), value: now, change: (name) => { view.setting.set(one.folder, name); show(view.last); } });
-    body.append(card);
-    if (!trials.length) return;
-    const picture = element("div");
-    card.append(picture);
+    card.said.textContent = `${one.state}; ${trials.length} trials.${best ? ` Best score ${figure(best.score)}: ${best.plan || `λ ${figure(best.lam)}, η ${figure(best.peak)}, ${best.schedule}`}` : ""}`;
+    card.drawing.hidden = !trials.length;
+    card.scroll.hidden = !trials.length;
     let low = Infinity;
     const scored = trials.map((trial, i) => [i + 1, trial.score]).filter(([, score]) => score !== null);
-    new Picture(picture, { title: `Best score so far, ${one.folder}`, x: { name: "trial", show: (v) => String(Math.round(v)) }, y: { name: "score" }, height: 240 }).draw([
+    card.picture.draw([
       { kind: "dots", label: "each trial", colour: 7, x: scored.map(([i]) => i), y: scored.map(([, score]) => score), plain: true, size: 2.5 },
       { kind: "line", label: "best so far", colour: 1, x: scored.map(([i]) => i), y: scored.map(([, score]) => (low = Math.min(low, score))) },
     ]);
-    card.append(map(trials));
+    refill(card.about, map(trials));
     const rows = [...trials].sort((a, b) => (a.score ?? Infinity) - (b.score ?? Infinity)).slice(0, 200);
-    card.append(element("div", { class: "scroll tall", tabindex: "0", role: "group", "aria-label": `trials of ${one.folder}` }, element("table", {},
-      element("thead", {}, element("tr", {}, ...["λ", "peak η", "score", "schedule", "state"].map((name, i) => element("th", { scope: "col", class: i > 2 ? "text" : null }, name)))),
-      element("tbody", {}, ...rows.map((trial) => element("tr", {}, ...[figure(trial.lam), figure(trial.peak), figure(trial.score), trial.schedule, trial.stopped_at === null ? trial.state : `${trial.state} at epoch ${figure(trial.stopped_at)}`].map((cell, i) => element("td", { class: i > 2 ? "text" : null }, String(cell)))))))));
+    card.rows.replaceChildren(...rows.map((trial) => element("tr", {}, ...[figure(trial.lam), figure(trial.peak), figure(trial.score), trial.schedule, trial.stopped_at === null ? trial.state : `${trial.state} at epoch ${figure(trial.stopped_at)}`].map((cell, i) => element("td", { class: i > 2 ? "text" : null }, String(cell))))));
   };
   const show = (told) => {
     view.last = told;
-    body.replaceChildren();
-    if (!told.studies.length) { body.append(element("p", {}, "The lab was started without a study. Start it with "), element("pre", {}, "dwindle lab --study FOLDER")); return; }
+    if (!told.studies.length) { body.replaceChildren(element("p", {}, "The lab was started without a study. Start it with "), element("pre", {}, "dwindle lab --study FOLDER")); return; }
     told.studies.forEach(study);
   };
+  // One question at a time, and one timer: the page may be hidden and shown again within the two seconds.
+  let [timer, asking] = [0, false];
   const ask = async () => {
-    if (!view.open || document.hidden) return;
+    clearTimeout(timer);
+    if (asking || !view.open || document.hidden) return;
+    asking = true;
     try {
       const told = await served("study", {});
       view.polls += 1;
@@ -64,9 +88,12 @@ function studyView(root, served) {
       const running = told.studies.some((one) => one.state === "running");
       status.textContent = running ? "Running; asked every two seconds." : "Nothing runs now; asked every two seconds.";
     } catch (error) {
+      if (!(error instanceof Refused)) throw error;
       status.textContent = error.message;
+    } finally {
+      asking = false;
+      timer = setTimeout(ask, 2000);
     }
-    setTimeout(ask, 2000);
   };
   view.show = (open) => { const was = view.open; view.open = open; if (open && !was) ask(); };
   document.addEventListener("visibilitychange", () => { if (!document.hidden) ask(); });
