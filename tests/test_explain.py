@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import re
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 import dwindle as dw
@@ -20,8 +21,8 @@ from dwindle.explain import Part, compare, explain, taken_apart
 from dwindle.laws import shares
 from dwindle.mask import Mask, Param, Rule
 from dwindle.plan import Plan
-from dwindle.schedule import Constant, Custom, Schedule
-from dwindle.units import Horizon
+from dwindle.schedule import Constant, Custom, Formula, Mirror, Schedule
+from dwindle.units import Horizon, Time
 from strategies import decays, horizons, plans, schedules
 
 FUNCTIONS = {"pi": math.pi, "cos": math.cos, "tanh": math.tanh, "sqrt": math.sqrt, "max": max, "min": min, "abs": abs}
@@ -33,7 +34,17 @@ PARAMS = [Param("embed.weight", (9, 4), "Embedding"), Param("blocks.0.weight", (
 def computed(formula: str) -> float:
     """Work a formula out as a reader with a calculator would."""
     python = formula.replace("·", "*").replace("^", "**").replace("√", "sqrt").replace("π", "pi")
-    return float(eval(python, {"__builtins__": {}}, FUNCTIONS))
+    tree = ast.fix_missing_locations(_Whole().visit(ast.parse(python, mode="eval")))
+    return float(eval(compile(tree, "formula", "eval"), {"__builtins__": {}}, FUNCTIONS | {"int": int}))
+
+
+class _Whole(ast.NodeTransformer):
+    """A formula's [numbers][index] takes an index such as 2.0, which Python's own lists do not."""
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        self.generic_visit(node)
+        node.slice = ast.Call(ast.Name("int", ast.Load()), [node.slice], [])
+        return node
 
 
 def resolved(schedule: Schedule, run: Horizon) -> Schedule:
@@ -66,6 +77,7 @@ def children(schedule: Any) -> list[Schedule]:
 
 @settings(max_examples=300)
 @given(schedule=schedules, run=horizons, at=st.integers(0, 5000))
+@example(Mirror(Formula("[1, 0.5, 0.1][min(step // 7, 2)]"), Time(1.75, "st")), Horizon(steps=100), 2)
 def test_every_node_has_its_own_value_and_its_formula_gives_it(schedule: Schedule, run: Horizon, at: int) -> None:
     made = resolved(schedule, run)
     check(taken_apart(made, at), made)
