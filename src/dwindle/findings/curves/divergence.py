@@ -68,6 +68,8 @@ def _exploded(record: Record, loss: Line) -> list[Finding]:
     noise = max(noise_of(loss.value), noise_of(loss.value[-max(width, 9) :]))
     top = int(np.argmax(loss.value))
     if float(loss.value[top]) - start > max(abs(start), _BEYOND * noise) and lowest > start - 0.1 * abs(start):
+        if _rattles(loss, start):
+            return []  # it is bounded: an oscillation
         return [_never_learned(record, loss, start, top, end)]
     unsure = max(_BEYOND * noise_of(loss.value) / math.sqrt(width), 3.0 * level(loss.value[-max(width, 10) :]).error)
     if excess < max(_LOST * fallen, unsure):
@@ -89,6 +91,12 @@ def _exploded(record: Record, loss: Line) -> list[Finding]:
     )
     said = f"The loss {how}: it ends at {end:.4g}, {excess:.3g} above its best, {lowest:.4g}."
     return [Finding("divergence", "fault", said, evidence, _lower(record), "measured")]
+
+
+def _rattles(loss: Line, start: float) -> bool:
+    """Whether the last half jumps about a level not far from the start: long steps that the loss still bounds."""
+    late = loss.value[loss.size // 2 :]
+    return bool(np.mean(late) < 1.5 * start and np.std(late) >= 0.1 * np.mean(late))
 
 
 def _never_learned(record: Record, loss: Line, start: float, top: int, end: float) -> Finding:

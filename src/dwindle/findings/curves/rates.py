@@ -171,6 +171,13 @@ def _convex(t: Any, u: Any) -> list[float]:
 
 def _cosine(t: Any, u: Any) -> tuple[float, float, Any]:
     """Return (P, error, (c, a)) of the best c + a·cos(π·t/P), P at least the time seen."""
+    found = [_cosine_since(t, u, part * float(np.median(np.diff(t)))) for part in (0.0, 0.5, 1.0)]
+    return min(found, key=lambda each: each[1])
+
+
+def _cosine_since(t: Any, u: Any, ahead: float) -> tuple[float, float, Any]:
+    """Return the same of a cosine that began ``ahead`` of the first point: a rate may be logged after it has fallen."""
+    t = t + ahead
     end = float(t[-1])
 
     def error(period: float) -> tuple[float, Any]:

@@ -119,6 +119,11 @@ class Record:
         return 0.0 if first <= 0.1 * self.end else first
 
     @property
+    def origin(self) -> float:
+        """The step at which nothing had been done: an epoch's number names what comes before its end."""
+        return self.begin - 1.0 if self.history.unit != "step" and self.begin == 0.0 else self.begin
+
+    @property
     def length(self) -> float:
         return self.end - self.begin
 

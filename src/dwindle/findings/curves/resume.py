@@ -16,6 +16,8 @@ __all__ = ["wrong_resume"]
 _RATE = 0.03  # of the peak: how far a rate may be from what it was at the same step
 _BEYOND = 5.0  # errors of the loss
 _LOSS = 0.08  # of the fall so far: the least jump of the loss
+_WORSE = 0.1  # of the validation loss: a rise after the turn that shows though the training loss is near 0
+_TURNED = 4.0  # times the rise over as long a stretch before: what had begun earlier is not the restart's
 _FLOOR = 0.08  # of the peak: a jump from below it may be a restart that was meant
 _WIDE = 6  # points on either side
 
@@ -42,6 +44,7 @@ def _went_back(record: Record) -> list[Finding]:
             why = (
                 _other_rate(record, before, after)
                 or _other_loss(record, before, after)
+                or _other_validation(record, before, after)
                 or _from_zero(record, step, turn)
             )
             if why is not None:
@@ -107,6 +110,26 @@ def _other_loss(record: Record, before: float, after: float) -> tuple[str, dict[
     return (
         f"the loss is {now.mean():.4g} where it was {was.mean():.4g}",
         {"loss before": float(was.mean()), "loss after": float(now.mean()), "noise": noise, "kind": "loss"},
+    )
+
+
+def _other_validation(record: Record, before: float, after: float) -> tuple[str, dict[str, Any]] | None:
+    """Return why if the validation loss, quiet until then, rises right after the turn, as with an optimiser that starts cold."""
+    sides = _sides(record, "validation loss", before, after)
+    if sides is None or len(sides[1]) < 8 or len(sides[3]) < 3:
+        return None
+    old, now = sides[1], sides[3][:4]
+    was, earlier = old[-len(now) :], old[-2 * len(now) : -len(now)]
+    rise = float(now.mean() - was.mean())
+    noise = max(noise_of(old), noise_of(old[-2 * len(now) :]), float(np.std(was)) / math.sqrt(2.0))
+    if rise <= _BEYOND * noise * math.sqrt(2.0 / len(now)) or rise <= _WORSE * abs(float(was.mean())):
+        return None
+    if rise <= _TURNED * float(was.mean() - earlier.mean()):
+        return None
+    return (
+        f"the validation loss, {was.mean():.4g} until then, is {now.mean():.4g} on average at the next {len(now)} points: the "
+        "optimiser's state may be lost",
+        {"loss before": float(was.mean()), "loss after": float(now.mean()), "noise": noise, "kind": "validation loss"},
     )
 
 

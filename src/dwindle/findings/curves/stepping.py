@@ -18,6 +18,8 @@ _AGREES = 0.012  # of the peak: rates that are the plan's
 _FITS = 0.03  # of the peak: rates that are the plan's at another pace
 _BETTER = 4.0  # times nearer than at the plan's own pace
 _MOST = 256  # times too fast or too slow
+_VANISHED = 1e-8  # of the peak: no decay is meant to end lower
+_SANE = (1e-4, 0.98)  # of the peak: where a decay made for epochs ends
 _HARDLY = 0.06  # of the peak: a rate that has hardly moved
 
 
@@ -35,7 +37,7 @@ def stepping(record: Record) -> list[Finding]:
     if lr is None or lr.size < 6 or record.history.unit != "step" or record.length <= 0.0:
         return []
     if record.plan is None:
-        return _by_epochs(record, lr)
+        return _by_epochs(record, lr) or _by_steps(record, lr)
     steps, peak = lr.step, float(np.max(_rates(record, np.linspace(0, _length(record), 400))))
     if peak <= 0.0:
         return []
@@ -159,3 +161,33 @@ def _by_epochs(record: Record, lr: Line) -> list[Finding]:
     )
     says = "step the schedule after every optimiser step, or give its lengths in epochs."
     return [Finding("wrong-stepping", "warning", said, evidence, Remedy(says), "derived", "per epoch")]
+
+
+def _by_steps(record: Record, lr: Line) -> list[Finding]:
+    """Without a plan: a geometric decay, smooth or in stairs, down to nothing, which by epochs would end at a usual rate."""
+    epoch = record.logged_steps_per_epoch
+    peak = float(lr.value.max())
+    if epoch is None or epoch < 8 or peak <= 0.0 or (np.diff(lr.value) > 1e-6 * peak).any():
+        return []
+    held = lr.value > 1e-30 * peak  # below, float32 holds no rate
+    step, fallen = lr.step[held] - record.begin, np.log(lr.value[held] / peak)
+    if len(step) < 6 or fallen[-1] > math.log(_VANISHED) or len(np.unique(fallen)) < 5:
+        return []
+    pace, offset = np.polyfit(step, fallen, 1)
+    stair = float(np.abs(np.diff(fallen)).max())
+    if np.abs(pace * step + offset - fallen).max() > 1.1 * stair + 0.02 * abs(fallen[-1]):
+        return []
+    end = math.exp(pace * record.length / epoch)
+    if not _SANE[0] <= end <= _SANE[1]:
+        return []
+    evidence = {
+        "lr at end": float(lr.value[-1]), "peak": peak, "steps per epoch": epoch, "ten times lower every": -math.log(10.0) / pace,
+        "lr over peak by epochs": end,
+    }  # fmt: skip
+    said = (
+        f"The learning rate falls to a tenth every {evidence['ten times lower every']:,.3g} steps, to {lr.value[-1]:.2g} in the "
+        f"end, though an epoch has {epoch:,.0f} steps; by epochs it would end at {end:.2g} of its peak: a schedule made for "
+        "epochs seems to be stepped per batch."
+    )
+    says = "the schedule counts epochs: step it once an epoch, or give its lengths in steps."
+    return [Finding("wrong-stepping", "fault", said, evidence, Remedy(says), "derived", "per step")]

@@ -12,7 +12,7 @@ import numpy as np
 
 from dwindle.schedule.stagnation import SHORTEST, verdict
 
-__all__ = ["Fall", "Level", "Line", "change_point", "fall", "level", "noise_of"]
+__all__ = ["Fall", "Level", "Line", "change_point", "fall", "level", "noise_of", "octave"]
 
 _MAD = 1.4826  # median absolute deviation to standard deviation, for Gaussian noise
 
@@ -72,6 +72,27 @@ def fall(line: Line) -> Fall | None:
     p = found.p_values["trend"]
     sign = 0 if p > 0.1 else -1 if low > 0.0 else 1 if high < 0.0 else 0
     return Fall(-found.slope * width, low, high, p, sign, line.size)
+
+
+def octave(line: Line, begin: float, fewest: int = 5) -> tuple[float, float] | None:
+    """Return how much the line falls per doubling of the steps since ``begin``, and the standard error of that.
+
+    value = a - drop·log2(step - begin) by least squares, the error for noise that hangs together. None of under ``fewest``
+    points or of one at ``begin``.
+
+    >>> octave(Line(2.0 ** np.arange(6), 3.0 - np.arange(6)), 0.0)[0]
+    1.0
+    """
+    if line.size < max(fewest, 3) or line.step[0] <= begin:
+        return None
+    x = np.log2(line.step - begin)
+    x = x - x.mean()
+    y = line.value - line.value.mean()
+    slope = float(x @ y / (x @ x))
+    rest = y - slope * x
+    total = float(rest @ rest)
+    r = min(max(float(rest[1:] @ rest[:-1]) / total, 0.0), 0.9) if total > 0.0 else 0.0
+    return -slope, math.sqrt(total / (line.size - 2) / float(x @ x) * (1.0 + r) / (1.0 - r))
 
 
 def level(value: Any) -> Level:

@@ -1,0 +1,155 @@
+"""The doctor for logs on rough curves: swings without a phase, floors under heavy noise, and what noise alone is called."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dwindle.findings import of_history
+from dwindle.findings.curves.flat import _anticorrelation
+from dwindle.findings.curves.rates import shape_of
+from dwindle.findings.curves.trends import Line, octave
+from dwindle.logs import History, Series
+
+Array = Any
+
+
+def log(
+    step: Array, loss: Array, lr: Array, *, unit: str = "step", val: Array = None, epoch: int | None = None
+) -> History:
+    series = {"loss": Series("loss", step, loss), "lr": Series("lr", step, np.broadcast_to(lr, np.shape(step)))}
+    roles = {"lr": "lr", "training loss": "loss"}
+    if val is not None:
+        series["val"], roles["validation loss"] = Series("val", *val), "val"
+    if epoch is not None:
+        series["epoch"], roles["epoch"] = Series("epoch", step, np.asarray(step) / epoch), "epoch"
+    return History("run", series, roles, unit)
+
+
+def alarms(history: History) -> set[str]:
+    return {f.code for f in of_history(history) if f.severity != "note"}
+
+
+def noisy(level: Array, rng: np.random.Generator, size: float) -> Array:
+    """Return losses of small batches: a gamma, as a mean of squares is, about their level."""
+    shape = 1 / size**2
+    return level * rng.gamma(shape, 1 / shape, np.shape(level))
+
+
+def logistic(rate: float, *, seed: int, steps: int = 300, classes: int = 5) -> History:
+    """Return the log of softmax regression on all rows of clouds that overlap, from weights of 0."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, classes, 200)
+    x = 3.0 * (rng.standard_normal((classes, 12))[y] + 1.5 * rng.standard_normal((200, 12)))
+    w, losses = np.zeros((12, classes)), []
+    for _ in range(steps):
+        z = x @ w
+        z -= z.max(1, keepdims=True)
+        p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+        losses.append(float(np.mean(np.log(np.exp(z).sum(1)) - z[np.arange(200), y])))
+        p[np.arange(200), y] -= 1.0
+        w -= rate * x.T @ p / 200
+    return log(np.arange(1, steps + 1), np.array(losses), rate, epoch=1)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_steps_beyond_what_the_curvature_bears_oscillate_and_shorter_ones_do_not(seed: int) -> None:
+    for rate in (0.5, 1.0):
+        assert "oscillation" in alarms(logistic(rate, seed=seed))
+    assert alarms(logistic(0.003, seed=seed)) == set()
+
+
+def test_noise_alone_is_rarely_called_a_swing() -> None:
+    rng = np.random.default_rng(0)
+    called = 0
+    for _ in range(1000):
+        e, phi = rng.standard_normal(int(rng.integers(24, 300))), rng.choice([0.0, 0.4])
+        for i in range(1, len(e)):
+            e[i] += phi * e[i - 1]
+        called += _anticorrelation(np.exp(0.3 * e)) is not None
+    assert called <= 5  # p <= 1e-3 each
+
+
+def test_a_swing_that_loses_its_phase_is_one() -> None:
+    rng = np.random.default_rng(1)
+    e = rng.standard_normal(200)
+    for i in range(2, 200):
+        e[i] += 1.0 * e[i - 1] - 0.9 * e[i - 2]  # AR(2) with a period of 2π/arccos(0.527) ≈ 6.2
+    found = _anticorrelation(e)
+    assert found is not None
+    assert found[0] == 6.0
+
+
+@pytest.mark.parametrize("size", [0.1, 0.2])
+def test_a_floor_under_heavy_noise_is_found_and_a_slow_fall_is_none(size: float) -> None:
+    step = np.arange(1, 301) * 10.0
+    found = missed = 0
+    for seed in range(40):
+        rng = np.random.default_rng([3, seed])
+        found += "noise-floor" in alarms(log(step, noisy(1.0 + 1.5 * np.exp(-step / 40), rng, size), 0.1))
+        missed += "noise-floor" in alarms(
+            log(step, noisy(2.5 * (step / 10) ** -rng.uniform(0.08, 0.3), rng, size), 0.1)
+        )
+    assert found >= 30
+    assert missed <= 2
+
+
+@pytest.mark.parametrize("size", [0.1, 0.2])
+def test_a_late_cut_under_heavy_noise_is_found_and_one_in_time_is_none(size: float) -> None:
+    step = np.arange(1, 301) * 10.0
+    late = wrong = 0
+    for seed in range(40):
+        rng = np.random.default_rng([4, seed])
+        held = 1.0 + 1.5 * np.exp(-step / 40)
+        late += "cut-late" in alarms(
+            log(step, noisy(np.where(step < 2700, held, 0.75), rng, size), np.where(step < 2700, 0.1, 0.01))
+        )
+        falls = 2.5 * (step / 10) ** -0.2
+        wrong += "cut-late" in alarms(
+            log(step, noisy(np.where(step < 2400, falls, 0.8 * falls), rng, size), np.where(step < 2400, 0.1, 0.01))
+        )
+    assert late >= 30
+    assert wrong <= 2
+
+
+def test_a_decay_made_for_epochs_but_stepped_per_batch_is_told_by_where_it_ends() -> None:
+    step, rng = np.arange(5, 935, 5), np.random.default_rng(5)
+    loss = 0.8 + np.exp(-step / 15) + 0.05 * rng.standard_normal(len(step))
+    for lr in (0.1 * 0.1 ** (step // 30), 0.1 * 0.9**step):
+        found = [f for f in of_history(log(step, loss, lr, epoch=62)) if f.code == "wrong-stepping"]
+        assert [f.subject for f in found] == ["per step"]
+    for lr in (0.1 * 0.1 ** (step // 300), 0.1 * 0.9 ** (step // 62)):
+        assert "wrong-stepping" not in alarms(log(step, loss, lr, epoch=62))
+
+
+def test_a_validation_loss_that_rises_only_after_a_resume_is_the_resumes() -> None:
+    rng = np.random.default_rng(6)
+    step = np.concatenate([np.arange(1, 561), np.arange(501, 1001)]) * 1.0
+    train = 2.4 * np.exp(-step / 40) + 0.002 * rng.gamma(4, 0.25, len(step))
+    at = step % 40 == 0
+    sound = 0.05 + 0.4 * np.exp(-step[at] / 40) + 3e-4 * rng.standard_normal(at.sum())
+    lost = sound + np.where(np.arange(at.sum()) >= 14, 0.012, 0.0)
+    rates = 0.005 * (1 + np.cos(np.pi * step / 1000))
+    assert "wrong-resume" in alarms(log(step, train, rates, val=(step[at], lost)))
+    assert alarms(log(step, train, rates, val=(step[at], sound))) == set()
+    rising = sound + np.where(step[at] > 200, (step[at] - 200) * 2e-5, 0.0)  # had begun before
+    assert "wrong-resume" not in alarms(log(step, train, rates, val=(step[at], rising)))
+
+
+@pytest.mark.parametrize("ahead", [0.0, 0.5, 1.0])
+def test_a_cosine_logged_after_its_step_is_one(ahead: float) -> None:
+    t = np.arange(13.0)
+    found = shape_of(Line(t, 0.025 * (1 + np.cos(np.pi * (t + ahead) / 39))))
+    assert found.name == "cosine"
+    assert found.length == pytest.approx(39, rel=0.02)
+
+
+def test_an_octaves_progress_has_the_error_that_it_says() -> None:
+    rng, step = np.random.default_rng(7), np.arange(10.0, 310.0)
+    found = [octave(Line(step, 2 - 0.1 * np.log2(step) + 0.2 * rng.standard_normal(300)), 0.0) for _ in range(300)]
+    drops, errors = np.array(found).T
+    assert drops.mean() == pytest.approx(0.1, abs=4 * drops.std() / np.sqrt(300))
+    assert errors.mean() == pytest.approx(drops.std(), rel=0.15)
+    assert octave(Line(step[:4], step[:4]), 0.0) is None
