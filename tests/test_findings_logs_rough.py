@@ -134,7 +134,7 @@ def test_a_validation_loss_that_rises_only_after_a_resume_is_the_resumes() -> No
     rates = 0.005 * (1 + np.cos(np.pi * step / 1000))
     assert "wrong-resume" in alarms(log(step, train, rates, val=(step[at], lost)))
     assert alarms(log(step, train, rates, val=(step[at], sound))) == set()
-    rising = sound + np.where(step[at] > 200, (step[at] - 200) * 2e-5, 0.0)  # had begun before
+    rising = sound + np.where(step[at] > 200, (step[at] - 200) * 6e-5, 0.0)  # had begun before
     assert "wrong-resume" not in alarms(log(step, train, rates, val=(step[at], rising)))
 
 
