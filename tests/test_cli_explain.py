@@ -9,23 +9,19 @@ from typing import Any
 import pytest
 
 import dwindle as dw
-from dwindle.cli import main
 from dwindle.mask import Param
 
 PLAN = "peak 3e-4 | warmup 2%, cosine to 10% | decoupled 0.1"
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run a command of `dwindle` and return exit code, stdout and stderr."""
+def run(dwindle: Any) -> Any:
+    """Run a command of `dwindle` and return exit code, stdout and stderr; lines of text are at most 80 columns wide."""
 
     def command(*words: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as left:
-            main(list(words))
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
+        code, out, err = dwindle(*words)
         assert all(len(line) <= 80 for line in out.splitlines() if not line.startswith("{")), out
-        return int(left.value.code or 0), out, err
+        return code, out, err
 
     return command
 

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 import dwindle as dw
-from dwindle.cli import main
 from dwindle.cli_runs import Columns, sources
 from dwindle.laws import LAWS, Fitted, Run, decay_curves, fit
 from dwindle.laws.features import warmup
@@ -64,17 +63,14 @@ def fitted_alone(*paths: str) -> Fitted:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Any:
+def run(dwindle: Any) -> Any:
     """Run `dwindle forecast` and return exit code, stdout and stderr."""
 
     def forecast(*words: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as left:
-            main(["forecast", *words])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
+        code, out, err = dwindle("forecast", *words)
         own = [line for line in out.splitlines() if not line.startswith(("{", "page "))]  # a path is not broken
         assert all(len(line) <= 80 for line in own), out
-        return int(left.value.code or 0), out, err
+        return code, out, err
 
     return forecast
 

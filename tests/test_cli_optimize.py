@@ -46,17 +46,14 @@ def usual(logs: list[str]) -> Any:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Any:
+def run(dwindle: Any) -> Any:
     """Run a command of `dwindle` and return exit code, stdout and stderr."""
 
     def command(*words: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as left:
-            main(list(words))
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
+        code, out, err = dwindle(*words)
         own = [line for line in out.splitlines() if words[0] != "show" and not line.startswith("{") and "/" not in line]
         assert all(len(line) <= 80 for line in own), out
-        return int(left.value.code or 0), out, err
+        return code, out, err
 
     return command
 

@@ -11,23 +11,19 @@ import pytest
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import RidgeCV
 
-from dwindle.cli import main
 from dwindle.ridge import path, standardised
 
 WINE = str(Path(__file__).resolve().parents[1] / "examples" / "wine.csv")
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run a command of `dwindle` and return exit code, stdout and stderr."""
+def run(dwindle: Any) -> Any:
+    """Run a command of `dwindle` and return exit code, stdout and stderr; lines of text are at most 80 columns wide."""
 
     def command(*words: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as left:
-            main(list(words))
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
+        code, out, err = dwindle(*words)
         assert all(len(line) <= 80 or "/" in line for line in out.splitlines() if not line.startswith("{")), out
-        return int(left.value.code or 0), out, err
+        return code, out, err
 
     return command
 

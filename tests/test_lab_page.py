@@ -8,7 +8,7 @@ import re
 import shlex
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -70,26 +70,14 @@ def test_write_makes_one_file(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def opened(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+def opened(visit: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
     """Return a function that opens the page at an address; the test fails on any message, error or request."""
-    troubles: list[str] = []
-    contexts: list[Any] = []
-    file = write(tmp_path / "lab.html")
+    address = write(tmp_path / "lab.html").as_uri()
 
     def go(hash_: str = "", **options: Any) -> Any:
-        contexts.append(browser.new_context(**options))
-        made = contexts[-1].new_page()
-        made.on("console", lambda message: troubles.append(f"console: {message.text}"))
-        made.on("pageerror", lambda error: troubles.append(f"error: {error}"))
-        allowed = (file.as_uri(), "data:image/svg+xml,", "blob:")
-        made.on("request", lambda request: None if request.url.startswith(allowed) else troubles.append(request.url))
-        made.goto(f"{file.as_uri()}#{hash_}")
-        return made
+        return visit(f"{address}#{hash_}", address, "data:image/svg+xml,", "blob:", **options)
 
-    yield go
-    for context in contexts:
-        context.close()
-    assert troubles == []
+    return go
 
 
 def near(got: Any, wanted: Any, tolerance: float = 1e-12) -> None:

@@ -25,6 +25,7 @@ from dwindle.cli_forecast import forecast
 from dwindle.cli_lab import lab
 from dwindle.cli_optimize import optimize
 from dwindle.cli_path import path
+from dwindle.cli_said import say
 from dwindle.cli_study import study
 from dwindle.errors import DwindleError
 
@@ -68,7 +69,7 @@ def show(
         rates = {name: column.tolist() for name, column in value.table(run)._asdict().items()}
         typer.echo(json.dumps({"plan": str(value), **rates}))
         return
-    typer.echo(_inert(plan_picture(value, run, rows)))
+    say(plan_picture(value, run, rows))
 
 
 app.command()(study)
@@ -88,13 +89,6 @@ def _plan(text: str) -> Any:
     return load(text) if text.endswith((".toml", ".json")) else parse(text)
 
 
-def _inert(said: object) -> str:
-    """Return the text with nothing in it that steers a terminal: a file or a column may be named so."""
-    from dwindle.report import inert
-
-    return inert(str(said))
-
-
 def _like(error: UnicodeError) -> tuple[str, int]:
     """Return what stands for letters that the terminal's encoding does not hold, such as lam for λ, and where to go on."""
     from dwindle.report.cells import likes
@@ -109,13 +103,13 @@ def _warnings_in_a_line() -> Callable[..., None]:
     said: set[str] = set()
 
     def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
-        text = f"dwindle: {_inert(message)}\n"
+        text = f"dwindle: {message}\n"
         if not Path(filename).is_relative_to(Path(__file__).parent):
             text = warnings.formatwarning(message, category, filename, lineno)
         elif text in said:
             return
         said.add(text)
-        typer.echo(text, err=True, nl=False)
+        say(text, err=True, nl=False)
 
     return show
 
@@ -137,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         said = error.format_message() if hasattr(error, "format_message") else str(error)  # typer's own usage errors
         if os.environ.get(_DEBUG) or not (isinstance(error, DwindleError) or hasattr(error, "format_message")):
             raise
-        typer.echo(f"dwindle: {_inert(' '.join(said.split()))}", err=True)
+        say(f"dwindle: {' '.join(said.split())}", err=True)
         code = 2
     if code == 130:
         typer.echo("dwindle: interrupted; finished trainings are kept, the same command goes on.", err=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import sys
@@ -13,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from dwindle.cli_said import say_json
 from dwindle.errors import DataError, InvalidValueError, known, shown
+from dwindle.plain import plain
 
 if TYPE_CHECKING:
     from dwindle.findings import Finding
@@ -89,7 +90,10 @@ def check(
         dtype = _DTYPES[known("--dtype", dtype, _DTYPES)]
     run = Run(steps, steps_per_epoch, processes, accumulation, dtype)
     found = _checked(target, None if plan is None else _plan(plan), run, step)
-    typer.echo(json.dumps(_as_json(target, found), allow_nan=False) if as_json else _said(target, found), nl=as_json)
+    if as_json:
+        say_json(_as_json(target, found))
+    else:
+        typer.echo(_said(target, found), nl=False)
     if any(finding.severity != "note" for finding in found.findings):
         raise typer.Exit(1)
 
@@ -191,23 +195,10 @@ def _as_json(target: str, found: Checked) -> dict[str, Any]:
     return {
         "target": target,
         "kind": found.kind,
-        "findings": [_plain(finding.as_dict()) for finding in found.findings],
+        "findings": [finding.as_dict() for finding in found.findings],
         "looked_at": list(found.looked),
         "not_looked_at": list(found.unread),
     }
-
-
-def _plain(value: Any) -> Any:
-    """Return ``value`` as JSON holds it: no NaN, arrays as lists."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, list | tuple | set):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
 def _said(target: str, found: Checked) -> str:
@@ -236,7 +227,7 @@ def _finding(finding: Finding) -> list[str]:
 
 
 def _evidence(evidence: Mapping[str, Any]) -> str:
-    return "; ".join(f"{key} {_short(_plain(value))}" for key, value in evidence.items() if value is not None) or "-"
+    return "; ".join(f"{key} {_short(plain(value))}" for key, value in evidence.items() if value is not None) or "-"
 
 
 def _short(value: Any) -> str:

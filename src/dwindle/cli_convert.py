@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from dwindle.cli_said import say
 from dwindle.errors import DwindleError, InvalidValueError, ParseError, UnresolvedTimeError, known
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def convert(
         answer = {"plan": str(read.plan), "from": read.peer, "to": target, "source": written}
         typer.echo(json.dumps(answer | ({} if told is None else {"explanation": asdict(told)})))
     elif out is not None:
-        typer.echo(_inert("\n\n".join([*([] if told is None else [str(told)]), f"written    {out}"])))
+        say("\n\n".join([*([] if told is None else [str(told)]), f"written    {out}"]))
     else:
         _print(written, None if told is None else str(told), target)
 
@@ -105,17 +106,10 @@ def _save(path: Path, text: str) -> None:
 def _print(written: str, told: str | None, target: str) -> None:
     """Print the explanation as a comment above the source, so that both together still run; JSON and a line have none."""
     if told is not None and target in ("plan", "json"):
-        typer.echo(_inert(told), err=True)
+        say(told, err=True)
     elif told is not None:
-        typer.echo("\n".join(f"# {line}".rstrip() for line in _inert(told).splitlines()) + "\n")
-    typer.echo(_inert(written), nl=not written.endswith("\n"))
-
-
-def _inert(text: str) -> str:
-    """Return the text with nothing in it that steers a terminal: a recipe's names are a stranger's."""
-    from dwindle.report import inert
-
-    return inert(text)
+        say("\n".join(f"# {line}".rstrip() for line in told.splitlines()) + "\n")
+    say(written, nl=not written.endswith("\n"))
 
 
 # --- what is read

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dwindle.cli_said import say, say_json
 from dwindle.errors import DataError, DwindleError, InvalidValueError, ParseError
 
 if TYPE_CHECKING:
@@ -71,11 +71,11 @@ def explain(
         answer: dict[str, Any] = {} if found is None else found.as_dict()
         if beside is not None:
             answer |= {"against": beside.as_dict()} if found is not None else beside.as_dict()
-        typer.echo(json.dumps(_strict(answer), allow_nan=False))
+        say_json(answer)
         return
     parts = [str(found)] if found is not None else []
     parts += [_pictured(beside)] if beside is not None else []
-    typer.echo(_inert("\n\n".join(parts)))
+    say("\n\n".join(parts))
 
 
 def _plan(option: str, text: str, run: Horizon) -> tuple[Any, Any]:
@@ -194,18 +194,3 @@ def _pictured(found: Comparison) -> str:
         for name, lrs in zip(("old", "new"), found.lrs, strict=True)
     ]
     return "\n".join([str(found), "", *curves, f"        0 ▁ to █ {top:.4g}, steps 0 to {found.run - 1:,}"])
-
-
-def _strict(value: Any) -> Any:
-    """Return the answer with None for what JSON has no number for."""
-    if isinstance(value, dict):
-        return {key: _strict(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_strict(each) for each in value]
-    return None if isinstance(value, float) and not abs(value) < float("inf") else value
-
-
-def _inert(text: str) -> str:
-    from dwindle.report import inert
-
-    return inert(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -45,8 +44,8 @@ from dwindle.cli_runs import (
     logs_as_json,
     sources,
     steps_of,
-    strict,
 )
+from dwindle.cli_said import say, say_json
 from dwindle.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -125,13 +124,11 @@ def forecast(
     if html is not None:
         write_html(lambda: _page(read, fitted, answers, ranking, length, command_line(context)), html)
     if as_json:
-        typer.echo(json.dumps(strict(_as_json(read, fitted, answers, ranking)), allow_nan=False))
+        say_json(_as_json(read, fitted, answers, ranking))
     else:
-        from dwindle.report import inert
-
         lines = _said(read, fitted, answers, ranking, asked=steps is not None)
         lines += [] if html is None else ["", f"{'page':<{LABEL}}{html}"]
-        typer.echo(inert("\n".join(line.rstrip() for line in lines)))
+        say("\n".join(line.rstrip() for line in lines))
 
 
 def _answer(fitted: Fitted, plan: Plan, run: Horizon, times: Sequence[int] | None) -> _Answer:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from dwindle.cli_said import say
 from dwindle.errors import DataError, InvalidValueError
 
 __all__ = ["lab"]
@@ -39,7 +40,7 @@ def lab(
 
         if study or log is not None or open_:
             raise InvalidValueError("--save writes the page alone; leave --study, --log and --open out.")
-        typer.echo(f"written    {write(save)}")
+        say(f"written    {write(save)}")
         return
     _serve(host, port, [*(study or [])], log, open_)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -45,8 +44,8 @@ from dwindle.cli_runs import (
     logs_as_json,
     sources,
     steps_of,
-    strict,
 )
+from dwindle.cli_said import say, say_json
 from dwindle.errors import InvalidValueError, count, real
 
 if TYPE_CHECKING:
@@ -166,13 +165,11 @@ def optimize(
         write_html(lambda: _page(read, fitted, found, whence, command_line(context)), html)
         written.append(("page", html))
     if as_json:
-        typer.echo(json.dumps(strict(logs_as_json(read, fitted) | _as_json(found)), allow_nan=False))
+        say_json(logs_as_json(read, fitted) | _as_json(found))
     else:
-        from dwindle.report import inert
-
         lines = _said(read, fitted, found, whence)
         files = ["", *(f"{what:<{LABEL}}{path}" for what, path in written)] if written else []
-        typer.echo(inert("\n".join(line.rstrip() for line in lines + files)))
+        say("\n".join(line.rstrip() for line in lines + files))
 
 
 def _found(fitted: Fitted, run: Horizon, wanted: dict[str, Any], rival: Plan | None, decay: _Decay) -> _Found:

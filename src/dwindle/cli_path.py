@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path as File
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from dwindle.cli_said import say, say_json
 from dwindle.errors import DataError, InvalidValueError, ParseError, count
 
 if TYPE_CHECKING:
@@ -67,9 +67,9 @@ def path(
     if table.held:
         held = found.errors(table.held_x if units is None else units.like(table.held_x), table.held_y)
     if as_json:
-        typer.echo(json.dumps(_answer(data, table, found, units, held), allow_nan=False))
+        say_json(_answer(data, table, found, units, held))
     else:
-        typer.echo(_inert("\n".join(line.rstrip() for line in _said(data, table, found, units, held, rows))))
+        say("\n".join(line.rstrip() for line in _said(data, table, found, units, held, rows)))
 
 
 # --- what is read
@@ -224,9 +224,3 @@ def _wrapped(text: str) -> list[str]:
     from dwindle.report.cells import flat, wrapped
 
     return wrapped(flat(text), _WIDTH, "  ")
-
-
-def _inert(text: str) -> str:
-    from dwindle.report import inert
-
-    return inert(text)

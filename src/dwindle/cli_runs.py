@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AsJson", "Columns", "Html", "Law", "Like", "LogPlans", "Logs", "LossColumn", "LrColumn", "Source", "StepColumn",
     "StepsPerEpoch", "Warmup", "command_line", "course_of", "file_of_its_own", "fitted_to", "given_plan", "horizon", "last_step",
-    "logs_as_json", "sources", "steps_of", "strict",
+    "logs_as_json", "sources", "steps_of",
 ]  # fmt: skip
 
 _LONGEST = 100_000_000  # steps; more are examples or tokens, and their rates would fill the memory
@@ -337,16 +337,3 @@ def logs_as_json(read: Sequence[Source], fitted: Fitted) -> dict[str, Any]:
             for source in read
         ],
     }
-
-
-def strict(value: Any) -> Any:
-    """Return the value with null for numbers that JSON has no word for.
-
-    >>> strict({"loss": [2.5, math.inf]})
-    {'loss': [2.5, None]}
-    """
-    if isinstance(value, dict):
-        return {key: strict(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [strict(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

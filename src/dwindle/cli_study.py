@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dwindle.cli_said import say
 from dwindle.errors import InvalidValueError, known
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def study(
     Killed or interrupted, the same command goes on where it was.
     """
     from dwindle.cli_progress import progress
-    from dwindle.report import inert, summary
+    from dwindle.report import summary
     from dwindle.studies import study as run_study
     from dwindle.studies.tasks import tasks_of
     from dwindle.tracking import Tracking
@@ -200,7 +201,7 @@ def study(
             typer.echo(json.dumps(found.evidence))
         else:
             typer.echo(summary(found.evidence, pictures=plots, encoding=sys.stdout.encoding))
-            typer.echo("\n" + "\n".join(f"{what:<12}{inert(str(place))}" for what, place in places))
+            say("\n" + "\n".join(f"{what:<12}{place}" for what, place in places))
 
 
 def _executor(processes: int | None, ray: str | None) -> Any:
@@ -226,9 +227,7 @@ def _trackers(names: Sequence[str], folder: Path) -> list[Tracker]:
 
 
 def _warn(said: str) -> None:
-    from dwindle.report import inert
-
-    print(f"dwindle: {inert(said)}", file=sys.stderr, flush=True)
+    say(f"dwindle: {said}", err=True)
 
 
 def _optimiser(name: str | None, momentum: float | None) -> Optimiser | None:

@@ -6,13 +6,12 @@ import json
 import math
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-import numpy as np
-
 from dwindle.errors import DwindleError, InvalidValueError, known_keys, shown
+from dwindle.plain import plain
 
 __all__ = ["CALLS", "Given", "answer", "plain"]
 
@@ -64,25 +63,6 @@ def answer(call: str, body: bytes, given: Given) -> tuple[int, bytes]:
     except Exception as error:
         traceback.print_exc(file=sys.stderr)
         return _refused(500, f"dwindle failed at this, with {type(error).__name__}; please report it.")
-
-
-def plain(value: Any) -> Any:
-    """Return the value as JSON has it: arrays as lists, null for numbers that it has no word for.
-
-    >>> plain({"tau": math.inf, "lr": np.array([0.5])})
-    {'tau': None, 'lr': [0.5]}
-    """
-    if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in value.items()}
-    if isinstance(value, str) or value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Sequence | set | frozenset):
-        return [plain(inner) for inner in value]
-    return str(value)
 
 
 def fields(asked: dict[str, Any], kinds: dict[str, tuple[type, ...]], optional: Sequence[str] = ()) -> list[Any]:
