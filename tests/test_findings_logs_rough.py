@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dwindle.findings import of_history
-from dwindle.findings.curves.flat import _anticorrelation
+from dwindle.findings.curves.oscillation import _anticorrelation
 from dwindle.findings.curves.rates import shape_of
 from dwindle.findings.curves.trends import Line, octave
 from dwindle.logs import History, Series

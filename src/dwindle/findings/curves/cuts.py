@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dwindle.findings.curves.flat import stands, stood_still
 from dwindle.findings.curves.record import Record
+from dwindle.findings.curves.standing import stands, stood_still
 from dwindle.findings.curves.trends import Line, level, octave
 from dwindle.findings.finding import Finding, Remedy
 

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from dwindle.findings.curves.flat import is_flat
-from dwindle.findings.curves.rates import Shape, shape_of
+from dwindle.findings.curves.rates import shape_of, thinned_shape
 from dwindle.findings.curves.record import Record
+from dwindle.findings.curves.standing import is_flat
 from dwindle.findings.curves.trends import Line
 from dwindle.findings.finding import Finding, Remedy
 
@@ -84,7 +84,7 @@ def _part(lr: Line, first: int, last: int) -> Line:
 def _long(record: Record, lr: Line, first: int) -> list[Finding]:
     """Return the finding if the run ended in the middle of a fall that has an end; exponential and power falls have none."""
     fallen = _part(lr, first, lr.size - 1)
-    shape = _thinned_shape(fallen)
+    shape = thinned_shape(fallen)
     planned = _planned(record)
     if planned is not None and record.plan is not None and record.end < 0.95 * planned and _follows(record, lr):
         ends = np.asarray(record.plan.lr(np.array([int(record.end), int(planned)])), dtype=np.float64)
@@ -107,14 +107,6 @@ def _long(record: Record, lr: Line, first: int) -> list[Finding]:
         f"made for about {whole:,.0f} steps."
     )
     return [Finding("schedule-long", "warning", said, evidence, _stretch(ratio))]
-
-
-def _thinned_shape(line: Line) -> Shape:
-    """Return the shape of the fall; of a staircase by the first points of its stairs."""
-    starts = np.concatenate(([True], np.diff(line.value) != 0.0))
-    if starts.sum() < 0.7 * line.size and starts.sum() >= 5:
-        return shape_of(Line(line.step[starts], line.value[starts]))
-    return shape_of(line)
 
 
 def _follows(record: Record, lr: Line) -> bool:

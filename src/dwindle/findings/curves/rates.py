@@ -9,7 +9,7 @@ import numpy as np
 
 from dwindle.findings.curves.trends import Line
 
-__all__ = ["Piece", "Shape", "pieces", "shape_of"]
+__all__ = ["Piece", "Shape", "pieces", "shape_of", "thinned_shape"]
 
 _SAME = 1e-6  # of the peak: what a rate has to change by
 _SHARP = 4.0  # times the changes beside it: a jump or a cut
@@ -152,6 +152,14 @@ def shape_of(lr: Line) -> Shape:
         left = (1.0 + math.cos(math.pi * min(float(t[-1]) / period, 1.0))) / 2.0
         return Shape("cosine", left, period)
     return Shape("convex" if convex <= 5.0 * _FITS else "", math.nan, math.inf)
+
+
+def thinned_shape(line: Line) -> Shape:
+    """Return the shape of the fall; of a staircase by the first points of its stairs."""
+    starts = np.concatenate(([True], np.diff(line.value) != 0.0))
+    if starts.sum() < 0.7 * line.size and starts.sum() >= 5:
+        return shape_of(Line(line.step[starts], line.value[starts]))
+    return shape_of(line)
 
 
 def _convex(t: Any, u: Any) -> list[float]:

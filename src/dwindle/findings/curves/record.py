@@ -97,6 +97,11 @@ class Record:
         rates = self.plan.lr(np.maximum(self.loss.step, 0.0).astype(np.int64))
         return Line(self.loss.step, np.broadcast_to(np.asarray(rates, np.float64), self.loss.step.shape))
 
+    @property
+    def last_lr(self) -> float | None:
+        """The rate at the end."""
+        return None if self.lr is None else float(self.lr.value[-1])
+
     @cached_property
     def pieces(self) -> tuple[Piece, ...]:
         return () if self.lr is None else pieces(self.lr)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dwindle.findings.curves.length import _thinned_shape
+from dwindle.findings.curves.rates import thinned_shape
 from dwindle.findings.curves.record import Record
 from dwindle.findings.curves.trends import Line
 from dwindle.findings.finding import Finding, Remedy
@@ -146,7 +146,7 @@ def _by_epochs(record: Record, lr: Line) -> list[Finding]:
     if spacing > 0.5 or np.abs(gaps - np.maximum(np.round(gaps), 1.0)).max() > 0.02 + 1.01 * spacing:
         return []
     falls = bool((np.diff(lr.value) <= 0.0).all())
-    if not falls or moved > _HARDLY or _thinned_shape(lr).name not in ("linear", "cosine"):
+    if not falls or moved > _HARDLY or thinned_shape(lr).name not in ("linear", "cosine"):
         return []
     evidence = {
         "moved": moved,
