@@ -84,27 +84,19 @@ def of_config(path: str | PathLike[str], **run: Any) -> tuple[Finding, ...]:
     return read_config(path, **run).findings()
 
 
-def read_config(
-    path: str | PathLike[str],
-    *,
-    steps: int | None = None,
-    steps_per_epoch: int | None = None,
-    processes: int = 1,
-    accumulation: int = 1,
-    dtype: str | None = None,
-) -> Config:
+def read_config(path: str | PathLike[str], **run: Any) -> Config:
     """Return what the file ``path`` sets up; see `of_config`."""
-    run, where = _Run(steps, steps_per_epoch, processes, accumulation, dtype), Path(path)
+    known_too, where = _Run(**run), Path(path)
     kind = kind_of(where)
     if kind == "plan":
-        return _of_plan(load(where), run, "a plan")
+        return _of_plan(load(where), known_too, "a plan")
     if kind == "recipe":
-        return _of_recipe(text_of(where), run)
+        return _of_recipe(text_of(where), known_too)
     given = mapping_of(path)
     try:
         for is_one, reader in _KINDS:
             if is_one(given):
-                return reader(given, run)
+                return reader(given, known_too)
     except (TypeError, AttributeError) as error:
         raise ParseError(f"{path}: a value is not of the kind its key takes: {error}.") from error
     raise ParseError(
@@ -115,30 +107,30 @@ def read_config(
 
 def read_plan(plan: Plan, **run: Any) -> Config:
     """Return what ``plan`` sets up; ``run`` as in `of_config`."""
-    return _of_plan(plan, _run_of(**run), "a plan")
+    return _of_plan(plan, _Run(**run), "a plan")
 
 
 def read_recipe(text: str, **run: Any) -> Config:
     """Return what a recipe in one line, or Python source, sets up; ``run`` as in `of_config`."""
-    return _of_recipe(text, _run_of(**run))
+    return _of_recipe(text, _Run(**run))
 
 
 class _Run(NamedTuple):
     """What the caller knows of the run beside the file."""
 
-    steps: int | None
-    epoch: int | None
-    processes: int
-    accumulation: int
-    dtype: str | None
+    steps: int | None = None
+    steps_per_epoch: int | None = None
+    processes: int = 1
+    accumulation: int = 1
+    dtype: str | None = None
 
     def horizon(self, steps: Any, epochs: Any) -> Horizon | None:
         """Return the run by the caller's steps, else the file's, else its epochs if those are worth something in steps."""
         known_steps = self.steps or (int(steps) if _is_number(steps) and steps > 0 else None)
         if known_steps is not None:
-            return Horizon(steps=known_steps, steps_per_epoch=self.epoch)
-        if self.epoch is not None and _is_number(epochs) and epochs > 0:
-            return Horizon(epochs=epochs, steps_per_epoch=self.epoch)
+            return Horizon(steps=known_steps, steps_per_epoch=self.steps_per_epoch)
+        if self.steps_per_epoch is not None and _is_number(epochs) and epochs > 0:
+            return Horizon(epochs=epochs, steps_per_epoch=self.steps_per_epoch)
         return None
 
     def fields(self, **own: Any) -> dict[str, Any]:
@@ -149,16 +141,6 @@ class _Run(NamedTuple):
             "accumulation": _count(counts.get("accumulation"), self.accumulation),
         }
         return {**whole, **own, "dtype": self.dtype or own.get("dtype") or "float32"}
-
-
-def _run_of(
-    steps: int | None = None,
-    steps_per_epoch: int | None = None,
-    processes: int = 1,
-    accumulation: int = 1,
-    dtype: str | None = None,
-) -> _Run:
-    return _Run(steps, steps_per_epoch, processes, accumulation, dtype)
 
 
 # --- plans and programs
@@ -254,15 +236,15 @@ def _timm(given: Mapping[str, Any], run: _Run) -> Config:
     if shape is None or not _is_number(epochs):
         horizon = run.horizon(None, epochs)
         setups = [setup_of_plan(whole, None if shape is None else horizon, **fields, schedule_known=False)]
-    elif run.epoch is None:
+    elif run.steps_per_epoch is None:
         unread.append("lr·λ against the run: say --steps-per-epoch")
         setups = [
             setup_of_plan(whole, None, **fields, schedule_known=False),
             _by_epochs(replace(shape, decay=None), _timm_epochs(given), fields),
         ]
     else:
-        each = _timm_schedule(given, lr, run.epoch, [])
-        horizon = Horizon(epochs=_timm_epochs(given), steps_per_epoch=run.epoch)
+        each = _timm_schedule(given, lr, run.steps_per_epoch, [])
+        horizon = Horizon(epochs=_timm_epochs(given), steps_per_epoch=run.steps_per_epoch)
         setups = [setup_of_plan(replace(whole, schedule=(each or shape).schedule), horizon, **fields)]
     looked = ("opt", "lr", "weight_decay", "sched", "epochs", "warmup_epochs", "min_lr")
     return Config("timm arguments", tuple(setups), tuple(key for key in looked if key in given), tuple(unread))

@@ -13,7 +13,7 @@ import numpy as np
 
 from dwindle.errors import DataError, shown
 from dwindle.logs.block import MOST_COLUMNS, Block, Cells, RowBuilder
-from dwindle.logs.names import EPOCH, LR, ROLE_NAMES, SPLITS, STEP, matches, plain
+from dwindle.logs.names import EPOCH, LR, ROLE_NAMES, SPLITS, STEP, is_set_or_counted, matches, plain
 from dwindle.logs.opened import Lines
 from dwindle.logs.tally import Tally
 from dwindle.separated import as_number
@@ -388,7 +388,7 @@ class CsvRows:
             return found
         column = self._columns[self._split or 0]
         self.tally.say(f"rows are told apart by the column {shown(column)}: {shown(split + '/…')}")
-        return [(n if _is_shared(n) else self._named(f"{split}/{n}"), value) for n, value in found]
+        return [(n if is_set_or_counted(n) else self._named(f"{split}/{n}"), value) for n, value in found]
 
     def _melted(self, cells: Sequence[str], found: list[tuple[str, float]], line: int) -> list[tuple[str, float]]:
         """Return the row of a table that has a metric's name and its value in each row."""
@@ -408,10 +408,6 @@ class CsvRows:
         if name not in self.names and len(self.names) < MOST_COLUMNS:
             self.names.append(name)
         return name
-
-
-def _is_shared(name: str) -> bool:
-    return bool(matches([name], STEP) or matches([name], EPOCH) or matches([name], LR))
 
 
 def _long_format(names: Sequence[str]) -> tuple[int, int, int | None] | None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from dwindle.logs.block import MOST_COLUMNS, Block, Cells
 from dwindle.logs.json_rows import SLOW, JsonRows
-from dwindle.logs.names import EPOCH, LR, STEP, matches
+from dwindle.logs.names import is_set_or_counted
 from dwindle.logs.points import Points, last_of, mean_of
 from dwindle.logs.tally import Tally
 
@@ -242,8 +242,7 @@ class JsonDocument:
             if len(self._columns) >= MOST_COLUMNS:
                 self.tally.say(f"more than {MOST_COLUMNS:,} columns; those after were left out")
                 return
-            is_last = matches([name], STEP) or matches([name], EPOCH) or matches([name], LR)
-            held = self._columns[name] = Points(last_of if is_last else mean_of)
+            held = self._columns[name] = Points(last_of if is_set_or_counted(name) else mean_of)
         held.add(np.asarray(points, dtype=np.float64))
 
     def _joined(self) -> Block:

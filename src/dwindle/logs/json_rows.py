@@ -11,7 +11,7 @@ import msgspec
 
 from dwindle.logs.block import MOST_COLUMNS, Block, RowBuilder
 from dwindle.logs.csv_rows import EMPTY, value_of
-from dwindle.logs.names import EPOCH, LR, SPLITS, STEP, SUMMARY, matches
+from dwindle.logs.names import SPLITS, SUMMARY, is_set_or_counted
 from dwindle.logs.opened import Lines
 from dwindle.logs.tally import Tally
 
@@ -160,7 +160,7 @@ class JsonRows:
         if not split:
             return name
         if name not in self._shared and len(self._shared) < MOST_COLUMNS:
-            self._shared[name] = bool(matches([name], STEP) or matches([name], EPOCH) or matches([name], LR))
+            self._shared[name] = is_set_or_counted(name)
         return name if self._shared.get(name) else f"{split}/{name}"
 
     def _known(self, name: str, line: int) -> bool:

@@ -14,6 +14,7 @@ __all__ = [
     "SUMMARY",
     "TRAINING",
     "VALIDATION",
+    "is_set_or_counted",
     "kind",
     "matches",
     "plain",
@@ -110,6 +111,15 @@ def matches(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
         if found:
             return found
     return []
+
+
+def is_set_or_counted(name: str) -> bool:
+    """Say whether a column is of steps, epochs or learning rates: the same whatever else a row holds, and not to be averaged.
+
+    >>> is_set_or_counted("global_step"), is_set_or_counted("loss")
+    (True, False)
+    """
+    return bool(matches([name], STEP) or matches([name], EPOCH) or matches([name], LR))
 
 
 def kind(column: str) -> str:
