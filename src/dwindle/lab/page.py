@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from dwindle.report.document import asset, hashed, write_page
+from dwindle.report.document import asset, hashed, head, write_page
 from dwindle.report.markup import Html, data_block, joined
 
 __all__ = ["page", "write"]
@@ -22,6 +22,9 @@ VIEWS = (
     "elements", "picture", "fit_view", "valley_view", "network_view", "plan_code", "plan_knobs", "plan_view", "log_view",
     "study_view", "lab",
 )  # fmt: skip
+_DESCRIPTION = (
+    "The two decays of training, weight decay and learning-rate decay, live: drag λ and η and see what they do."
+)
 
 
 def page(*, token: str | None = None, title: str = "dwindle lab") -> str:
@@ -40,10 +43,9 @@ def page(*, token: str | None = None, title: str = "dwindle lab") -> str:
     engine, script = _script(ENGINE), _script(VIEWS)
     data = {"title": title, "images": _images(), **({} if token is None else {"token": token})}
     return Template(asset("lab.html", "dwindle.lab")).substitute(
-        policy=_policy(style, (engine, script), served=token is not None),
+        head=head(_policy(style, (engine, script), served=token is not None), title, _DESCRIPTION, __version__, style),
         title=joined(title),
         version=joined(__version__),
-        style=style,
         engine=engine,
         script=script,
         data=data_block(data),

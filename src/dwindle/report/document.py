@@ -16,7 +16,7 @@ from dwindle.errors import DataError
 from dwindle.report.figures import marks
 from dwindle.report.markup import Html, data_block, joined, tag
 
-__all__ = ["CHARTS", "asset", "document", "hashed", "write_page"]
+__all__ = ["CHARTS", "asset", "document", "hashed", "head", "write_page"]
 
 STYLES = ("uPlot.min.css", "report.css", "figures.css")
 CHARTS = ("uPlot.iife.min.js", "charts.js", "report.js")
@@ -42,10 +42,7 @@ def document(
     style = "\n".join(asset(name) for name in STYLES)
     script = "\n".join(asset(name) for name in scripts)
     return Template(asset("page.html")).substitute(
-        policy=_policy(style, script),
-        title=joined(title),
-        description=joined(description),
-        style=style,
+        head=head(_policy(style, script), title, description, version, style),
         script=script,
         licence=asset("uPlot.LICENSE").replace("--", "- -"),
         marks=marks(),
@@ -55,6 +52,19 @@ def document(
         sections=sections,
         data=data_block(data),
         version=joined(version),
+    )
+
+
+def head(policy: Html, title: str, description: str, version: str, style: str) -> Html:
+    """Return all that stands before a page's body: what it may do by its ``policy``, what it is called, how it looks."""
+    return Html(
+        Template(asset("head.html")).substitute(
+            policy=policy,
+            title=joined(title),
+            description=joined(description),
+            version=joined(version),
+            style=style,
+        )
     )
 
 
