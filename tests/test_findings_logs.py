@@ -280,3 +280,13 @@ def test_the_pieces_of_common_schedules() -> None:
         "hold",
     ]
     assert kinds(0.9 ** (np.arange(400) // 20)) == ["hold", "fall", "hold"]
+
+
+def test_a_verdict_names_what_the_log_counts() -> None:
+    epochs = np.arange(40.0)
+    training, validation = np.exp(-epochs / 4.0), 0.3 + np.abs(epochs - 8.0) * 0.02
+    for unit in ("step", "epoch", "row"):
+        series = {"a": Series("a", epochs, training), "b": Series("b", epochs, validation)}
+        run = History("run", series, {"training loss": "a", "validation loss": "b"}, unit=unit)
+        found = next(f for f in of_history(run) if f.code == "overfitting")
+        assert f"best at {unit} 7 " in found.verdict  # of what is smoothed over three points

@@ -39,7 +39,7 @@ def in_short(evidence: Evidence) -> Html | None:
     if not evidence.findings:
         return None
     items = [
-        tag("li", _severity(each), tag("p", tag("bdi", each.verdict), *_advised(each)))
+        tag("li", _severity(each), tag("p", *_about(each), tag("bdi", each.verdict), *_advised(each)))
         for each in worst_first(evidence)[:_BRIEF]
     ]
     way = tag("p", tag("a", f"All that was found: {tally(evidence)}", href="#findings"), class_="note")
@@ -88,8 +88,13 @@ def _severity(finding: Finding) -> Html:
     return tag("span", f"{SIGNS[finding.severity]}\u00a0{finding.severity}", class_=f"verdict {finding.severity}")
 
 
+def _about(finding: Finding) -> list[str | Html]:
+    return [tag("b", tag("bdi", finding.subject)), ". "] if finding.subject else []
+
+
 def _advised(finding: Finding) -> list[str | Html]:
-    return [" ", tag("bdi", finding.remedy.says)] if finding.remedy.says else []
+    says = finding.remedy.says
+    return [" ", tag("bdi", says[:1].upper() + says[1:])] if says else []
 
 
 def _change(change: Mapping[str, tuple[str, str]]) -> Html | None:

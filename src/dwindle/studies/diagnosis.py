@@ -43,12 +43,17 @@ def diagnosis(settings: Sequence[Mapping[str, Any]]) -> list[Finding]:
 
 
 def _history(name: str, curves: Mapping[str, Any]) -> History:
-    """Return the curves as a log that counts epochs; where a value is missing the point is left out."""
+    """Return the curves as a log by epochs, or by rows where a run was looked at within them; missing values are left out."""
+    epochs = curves["epoch"]
+    whole = all(float(epoch).is_integer() for epoch in epochs)
     series = {}
     for role, key in _CURVES.items():
-        points = [(step, value) for step, value in enumerate(curves.get(key) or ()) if value is not None]
-        if points:
+        values = zip(epochs if whole else range(len(epochs)), curves.get(key) or (), strict=False)
+        if points := [(step, value) for step, value in values if value is not None]:
             series[role] = Series(key, *zip(*points, strict=True))
     return History(
-        name, {s.name: s for s in series.values()}, {role: s.name for role, s in series.items()}, unit="epoch"
+        name,
+        {each.name: each for each in series.values()},
+        {role: each.name for role, each in series.items()},
+        unit="epoch" if whole else "row",
     )

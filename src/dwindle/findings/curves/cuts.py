@@ -85,8 +85,8 @@ def _late(record: Record, loss: Line, cut: Cut, at: float, done: float) -> Findi
         "cut": at, "flat since": since, "flat for": at - since, "level before": flat.mean, "level after": after.mean,
         "gain": gain, "gain error": error, "fall while flat": drop.drop,
     }  # fmt: skip
-    said = f"The loss stood at {flat.mean:.4g} from step {since:,.0f} to {at:,.0f}; only the cut took it down, by {gain:.3g}."
-    remedy = Remedy(f"cut at about step {since:,.0f}, or let a plateau rule decide.")
+    said = f"The loss stood at {flat.mean:.4g} from {record.at(since)} to {at:,.0f}; only the cut took it down, by {gain:.3g}."
+    remedy = Remedy(f"cut at about {record.at(since)}, or let a plateau rule decide.")
     return Finding("cut-late", "warning", said, evidence, remedy, "measured")
 
 
@@ -132,7 +132,7 @@ def _early(record: Record, loss: Line, at: float, done: float) -> list[Finding]:
         "expected": expected, "lost": lost, "loss at end": end.mean, "last octave": last, "ratio": turn,
     }  # fmt: skip
     said = (
-        f"The rate came down at step {at:,.0f}, {100 * record.share(at):.0f} % of the run, while the loss was still falling by "
+        f"The rate came down at {record.at(at)}, {100 * record.share(at):.0f} % of the run, while the loss was still falling by "
         f"{last:.3g} a doubling; the drop brought {drop:.3g}, the rest of the run {later:.3g}, where the old rate promised about "
         f"{expected:.3g}."
     )

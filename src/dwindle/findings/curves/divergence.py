@@ -31,7 +31,7 @@ def divergence(record: Record) -> list[Finding]:
     loss = record.loss
     if loss is None or loss.size < 8:
         return []
-    return _exploded(record, loss) or _spikes(loss)
+    return _exploded(record, loss) or _spikes(record, loss)
 
 
 def _not_a_number(record: Record, series: Series, role: str) -> list[Finding]:
@@ -47,13 +47,13 @@ def _not_a_number(record: Record, series: Series, role: str) -> list[Finding]:
     }
     last = bad[-max(1, len(bad) // 50) :].all()
     if not last:
-        said = f"The {role} was not finite at {int(bad.sum())} points, first at step {first:,.0f}, and came back."
+        said = f"The {role} was not finite at {int(bad.sum())} points, first at {record.at(first)}, and came back."
         return [
             Finding("loss-spike", "note", said, evidence, Remedy("skip such batches, or clip gradients."), "measured")
         ]
     return [
         Finding(
-            "divergence", "fault", f"The {role} is not finite from step {first:,.0f} on.", evidence, _lower(record), "measured",
+            "divergence", "fault", f"The {role} is not finite from {record.at(first)} on.", evidence, _lower(record), "measured",
             series.name,
         )
     ]  # fmt: skip
@@ -87,7 +87,9 @@ def _exploded(record: Record, loss: Line) -> list[Finding]:
         "noise": noise, "start": start, "lr": _lr(record, at),
     }  # fmt: skip
     how = (
-        f"jumped at step {at:,.0f} and has not come back" if sudden else f"has risen from its best since step {at:,.0f}"
+        f"jumped at {record.at(at)} and has not come back"
+        if sudden
+        else f"has risen from its best since {record.at(at)}"
     )
     said = f"The loss {how}: it ends at {end:.4g}, {excess:.3g} above its best, {lowest:.4g}."
     return [Finding("divergence", "fault", said, evidence, _lower(record), "measured")]
@@ -102,7 +104,7 @@ def _rattles(loss: Line, start: float) -> bool:
 def _never_learned(record: Record, loss: Line, start: float, top: int, end: float) -> Finding:
     at, highest = float(loss.step[top]), float(loss.value[top])
     evidence = {"first": at, "start": start, "highest": highest, "end": end, "lr": _lr(record, at)}
-    said = f"The loss exploded from {start:.4g} to {highest:.4g} at step {at:,.0f} and ends at {end:.4g}: nothing was learned."
+    said = f"The loss exploded from {start:.4g} to {highest:.4g} at {record.at(at)} and ends at {end:.4g}: nothing was learned."
     return Finding("divergence", "fault", said, evidence, _lower(record), "measured")
 
 
@@ -116,7 +118,7 @@ def _largest_jump(loss: Line) -> tuple[float, float]:
     return float(loss.step[at + 1]), float(rises[at])
 
 
-def _spikes(loss: Line) -> list[Finding]:
+def _spikes(record: Record, loss: Line) -> list[Finding]:
     """Return a note on single high points after the first twentieth of the run."""
     near, noise = smooth(loss.value, 9), noise_of(loss.value)
     fallen = float(loss.value[0] - near.min())
@@ -131,7 +133,7 @@ def _spikes(loss: Line) -> list[Finding]:
         "worst step": float(loss.step[worst]),
     }  # fmt: skip
     said = (
-        f"The loss spiked to {loss.value[worst]:.4g} at step {loss.step[worst]:,.0f}, "
+        f"The loss spiked to {loss.value[worst]:.4g} at {record.at(loss.step[worst])}, "
         f"{above[worst] / noise if noise else np.inf:.0f} "
         "times its noise, and came back."
     )

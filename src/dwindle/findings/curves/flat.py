@@ -104,7 +104,7 @@ def _noise_floor(record: Record, loss: Line, window: Line, stood: Fall) -> Findi
     }  # fmt: skip
     told = _foretold(record, loss, evidence)
     said = (
-        f"The loss has stood at {here.mean:.4g} since step {window.step[0]:,.0f} (fall {stood.drop:.2g}, at most "
+        f"The loss has stood at {here.mean:.4g} since {record.at(window.step[0])} (fall {stood.drop:.2g}, at most "
         f"{stood.high:.2g}) with the learning rate still at {evidence['lr']:.3g}: gradient noise holds it up."
     )
     change = record.diff("schedule", "constant, linear to 0% over 20%") if _is_constant(record) else {}
@@ -144,7 +144,7 @@ def _foretold(record: Record, loss: Line, evidence: dict[str, Any]) -> str:
         evidence["why not foretold"] = forecast.why
         return f"how much that brings cannot be foretold: {forecast.why}"
     evidence["expected drop"], evidence["expected drop interval"] = gain, (gain - half, gain + half)
-    return f"the loss should then fall by {gain:.3g} ± {half:.2g} (90 %) within {more:,} steps"
+    return f"the loss should then fall by {gain:.3g} ± {half:.2g} (90 %) within {more:,} {record.word}s"
 
 
 def _plateau(record: Record, loss: Line, stretch: Stretch, stood: Fall) -> list[Finding]:
@@ -159,7 +159,7 @@ def _plateau(record: Record, loss: Line, stretch: Stretch, stood: Fall) -> list[
         "fall": stood.drop, "fall interval": (stood.low, stood.high), "lr": record.last_lr, "lr over peak": stretch.ratio,
     }  # fmt: skip
     said = (
-        f"The loss has stood at {here.mean:.4g} since step {since:,.0f}, "
+        f"The loss has stood at {here.mean:.4g} since {record.at(since)}, "
         f"{100 * evidence['share of run']:.0f} % of the run, after "
         f"the learning rate had come down to {evidence['lr']:.3g}: nothing more is learned."
     )
@@ -190,7 +190,7 @@ def _unlearned(record: Record, loss: Line) -> Finding | None:
         "fall interval": (whole.low, whole.high), "lr": record.last_lr,
     }  # fmt: skip
     said = (
-        f"The loss has not left its first value, {first:.4g}: from step {loss.step[0]:,.0f} to {loss.step[-1]:,.0f} it fell by "
+        f"The loss has not left its first value, {first:.4g}: from {record.at(loss.step[0])} to {loss.step[-1]:,.0f} it fell by "
         f"{whole.drop:.2g}, at most {whole.high:.2g}. The network is dead, cut off from its data, or the rate far too small."
     )
     says = "look at the norm of the gradient: if it is 0, initialise anew with a lower rate or a warm-up; else raise the rate."

@@ -54,7 +54,7 @@ def _short(record: Record, lr: Line, peak: float, ended: float) -> list[Finding]
         "ratio": ratio, "as planned": as_planned, "planned steps": planned,
     }  # fmt: skip
     said = (
-        f"The learning rate reached its end, {lr.value[-1]:.3g}, at step {ended:,.0f} of {record.end:,.0f}: the last "
+        f"The learning rate reached its end, {lr.value[-1]:.3g}, at {record.at(ended)} of {record.end:,.0f}: the last "
         f"{100 * rest:.0f} % of the run had none to speak of."
     )
     return [
@@ -102,9 +102,9 @@ def _long(record: Record, lr: Line, first: int) -> list[Finding]:
         "peak": float(lr.value.max()), "shape": shape.name, "planned steps": planned,
     }  # fmt: skip
     said = (
-        f"The run ended at step {record.end:,.0f} with {100 * left:.0f} % of the "
+        f"The run ended at {record.at(record.end)} with {100 * left:.0f} % of the "
         f"{shape.name or 'planned'} decay still ahead: it was "
-        f"made for about {whole:,.0f} steps."
+        f"made for about {whole:,.0f} {record.word}s."
     )
     return [Finding("schedule-long", "warning", said, evidence, _stretch(ratio))]
 

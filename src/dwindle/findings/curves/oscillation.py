@@ -46,8 +46,8 @@ def oscillates(record: Record, window: Line) -> Finding | None:
         "noise": found.noise, "p": p, "lr": record.last_lr,
     }  # fmt: skip
     said = (
-        f"From step {window.step[0]:,.0f} the loss swings by ±{amplitude:.3g} about {evidence['level']:.4g} with a period of "
-        f"{period:,.3g} steps (p = {p:.1g}) and no longer falls: the steps are too long."
+        f"From {record.at(window.step[0])} the loss swings by ±{amplitude:.3g} about {evidence['level']:.4g} with a period of "
+        f"{period:,.3g} {record.word}s (p = {p:.1g}) and no longer falls: the steps are too long."
     )
     return Finding("oscillation", "warning", said, evidence, _halve(record), "derived")
 
@@ -113,7 +113,7 @@ def jumps(record: Record, window: Line, epoch: float) -> Finding | None:
         "amplitude": math.sqrt(2.0) * noise, "noise": noise, "steps per epoch": epoch, "lr": record.last_lr,
     }  # fmt: skip
     said = (
-        f"The loss has stood at {here.mean:.4g} since step {window.step[0]:,.0f} and jumps by ±{evidence['amplitude']:.3g}, "
+        f"The loss has stood at {here.mean:.4g} since {record.at(window.step[0])} and jumps by ±{evidence['amplitude']:.3g}, "
         "though every step sees all examples: the steps are too long."
     )
     return Finding("oscillation", "warning", said, evidence, _halve(record), "derived")

@@ -50,15 +50,16 @@ def overfitting(record: Record) -> list[Finding]:
     }  # fmt: skip
     says, change = _decay_to_try(record, evidence)
     if rises:
+        ran = "fell on" if fell and fell > 0.0 else "did not rise"
         verdict = (
-            f"The validation loss was best at step {step:,.0f} ({lowest:.4g}) and has risen to {end.mean:.4g} since, by "
-            f"{excess:.3g} ({100 * size:.0f} %), while the training loss {'fell on' if fell and fell > 0.0 else 'did not rise'}."
+            f"The validation loss, smoothed, was best at {record.at(step)} ({lowest:.4g}) and has risen to {end.mean:.4g} since, "
+            f"by {excess:.3g} ({100 * size:.0f} %), while the training loss {ran}."
         )
-        says += f", or stop at step {step:,.0f}"
+        says += f", or stop at {record.at(step)}"
     else:
         verdict = (
             f"The validation loss no longer falls while the training loss does: the gap has grown to {gap:.4g} ± {half:.2g} of a "
-            f"loss of {end.mean:.4g}, from step {opened:,.0f} on."
+            f"loss of {end.mean:.4g}, from {record.at(opened)} on."
         )
     severity = "fault" if rises and size >= _SPOILS else "warning"
     return [Finding("overfitting", severity, verdict, evidence, Remedy(says + ".", change), "measured")]

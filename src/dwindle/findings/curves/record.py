@@ -98,6 +98,15 @@ class Record:
         return Line(self.loss.step, np.broadcast_to(np.asarray(rates, np.float64), self.loss.step.shape))
 
     @property
+    def word(self) -> str:
+        """What the log counts, as a verdict names it: step, epoch or row."""
+        return self.history.unit
+
+    def at(self, step: float) -> str:
+        """Return the name of a place in the log, such as "step 1,200" or "epoch 3"."""
+        return f"{self.word} {step:,.0f}"
+
+    @property
     def last_lr(self) -> float | None:
         """The rate at the end."""
         return None if self.lr is None else float(self.lr.value[-1])

@@ -50,7 +50,7 @@ def _went_back(record: Record) -> list[Finding]:
             if why is not None:
                 words, evidence = why
                 evidence |= {"left": before, "went back to": after}
-                said = f"The log goes back from step {before:,.0f} to {after:,.0f}, and {words}."
+                said = f"The log goes back from {record.at(before)} to {after:,.0f}, and {words}."
                 return [_finding(said, evidence)]
     return []
 
@@ -88,7 +88,7 @@ def _other_rate(record: Record, before: float, after: float) -> tuple[str, dict[
             return None
         expected = float(np.interp(new_step[again][at], old_step, old))
         return (
-            f"the learning rate is {new[again][at]:.3g} where it was {expected:.3g} at step {new_step[again][at]:,.0f}",
+            f"the learning rate is {new[again][at]:.3g} where it was {expected:.3g} at {record.at(new_step[again][at])}",
             {"lr before": expected, "lr after": float(new[again][at]), "kind": "rate"},
         )
     return None
@@ -177,7 +177,7 @@ def _rate_restarted(record: Record) -> list[Finding]:
         if _planned_so(record, at, now):
             continue
         evidence = {"at": at, "lr before": was, "lr after": now, "peak": peak, "kind": "rate"}
-        said = f"The rate {how} at step {lr.step[up.first]:,.0f}, from {lr.value[up.first]:.3g} to {now:.3g}."
+        said = f"The rate {how} at {record.at(lr.step[up.first])}, from {lr.value[up.first]:.3g} to {now:.3g}."
         return [_finding(said, evidence)]
     return []
 
@@ -253,7 +253,7 @@ def _weights_lost(record: Record) -> list[Finding]:
         "loss after": float(after.max()), "kind": "weights",
     }  # fmt: skip
     said = (
-        f"At step {step:,.0f} the norm of the weights is back at its first value ({norm.value[at + 1]:.4g}) and the loss at "
+        f"At {record.at(step)} the norm of the weights is back at its first value ({norm.value[at + 1]:.4g}) and the loss at "
         f"{after.max():.4g}: the weights were not restored."
     )
     return [_finding(said, evidence)]

@@ -27,7 +27,7 @@ def lr_rise(record: Record) -> list[Finding]:
     slow = [p for p in rises if lr.step[p.last] - lr.step[p.first] > _QUICK * record.length and p.last - p.first >= 2]
     jumps = [p for p in parts[fell:] if p.kind == "jump"]
     if slow and (_as_planned(record) or _triangles(record, slow)):
-        return [_restarts([float(lr.step[p.first]) for p in slow], "rises again")]
+        return [_restarts(record, [float(lr.step[p.first]) for p in slow], "rises again")]
     if slow:
         first = slow[0]
         at, low, high = float(lr.step[first.first]), float(lr.value[first.first]), float(lr.value[first.last])
@@ -40,23 +40,24 @@ def lr_rise(record: Record) -> list[Finding]:
             "lr at end": float(lr.value[-1]),
         }
         said = (
-            f"The learning rate rises again from {low:.3g} at step {at:,.0f} to {high:.3g} at step "
-            f"{lr.step[first.last]:,.0f}, after "
-            "it had fallen: a cosine stepped past its end does that."
+            f"The learning rate rises again from {low:.3g} at {record.at(at)} to {high:.3g} at "
+            f"{record.at(lr.step[first.last])}, after it had fallen: a cosine stepped past its end does that."
         )
         remedy = Remedy(
-            f"make the decay as long as the run (T_max = {record.end:,.0f} steps), or hold the end value after it."
+            f"make the decay as long as the run (T_max = {record.end:,.0f} {record.word}s), or hold the end value after it."
         )
         return [Finding("lr-rise", "warning", said, evidence, remedy)]
     if len(jumps) + len(rises) >= 2:
         return [
-            _restarts([float(lr.step[p.first]) for p in sorted(jumps + rises, key=lambda p: p.first)], "jumps back up")
+            _restarts(
+                record, [float(lr.step[p.first]) for p in sorted(jumps + rises, key=lambda p: p.first)], "jumps back up"
+            )
         ]
     return []
 
 
-def _restarts(steps: list[float], how: str) -> Finding:
-    said = f"The learning rate {how} {len(steps)} times, first at step {steps[0]:,.0f}: a cyclic schedule."
+def _restarts(record: Record, steps: list[float], how: str) -> Finding:
+    said = f"The learning rate {how} {len(steps)} times, first at {record.at(steps[0])}: a cyclic schedule."
     return Finding("lr-restarts", "note", said, {"steps": steps}, Remedy("nothing, if restarts are meant."))
 
 

@@ -45,7 +45,7 @@ def warmup_missing(record: Record) -> list[Finding]:
     }  # fmt: skip
     if loss_rose:
         said = (
-            f"The loss rose from {first:.4g} to {early.value[top]:.4g} at step {early.step[top]:,.0f}, "
+            f"The loss rose from {first:.4g} to {early.value[top]:.4g} at {record.at(early.step[top])}, "
             f"{rise / noise if noise else np.inf:.0f} "
             f"times its noise, under the full rate of {evidence['lr']:.3g} from the first step."
         )
@@ -97,8 +97,8 @@ def warmup_long(record: Record) -> list[Finding]:
         if before.size >= 4:
             evidence["loss fell until"] = float(before.value[0] - before.value[-1])
     said = (
-        f"The warm-up takes {steps:,.0f} steps, {100 * share:.0f} % of the run, in which the rate is half its peak on average; "
-        "common recipes take 1 to 10 %."
+        f"The warm-up takes {steps:,.0f} {record.word}s, {100 * share:.0f} % of the run, in which the rate is half its peak "
+        "on average; common recipes take 1 to 10 %."
     )
     return [Finding("warmup-long", "warning", said, evidence, Remedy("warm up over 2 to 5 % of the run."), "derived")]
 
