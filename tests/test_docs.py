@@ -23,7 +23,9 @@ def blocks(page: str) -> list[str]:
     return [code for _, code in BLOCK.findall((DOCS / page).read_text())]
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=[pytest.mark.slow] * page.startswith("zh/")) for page in PAGES]
+)  # the code of both tutorials is the same
 def test_every_block_runs_in_order(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt

@@ -82,6 +82,7 @@ def test_a_swing_that_loses_its_phase_is_one() -> None:
     assert found[0] == 6.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [0.1, 0.2])
 def test_a_floor_under_heavy_noise_is_found_and_a_slow_fall_is_none(size: float) -> None:
     step = np.arange(1, 301) * 10.0

@@ -84,6 +84,7 @@ def test_no_string_adds_an_element_or_an_attribute_to_a_study(poison: str) -> No
     unharmed("study", poison[:2000])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["forecast", "optimum"])
 def test_no_string_adds_an_element_or_an_attribute(page: str) -> None:
     for poison in HOSTILE.values():
@@ -258,7 +259,13 @@ WORDS: dict[str, Callable[[str], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(words, marks=[pytest.mark.slow] * (name in ("study a space", "study a sampler")), id=name)
+        for name, words in WORDS.items()
+    ],
+)
 def test_an_error_steers_no_terminal(
     words: Callable[[str], list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,6 +330,7 @@ def test_forecast_and_optimize_of_hostile_files_and_columns_steer_nothing(
         made.unlink()
 
 
+@pytest.mark.slow
 def test_show_and_convert_print_a_hostile_mask_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
     import dwindle as dw
     from dwindle.mask import Mask, Rule
