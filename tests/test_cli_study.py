@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,8 @@ from dwindle.studies import Progress
 from dwindle.text import load
 
 SPACE = "lam 0 1 | peak 1e-3 1e-2 | schedule constant; cosine to 0 | decoupled"
+# as `python -m dwindle`, in place of what went before it; not forked from here, where JAX may have threads
+DWINDLE = "import os, sys; os.execv(sys.executable, [sys.executable, '-m', 'dwindle', *sys.argv[1:]])"
 SMALL = ["--space", SPACE, "--seeds", "2", "--hidden", "6", "--epochs", "1"]
 
 
@@ -101,9 +102,10 @@ def test_the_same_command_again_trains_nothing(finished: tuple[Path, subprocess.
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_study_resumes_to_the_same_end(kind: signal.Signals, tmp_path: Path) -> None:
     words = ["study", "--out", str(tmp_path / "a"), "--hidden", "16", "--epochs", "4", "--seeds", "2", "--quiet"]
-    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a job in the background was told to ignore it
+    # a job in the background was told to ignore the signal
+    heeded = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     running = subprocess.Popen(
-        [sys.executable, "-m", "dwindle", *words], stderr=subprocess.PIPE, text=True, preexec_fn=heeded
+        [sys.executable, "-c", f"{heeded}; {DWINDLE}", *words], stderr=subprocess.PIPE, text=True
     )
     trials = tmp_path / "a" / "trials.jsonl"
     deadline = time.monotonic() + 60
@@ -347,11 +349,14 @@ def test_no_terminal_sees_no_control_codes_and_quiet_says_nothing(tmp_path: Path
 
 def in_terminal(words: list[str], interrupt: re.Pattern[bytes] | None = None) -> tuple[int, bytes]:
     """Run the command in a terminal of 80 columns; press Ctrl-C once the screen has had ``interrupt``."""
-    child, terminal = pty.fork()
-    if child == 0:
-        os.environ.pop("NO_COLOR", None)
-        os.environ |= {"TERM": "xterm-256color", "COLUMNS": "80"}
-        os.execv(sys.executable, [sys.executable, "-m", "dwindle", *words])
+    terminal, inside = pty.openpty()
+    owned = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"  # so that Ctrl-C reaches it
+    environment = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
+    child = subprocess.Popen(
+        [sys.executable, "-c", f"{owned}; {DWINDLE}", *words], stdin=inside, stdout=inside, stderr=inside,
+        start_new_session=True, env=environment | {"TERM": "xterm-256color", "COLUMNS": "80"},
+    )  # fmt: skip
+    os.close(inside)
     screen, deadline = b"", time.monotonic() + 90
     while time.monotonic() < deadline:
         if not select.select([terminal], [], [], 0.2)[0]:
@@ -367,7 +372,7 @@ def in_terminal(words: list[str], interrupt: re.Pattern[bytes] | None = None) ->
             os.write(terminal, b"\x03")
             interrupt = None
     os.close(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), screen
+    return child.wait(60), screen
 
 
 @pytest.mark.slow
