@@ -1,8 +1,8 @@
 """The doctor on logs, plans, configs and live set-ups whose faults are known: recall and false alarms of every finding.
 
-    python benchmarks/clinic.py [--cases FOLDER] [--quick] [--json FILE]
+    python benchmarks/clinic.py [--cases FOLDER ...] [--quick] [--json FILE]
 
-The cases are those of tests/clinic, or of another FOLDER that scripts/make_clinic.py made. A fault counts as found if a
+The cases are those of tests/clinic*, or of other FOLDERs that scripts/make_clinic.py made. A fault counts as found if a
 finding of its code is a fault or a warning; of the codes that are notes by nature (NOTES) any severity will do. A false alarm
 is a fault or a warning of a code that the case neither must nor may have; an error of the doctor is one too, of the code
 "error". Confusion: what was said of the cases whose fault was missed.
@@ -24,7 +24,7 @@ from surroundings import begin, command, save
 
 import dwindle as dw
 
-HERE = Path(__file__).resolve().parent.parent / "tests" / "clinic"
+HERE = tuple(sorted(p.parent for p in (Path(__file__).resolve().parent.parent / "tests").glob("clinic*/cases.json")))
 NOTES = frozenset(("decay-on-embedding", "decay-on-frozen", "decay-scale-invariant", "tied-parameters"))
 ALARMS = ("fault", "warning")
 Case = dict[str, Any]
@@ -142,12 +142,16 @@ def shown(rows: list[dict[str, Any]], results: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     parser = command(__doc__)
-    parser.add_argument("--cases", type=folder, default=HERE, metavar="FOLDER", help="a folder with cases.json")
+    parser.add_argument(
+        "--cases", type=folder, nargs="+", default=HERE, metavar="FOLDER", help="folders with cases.json"
+    )
     given = parser.parse_args()
     around = begin()
-    listed: list[Case] = json.loads((given.cases / "cases.json").read_text())
-    live = live_of(given.cases)
-    results = [judged(case, given.cases, live) for case in (listed[::8] if given.quick else listed)]
+    results: list[dict[str, Any]] = []
+    for cases in given.cases:
+        listed: list[Case] = json.loads((cases / "cases.json").read_text())
+        live = live_of(cases)
+        results += [judged(case, cases, live) for case in (listed[::8] if given.quick else listed)]
     rows = counted(results)
     shown(rows, results)
     sound = [r for r in results if not r["must"]]

@@ -2,6 +2,7 @@
 
     python scripts/make_clinic.py                                    # tests/clinic, minutes on one core
     python scripts/make_clinic.py --only overfitting,plateau         # those whose names begin so
+    python scripts/make_clinic.py --spec scripts/clinic/cases_second.py --out tests/clinic_second
     python scripts/make_clinic.py --spec FILE.py --out FOLDER        # cases of your own: FILE.py has a list CASES
 
 Every log is checked when it is made: a fault must show, where needed against the same training without it, and a sound run
@@ -30,7 +31,8 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     os.nice(10)
-    name = "clinic.cases" if given.spec.parent == HERE / "clinic" else "cases_of_ones_own"
+    own = given.spec.resolve().parent != HERE / "clinic"
+    name = "cases_of_ones_own" if own else f"clinic.{given.spec.stem}"
     spec = importlib.util.spec_from_file_location(name, given.spec)
     assert spec is not None
     assert spec.loader is not None

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-CLINIC = ROOT / "tests" / "clinic"
-CASES = json.loads((CLINIC / "cases.json").read_text())
+CLINICS = sorted(p.parent for p in (ROOT / "tests").glob("clinic*/cases.json"))
+CASES = [case for clinic in CLINICS for case in json.loads((clinic / "cases.json").read_text())]
 CODES = sorted({code for case in CASES for code in case["must"]})
 LOGS = (
     "overfitting", "oscillation", "noise-floor", "plateau", "divergence", "warmup-missing", "warmup-long", "schedule-short",
@@ -25,20 +25,25 @@ SET_UPS = (
 )  # fmt: skip
 
 
-def test_every_case_is_whole_and_every_code_has_cases() -> None:
-    assert len({case["name"] for case in CASES}) == len(CASES)
-    assert sum(bool(case["must"]) for case in CASES) >= 60
-    assert sum(not case["must"] for case in CASES) >= 30
-    for case in CASES:
+@pytest.mark.parametrize("clinic", CLINICS, ids=lambda p: p.name)
+def test_every_case_is_whole_and_every_code_has_cases(clinic: Path) -> None:
+    cases = json.loads((clinic / "cases.json").read_text())
+    assert sum(bool(case["must"]) for case in cases) >= 60
+    assert sum(not case["must"] for case in cases) >= 30
+    for case in cases:
         assert not set(case["must"]) & set(case["may"])
         assert case["how"]
-        assert "file" not in case or (CLINIC / case["file"]).is_file()
+        assert "file" not in case or (clinic / case["file"]).is_file()
     for code, kinds, least in [(c, ("log",), 3) for c in LOGS] + [(c, ("plan", "config", "live"), 2) for c in SET_UPS]:
-        assert sum(code in case["must"] and case["kind"] in kinds for case in CASES) >= least, code
-    listed = {(CLINIC / case["file"]).relative_to(CLINIC) for case in CASES if "file" in case}
-    there = {p.relative_to(CLINIC) for p in CLINIC.rglob("*") if p.is_file() and p.suffix not in (".pyc",)}
+        assert sum(code in case["must"] and case["kind"] in kinds for case in cases) >= least, code
+    listed = {Path(case["file"]) for case in cases if "file" in case}
+    there = {p.relative_to(clinic) for p in clinic.rglob("*") if p.is_file() and p.suffix not in (".pyc",)}
     assert there - listed == {Path("cases.json"), Path("live.py")}
-    assert sum(p.stat().st_size for p in CLINIC.rglob("*") if p.is_file()) < 3_000_000
+    assert sum(p.stat().st_size for p in clinic.rglob("*") if p.is_file()) < 3_000_000
+
+
+def test_no_two_cases_have_one_name() -> None:
+    assert len({case["name"] for case in CASES}) == len(CASES)
 
 
 @pytest.fixture(scope="module")
