@@ -181,12 +181,14 @@ def _recipe(text: str, suffix: str, run: Horizon | None) -> Recipe:
     from dwindle.foreign import read
     from dwindle.foreign.reading import peer_of_text
     from dwindle.foreign.source.spec import is_spec
-    from dwindle.text import from_json, from_toml, parse
+    from dwindle.text import FORMAT, from_json, from_line, from_toml, parse
 
     if suffix == ".toml" or re.search(r'^format\s*=\s*"dwindle', text, re.MULTILINE):
         return Recipe(from_toml(text), text, None)
     if text.lstrip().startswith("{") and re.search(r'"format"\s*:\s*"dwindle', text):
         return Recipe(from_json(text), text, None)
+    if text.startswith(f"# {FORMAT}"):
+        return Recipe(from_line(text), text, None)
     one_line = "\n" not in text.strip()
     is_plan = re.match(r"\s*(peak|lr)\s+[0-9.]", text) or (one_line and "|" in text)
     if suffix != ".py" and is_plan and not is_spec(text):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from dwindle.checksum import checksum
 from dwindle.durable import write_whole
 from dwindle.errors import InvalidValueError, MissingExtraError, ResumeError
 
@@ -61,13 +62,9 @@ def agreed(folder: Path, whose: str, threads: int, chunks: Chunks) -> tuple[int,
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not file.exists():
-            said = {
-                "format": FORMAT,
-                "training": whose,
-                "threads": threads,
-                "chunks": [chunk.tolist() for chunk in chunks],
-            }
-            write_whole(file, json.dumps(said).encode())
+            said: dict[str, Any] = {"format": FORMAT, "training": whose, "threads": threads}
+            said["chunks"] = [chunk.tolist() for chunk in chunks]
+            write_whole(file, json.dumps(said | {"checksum": checksum(said)}).encode())
             return threads, chunks
     except OSError as error:
         raise InvalidValueError(
@@ -77,6 +74,8 @@ def agreed(folder: Path, whose: str, threads: int, chunks: Chunks) -> tuple[int,
         said = json.loads(file.read_bytes())
         found = int(said["threads"]), [np.array(chunk, np.intp) for chunk in said["chunks"]]
         theirs = said["format"], said["training"]
+        if said.pop("checksum", None) not in (None, checksum(said)):
+            raise ValueError("it is not as it was written")
         if theirs == (FORMAT, whose) and not _is_split(*found, sum(map(len, chunks))):
             raise ValueError("its chunks are not those of the members")
     except (ValueError, KeyError, TypeError, OSError) as error:

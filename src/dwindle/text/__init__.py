@@ -5,12 +5,13 @@
 True
 """
 
-from dwindle.text.files import FORMAT, from_json, from_toml, load, save, to_json, to_toml
+from dwindle.text.files import FORMAT, from_json, from_line, from_toml, load, save, to_json, to_toml
 from dwindle.text.grammar import parse, parse_decay, parse_mask, parse_schedule
 
 __all__ = [
     "FORMAT",
     "from_json",
+    "from_line",
     "from_toml",
     "load",
     "parse",

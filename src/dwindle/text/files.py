@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dwindle.checksum import checksum
 from dwindle.durable import write_whole
 from dwindle.errors import DataError, DwindleError, InvalidValueError, ParseError, known_keys, shown
 from dwindle.mask import Mask
@@ -17,9 +19,10 @@ from dwindle.text.grammar import parse, parse_decay, parse_mask, parse_schedule
 from dwindle.text.reader import LONGEST
 from dwindle.units import short
 
-__all__ = ["FORMAT", "from_json", "from_toml", "load", "save", "to_json", "to_toml"]
+__all__ = ["FORMAT", "from_json", "from_line", "from_toml", "load", "save", "to_json", "to_toml"]
 
 FORMAT = "dwindle-plan/1"
+_HEAD = re.compile(rf"# {FORMAT} (crc32:[0-9a-f]{{8}})\n")  # of a saved line
 
 T = TypeVar("T")
 
@@ -35,12 +38,16 @@ def to_toml(plan: Plan) -> str:
     schedule = "cosine to 0%"
     decay = "decoupled 0.1"
     """
-    whole = _written(plan)
+    return _short_enough(_as_toml(_written(plan)))
+
+
+def _as_toml(whole: dict[str, Any]) -> str:
+    whole = dict(whole)
     tables = whole.pop("group", [])
     lines = [f"{key} = {_toml(value)}" for key, value in whole.items()]
     for table in tables:
         lines += ["", "[[group]]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
-    return _short_enough("\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
 
 
 def from_toml(text: str) -> Plan:
@@ -62,7 +69,11 @@ def to_json(plan: Plan) -> str:
       "schedule": "constant"
     }
     """
-    return _short_enough(json.dumps(_written(plan), indent=2) + "\n")
+    return _short_enough(_as_json(_written(plan)))
+
+
+def _as_json(whole: dict[str, Any]) -> str:
+    return json.dumps(whole, indent=2) + "\n"
 
 
 def from_json(text: str) -> Plan:
@@ -74,18 +85,33 @@ def from_json(text: str) -> Plan:
     return _read(_structure("JSON", lambda s: json.loads(s, object_pairs_hook=_once), text))
 
 
+def from_line(text: str) -> Plan:
+    r"""Return the plan in a line of text, with the line of its checksum before it or without.
+
+    >>> from_line("# dwindle-plan/1 crc32:ab4ec183\npeak 0.1 | constant").peak
+    0.1
+    """
+    head = _HEAD.match(text) if isinstance(text, str) else None
+    if head is None:
+        return parse(text)
+    line = text[head.end() :].strip()
+    _agree(head[1], checksum(line))
+    return parse(line)
+
+
 def save(plan: Plan, path: str | os.PathLike[str]) -> Path:
     """Write the plan to ``path``, as TOML, JSON or one line by its suffix .toml, .json or .txt; return the path.
 
-    The file appears whole or not at all: it is written under another name, synced and renamed. Raises ParseError for another
-    suffix, DataError if it cannot be written.
+    The file appears whole or not at all: it is written under another name, synced and renamed. Its checksum stands before
+    what it is of, so that a part of the file is never read as a shorter plan. Raises ParseError for another suffix,
+    DataError if it cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in _FORMATS:
         raise ParseError(f"a plan is saved as .toml, .json or .txt; got {path.name!r}.")
     text = _FORMATS[path.suffix.lower()][0](plan)
     try:
-        write_whole(path, text.encode())
+        write_whole(path, _short_enough(text).encode())
     except OSError as error:
         raise DataError(f"{path}: the plan cannot be written: {error.strerror}. Is there room, and leave?") from error
     return path
@@ -94,7 +120,8 @@ def save(plan: Plan, path: str | os.PathLike[str]) -> Path:
 def load(path: str | os.PathLike[str]) -> Plan:
     """Return the plan in a file: TOML or JSON by its suffix, else one line of text.
 
-    Raises ParseError, UnknownNameError or InvalidValueError, each naming the file.
+    A file written by hand has no checksum and needs none. Raises ParseError, UnknownNameError or InvalidValueError, each
+    naming the file; ParseError too where a checksum is not that of the content.
     """
     path = Path(path)
     try:
@@ -112,10 +139,28 @@ def load(path: str | os.PathLike[str]) -> Plan:
 
 
 _FORMATS: dict[str, tuple[Callable[[Plan], str], Callable[[str], Plan]]] = {
-    ".toml": (to_toml, from_toml),
-    ".json": (to_json, from_json),
-    ".txt": (lambda plan: f"{plan}\n", parse),
+    ".toml": (lambda plan: _as_toml(_sealed(_written(plan))), from_toml),
+    ".json": (lambda plan: _as_json(_sealed(_written(plan))), from_json),
+    ".txt": (lambda plan: f"# {FORMAT} {checksum(str(plan))}\n{plan}\n", from_line),
 }
+
+
+def _sealed(whole: dict[str, Any]) -> dict[str, Any]:
+    """Return the words of a file with their checksum, second of all: what is cut off after it is missed."""
+    return {"format": whole.pop("format"), "checksum": _sum_of(whole), **whole}
+
+
+def _sum_of(whole: dict[str, Any]) -> str:
+    """Return the checksum of a table in which 1 and 1.0 are one number, as they are in a plan."""
+    return checksum(json.loads(json.dumps(whole, default=str), parse_int=float))
+
+
+def _agree(given: Any, found: str) -> None:
+    if given != found:
+        raise ParseError(
+            f"the content is not that of its checksum {shown(given)}: the file was damaged, or edited. If it was edited, "
+            "delete the checksum; else take another copy."
+        )
 
 
 def _written(plan: Plan) -> dict[str, Any]:
@@ -150,9 +195,11 @@ def _read(whole: Any) -> Plan:
     """Return the plan whose parts are in ``whole``."""
     if not isinstance(whole, dict):
         raise ParseError(f"a plan is a table with format, peak and schedule; got {shown(whole)}.")
-    known_keys("plan", whole, ["format", "peak", "schedule", "decay", "mask", "layer_decay", "group"])
+    known_keys("plan", whole, ["format", "checksum", "peak", "schedule", "decay", "mask", "layer_decay", "group"])
     if whole.get("format") != FORMAT:
         raise ParseError(f"format must be {FORMAT!r}; got {shown(whole.get('format'))}. Is this file a plan?")
+    if "checksum" in whole:
+        _agree(whole["checksum"], _sum_of({key: whole[key] for key in whole.keys() - {"format", "checksum"}}))
     if "peak" not in whole:
         raise ParseError("a plan needs its peak learning rate; add for instance peak = 3e-4.")
     readers = {"schedule": parse_schedule, "decay": parse_decay, "mask": parse_mask}
