@@ -36,7 +36,9 @@ def test_version() -> None:
         (["show", "peak 1 | cosin to 0"], "cosin"),
         (["show", "peak -1"], "peak"),
         (["show", "absent.toml"], "absent.toml"),
-        (["show", "peak 1 | step by 0.5 every 5ep"], "steps_per_epoch"),
+        (["show", "peak 1 | step by 0.5 every 5ep"], "steps_per_epoch; add --steps-per-epoch K."),
+        (["show", "peak 1 | constant", "--steps", "0"], "--steps must be positive; got 0."),
+        (["show", __file__], "is a file; a plan is one line, or a .toml or .json file"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(words: list[str], said: str) -> None:

@@ -116,7 +116,7 @@ def test_names_come_from_a_live_keras_model(run: Any, tmp_path: Path) -> None:
     [
         (("explain", PLAN), "which step?"),
         (("explain", PLAN, "--step", "1000"), "The last update is step 999"),
-        (("explain", PLAN, "--step", "3ep"), "give it to the Horizon"),
+        (("explain", PLAN, "--step", "3ep"), "3ep needs to know steps_per_epoch; add --steps-per-epoch K."),
         (("explain", PLAN, "--step", "soon"), "'soon' is not a time"),
         (("explain", PLAN, "--step", "5", "--steps", "0"), "--steps must be at least 1"),
         (("explain", PLAN, "--step", "5", "--epochs", "3"), "add --steps-per-epoch"),
@@ -126,7 +126,7 @@ def test_names_come_from_a_live_keras_model(run: Any, tmp_path: Path) -> None:
         (("explain", PLAN, "--step", "5", "--param", "fc.weight", "--shape", "a,b"), "--shape must be whole numbers"),
         (("explain", PLAN, "--step", "5", "--param", "fc.weight", "--kind", "Linear"), "add --shape"),
         (("explain", PLAN, "--step", "5", "--shape", "3,4"), "--param NAME"),
-        (("explain", PLAN, "--step", "5", "--group", "head"), "group 'head' is not in the plan"),
+        (("explain", PLAN, "--step", "5", "--group", "head"), "group 'head' is not in the plan, which has no groups."),
         (("explain", PLAN, "--step", "5", "--param", "w", "--model", "no_such_module_xyz:f"), "no_such_module_xyz"),
         (("explain", PLAN, "--step", "5", "--param", "w", "--model", "nothing"), "module:function"),
     ],

@@ -5,11 +5,14 @@ from __future__ import annotations
 import copy
 import math
 import random
+import re
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.optim import lr_scheduler as schedulers
 
@@ -699,6 +702,84 @@ def test_schedulers_of_transformers_and_accelerate() -> None:
 def test_plans(text: str, steps: int, wanted: list[str]) -> None:
     found = of_plan(dw.parse(text), steps)
     assert sorted({f.code for f in found if f.severity != "note"}) == sorted(wanted), bad(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("peak 1e-3 | warmup 70%, linear to 0% | decoupled 0.1", ["warmup-long"]),
+        ("peak 1e-3 | warmup 100%, constant | decoupled 0.1", ["warmup-long"]),
+        ("peak 0.1 | linear to 0 over 30% | l2 1e-4", ["schedule-short"]),
+        ("peak 0.1 | (cosine to 0 over 40%) mirror every 40% | l2 1e-4", ["lr-rise", "schedule-short"]),
+        ("peak 0.1 | (cosine to 0 over 25%) repeat every 25% | l2 1e-4", []),
+        ("peak 1e-3 | warmup 5%, cosine to 0 | decoupled 0.1", []),
+        ("peak 0.1 | piecewise at [50% 75%] factors [1 0.1 0.01] | l2 1e-4", []),
+        ("peak 1e-3 | warmup 7000st, cosine to 0 | decoupled 0.1", []),  # of how many is not known
+        ("peak 1e-3 | warmup 7ep, cosine to 0 | decoupled 0.1", []),
+    ],
+)
+def test_a_plan_in_shares_is_judged_without_a_run(text: str, wanted: list[str]) -> None:
+    loud = [f for f in of_plan(dw.parse(text)) if f.severity != "note"]
+    assert sorted(f.code for f in loud) == wanted
+    for finding in loud:  # no number of steps is known, so none is said
+        assert "update" not in finding.verdict
+        assert "0,000" not in f"{finding.verdict} {finding.remedy.says}"
+        assert not {"steps", "peak_at", "lowest_at", "length"} & set(finding.evidence)
+
+
+def test_what_a_plan_is_told_names_no_parameter() -> None:
+    plans = ("peak 1e-6 | linear | decoupled 1e-4", 'peak 0.9 | linear | decoupled 0.9 | mask name "*" decays')
+    for plan, dtype in [(p, d) for p in plans for d in ("float32", "bfloat16")]:
+        for finding in of_plan(dw.parse(plan), 5000, dtype=dtype, adaptive=True, optimizer="Adam", attends=True):
+            assert not re.search(r"any\.|norm\.weight|embedding\.weight", str(finding.as_dict())), finding
+
+
+def in_flight(build: object, done: int, horizon: int) -> set[str]:
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3, bias=False))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    scheduler = build(optimizer)  # type: ignore[operator]
+    for _ in range(done):
+        optimizer.step()
+        scheduler.step()
+    return {f.code for f in dw.doctor(model, optimizer, scheduler, horizon=horizon) if f.severity != "note"}
+
+
+@pytest.mark.parametrize("done", [0, 30, 50, 60, 95])
+def test_a_cosine_past_its_end_rises_from_wherever_it_is_seen(done: int) -> None:
+    found = in_flight(lambda o: schedulers.CosineAnnealingLR(o, 50), done, 100)
+    assert ("lr-rise" in found) == (done < 95)  # the little that is left then is no rise
+    assert "warmup-long" not in found
+
+
+@pytest.mark.parametrize("done", [0, 5, 15])
+def test_a_warm_up_seen_from_within_is_one(done: int) -> None:
+    def build(warm: int) -> object:
+        part = schedulers
+        return lambda o: part.SequentialLR(
+            o, [part.LinearLR(o, 0.01, total_iters=warm), part.CosineAnnealingLR(o, 100 - warm)], [warm]
+        )
+
+    assert in_flight(build(20), done, 100) == set()
+    assert "warmup-long" in in_flight(build(70), done, 100)
+
+
+@given(st.integers(2, 8), st.floats(0.0, 0.1))
+@settings(max_examples=25, deadline=None)
+def test_restarts_with_a_quick_warm_up_are_meant_and_mirrors_are_not(cycles: int, warm: float) -> None:
+    steps = 200 * cycles
+
+    def restart(t: int) -> float:
+        part = (t % 200) / 200.0
+        return part / warm if part < warm else 0.5 * (1.0 + math.cos(math.pi * (part - warm) / (1.0 - warm)))
+
+    assert "lr-rise" not in in_flight(lambda o: schedulers.LambdaLR(o, restart), 0, steps)
+    mirrored = lambda t: 0.5 * (1.0 + math.cos(math.pi * t / 200.0))  # noqa: E731
+    assert "lr-rise" in in_flight(lambda o: schedulers.LambdaLR(o, mirrored), 0, steps)
+
+
+def test_a_time_scale_of_a_few_updates_needs_no_run() -> None:
+    assert "lr-lambda-large" in {f.code for f in of_plan(dw.parse("peak 1 | constant | decoupled 0.8"))}
+    assert "lr-lambda-large" not in {f.code for f in of_plan(dw.parse("peak 1 | constant | decoupled 0.05"))}
 
 
 def test_every_remedy_that_is_a_diff_can_be_read() -> None:

@@ -222,6 +222,10 @@ def test_the_evidence_of_overfitting_holds_the_numbers() -> None:
     evidence = finding.evidence
     assert finding.code == "overfitting"
     assert 360 <= evidence["best step"] <= 480
+    measured = held + wobble[1]
+    assert (
+        evidence["best validation loss"] == measured[t == evidence["best step"]][0] <= evidence["median about the best"]
+    )
     low, high = evidence["gap interval"]
     assert low < held[-3:].mean() - train[-3:].mean() < high + 0.02
     assert evidence["opened interval"][0] <= evidence["opened"] <= evidence["opened interval"][1]
@@ -289,4 +293,88 @@ def test_a_verdict_names_what_the_log_counts() -> None:
         series = {"a": Series("a", epochs, training), "b": Series("b", epochs, validation)}
         run = History("run", series, {"training loss": "a", "validation loss": "b"}, unit=unit)
         found = next(f for f in of_history(run) if f.code == "overfitting")
-        assert f"best at {unit} 7 " in found.verdict  # of what is smoothed over three points
+        assert f"best at {unit} 8 (0.3; the median of 3 points there is 0.32)" in found.verdict
+
+
+@pytest.mark.parametrize("best", [0, 59])
+def test_the_best_at_an_end_of_the_curve_is_one_that_was_measured(best: int) -> None:
+    epochs = np.arange(60.0)
+    validation = 1.0 + 0.02 * epochs if best == 0 else 2.0 - 0.01 * epochs
+    series = {"a": Series("a", epochs, 2.0 * 0.9**epochs), "b": Series("b", epochs, validation)}
+    run = History("run", series, {"training loss": "a", "validation loss": "b"}, unit="epoch")
+    found = [f for f in of_history(run) if f.code == "overfitting"]
+    assert len(found) == (best == 0)
+    for finding in found:
+        assert finding.evidence["best step"] == best
+        assert finding.evidence["best validation loss"] == validation[best]
+        assert finding.evidence["points about the best"] == 3
+
+
+def cut_run(loss_of_sum: Any, cut: float, by: float, seed: int, noise: float = 0.02) -> History:
+    """Return the log of a loss that is a function of the sum of the rates, cut ``by`` at that share of 600 steps."""
+    step = np.arange(0.0, 601.0, 4.0)
+    lr = np.where(step <= cut * 600.0, 0.1, 0.1 * by)
+    loss = loss_of_sum(np.append(0.0, np.cumsum(np.diff(step) * lr[1:])))
+    loss = loss + noise * np.random.default_rng(seed).standard_normal(len(step))
+    return History("run", {"l": Series("l", step, loss), "r": Series("r", step, lr)}, {"training loss": "l", "lr": "r"})
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("turn", [3.0, 6.0, 9.0])
+def test_a_cut_before_the_loss_has_begun_to_fall_in_earnest_is_early(turn: float, seed: int) -> None:
+    sigmoid = lambda s: 0.3 + 2.0 / (1.0 + (s / turn) ** 2)  # noqa: E731  # quickens until the sum is about ``turn``
+    early = of_history(cut_run(sigmoid, 0.12, 0.1, seed))
+    assert "cut-early" in {f.code for f in early}
+    assert "cut-early" not in {f.code for f in of_history(cut_run(sigmoid, 0.7, 0.1, seed))}
+
+
+def test_a_cut_of_a_loss_that_stands_is_not_early() -> None:
+    floor = lambda s: 1.0 + 0.0 * s  # noqa: E731
+    alarms = [
+        f for seed in range(20) for f in of_history(cut_run(floor, 0.15, 0.1, seed, 0.1)) if f.code == "cut-early"
+    ]
+    assert len(alarms) <= 1  # 5 %
+
+
+def resumed(factor: float, seed: int, floor: float = 0.003, spread: float = 0.8) -> History:
+    """Return a log that goes back from step 600 to 550; its loss is ``factor`` times higher there, and recovers."""
+    rng = np.random.default_rng(seed)
+    step = np.r_[0.0:601.0:2.0, 550.0:901.0:2.0]
+    mean = floor + np.exp(-step / 60.0)
+    since = np.arange(len(step)) - 301
+    mean = mean * np.where(since >= 0, 1.0 + (factor - 1.0) * np.exp(-since / 12.0), 1.0)
+    loss = mean * np.exp(spread * rng.standard_normal(len(step)))
+    rate = np.full(len(step), 0.01)
+    return History(
+        "run", {"l": Series("l", step, loss), "r": Series("r", step, rate)}, {"training loss": "l", "lr": "r"}
+    )
+
+
+def test_moments_that_were_lost_show_in_a_loss_near_0() -> None:
+    found = [any(f.code == "wrong-resume" for f in of_history(resumed(8.0, seed))) for seed in range(15)]
+    alarms = [any(f.code == "wrong-resume" for f in of_history(resumed(1.0, seed))) for seed in range(60)]
+    assert sum(found) >= 14
+    assert sum(alarms) <= 1  # about one in a thousand
+
+
+def test_moments_that_were_lost_show_in_one_point_of_the_validation_loss() -> None:
+    alarms = 0
+    for seed in range(25):
+        rng = np.random.default_rng(seed)
+        held = 0.09 + 0.6 * np.exp(-np.arange(14.0) / 1.5) + 0.0005 * rng.standard_normal(14)
+        step = np.r_[39.0:547.0:39.0, 507.0:976.0:39.0]
+        again = 0.09 + 0.0005 * rng.standard_normal(len(step) - 14)
+        told = []
+        for bump in (0.0, 0.012):
+            after = again.copy()
+            after[0] += bump
+            every = np.r_[1.0:551.0, 501.0:1000.0]
+            series = {
+                "l": Series("l", every, 1.0 + 0.1 * np.random.default_rng(seed).standard_normal(len(every))),
+                "v": Series("v", step, np.append(held, after)),
+            }
+            log = History("run", series, {"training loss": "l", "validation loss": "v"})
+            told.append(any(f.code == "wrong-resume" for f in of_history(log)))
+        alarms += told[0]
+        assert told[1]
+    assert alarms <= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -154,3 +155,79 @@ def test_an_octaves_progress_has_the_error_that_it_says() -> None:
     assert drops.mean() == pytest.approx(0.1, abs=4 * drops.std() / np.sqrt(300))
     assert errors.mean() == pytest.approx(drops.std(), rel=0.15)
     assert octave(Line(step[:4], step[:4]), 0.0) is None
+
+
+def growing(n: int, factor: float, rng: np.random.Generator) -> Array:
+    return 2.0 * factor ** np.arange(n) * rng.lognormal(0.0, 0.3 * np.log(factor), n)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("n", "factor"), [(6, 100.0), (12, 8.0), (40, 3.0), (150, 1.5)])
+def test_a_loss_that_grows_by_a_factor_a_point_diverges_however_few_the_points(
+    n: int, factor: float, seed: int
+) -> None:
+    rng = np.random.default_rng([8, seed])
+    step = np.arange(1, n + 1)
+    assert "divergence" in alarms(log(step, growing(n, factor, rng), 0.1))
+    learned = np.concatenate([2.0 * np.arange(1, n + 1) ** -0.4 * rng.lognormal(0, 0.05, n), growing(n, factor, rng)])
+    assert "divergence" in alarms(log(np.arange(1, 2 * n + 1), learned, 0.1))
+    assert "divergence" not in alarms(log(step, growing(n, factor, rng)[::-1], 0.1))
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("rate", [0.5, 2.0, 8.0])
+def test_a_loss_that_its_long_steps_keep_high_but_bounded_oscillates_and_nothing_else(rate: float, seed: int) -> None:
+    history = logistic(rate, seed=seed)
+    found = alarms(history)
+    assert "oscillation" in found
+    assert not found & {"divergence", "warmup-missing"}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_loss_that_went_away_when_the_rate_had_come_up_diverges_though_it_rattles(seed: int) -> None:
+    rng = np.random.default_rng([9, seed])
+    step = np.arange(1, 121)
+    level = np.where(step < 40, 3.3 * step**-0.05, 3.0 * np.minimum(1.2 ** np.maximum(step - 39, 0), 40.0))
+    history = log(step, noisy(level, rng, 0.2), np.minimum(step / 50, 1.0))
+    assert "divergence" in alarms(history)
+
+
+def test_a_burst_in_the_first_steps_is_a_warm_up_missing_only_if_it_is_of_the_first_steps() -> None:
+    step = np.arange(1, 301)
+    for seed in range(10):
+        rng = np.random.default_rng([10, seed])
+        sound = 0.3 + 2.0 * step**-0.5
+        burst = sound + 8.0 * (step > 1) * np.exp(-step / 4)
+        assert "warmup-missing" in alarms(log(step, noisy(burst, rng, 0.05), 0.1 * 0.99**step))
+        e = rng.standard_normal(300)
+        for i in range(1, 300):
+            e[i] += 0.7 * e[i - 1]
+        swings = 2.3 + 0.5 * e - 0.5 * e[0]  # as high later as at first
+        assert "warmup-missing" not in alarms(log(step, swings, 0.1))
+
+
+def test_a_floor_that_the_log_begins_at_is_found() -> None:
+    step = np.arange(1, 201) * 15.0
+    found = sum(
+        "noise-floor" in alarms(log(step, noisy(np.full(200, 2.3), np.random.default_rng([11, s]), 0.11), 0.1))
+        for s in range(20)
+    )
+    assert found >= 18
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_learns_nothing_is_a_plateau_whatever_hides_it(seed: int) -> None:
+    rng = np.random.default_rng([12, seed])
+    epoch = np.arange(24)
+    even = 0.664 * (1 + 0.001 * rng.standard_normal(24))  # means over all examples, at no level that guessing has
+    assert alarms(log(epoch, even, 1e-7, unit="epoch")) == {"plateau"}
+    biases = math.log(2) - 0.008 * (1 - np.exp(-epoch / 8)) + 2e-4 * rng.standard_normal(24)
+    assert alarms(log(epoch, biases, 1e-3, unit="epoch")) == {"plateau"}  # how frequent the classes are, no more
+    step = np.arange(2, 502, 2)
+    held = np.arange(20, 520, 20)
+    small = noisy(np.full(250, 1.03), rng, 0.2)
+    assert "plateau" in alarms(log(step, small, 1e-8, val=(held, 1.1 - 1e-6 * held)))
+    burst = math.log(10) * (1 + 0.005 * rng.standard_normal(250)) + 1e6 * np.exp(-step / 3.0) * (step > 2)
+    assert "plateau" not in alarms(log(step, burst, 0.04 * 0.99**step))
+    falls = 2.3 - 0.004 * epoch + 0.002 * rng.standard_normal(24)
+    assert "plateau" not in alarms(log(epoch, 0.9 * falls, 1e-3, unit="epoch"))

@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 
 from dwindle.cli import main
-from dwindle.report import forecast_page, inert, optimum_page, render, summary, write_page
+from dwindle.inert import inert
+from dwindle.report import forecast_page, optimum_page, render, summary, write_page
 from hostile import FILE_NAMES, FORMULAS, HOSTILE, LONE, TERMINAL, controls, formula, probe
 from test_report import Reader, advised, poisoned
 from test_report_forecast import CHOICE, RANKING, THREE, outlook

@@ -23,6 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dwindle.errors import DataError, DwindleError, InvalidValueError
+from dwindle.inert import inert
 from dwindle.report import FORMAT, render, summary, write
 from dwindle.report.cells import sparkline
 from dwindle.report.charts import thin
@@ -31,7 +32,7 @@ from dwindle.report.figures import ticks
 from dwindle.report.grid import MOST_BANDS, bands, families, level
 from dwindle.report.heat import near_best
 from dwindle.report.markup import data_block, joined, tag
-from dwindle.report.reading import inert, read
+from dwindle.report.reading import read
 from dwindle.report.words import gain_sentence, interval, lede, mean
 
 EPOCHS = 40
@@ -798,6 +799,11 @@ def test_sparkline_rises_where_the_values_rise(values: list[float]) -> None:
         (changed("settings", 0, "contenders", 0, "metrics", value={"f1": [0.5]}), "f1 has 1 values for 5 seeds"),
         (changed("settings", 0, "choice", value=[{"schedul": "p"}]), "unknown field `schedul`.*did you mean 'schedule'"),
         (changed("findings", value=[[[[[[[[[[[[[[[["deep"]]]]]]]]]]]]]]]]), "nested deeper"),
+        (changed("findings", value=[{"verdit": "v", "severity": "note"}]), r"field `verdit` - at `\$.findings\[0\]`; did you"),
+        (changed("findings", value=["a", {"verdict": "v", "remedy": {"say": "s"}}]),
+         r"field `say` - at `\$.findings\[1\].remedy`; did you mean 'says'"),
+        (changed("findings", value=[{"verdict": "v", "severity": "fatal"}]), r"'fatal' is not known.*at `\$.findings\[0\]`"),
+        (changed("findings", value=[{"severity": "note"}]), "missing required field `verdict`"),
     ],
 )  # fmt: skip
 def test_broken_evidence_is_refused_with_the_place(broken: dict[str, Any], said: str) -> None:

@@ -22,6 +22,7 @@ from dwindle import foreign
 from dwindle.decay import Decoupled
 from dwindle.errors import NoExactMapError, UnknownNameError
 from dwindle.foreign.writing.arrays import JAX, body_of
+from dwindle.foreign.writing.expression import expression
 from dwindle.mask import Mask, Param, Rule
 from dwindle.plan import Plan
 from dwindle.schedule import Formula, Schedule
@@ -160,6 +161,17 @@ def test_every_recipe_of_every_peer_runs_and_reads_back(case: dict[str, Any], pe
 def test_any_schedule_runs_and_reads_back(schedule: Schedule, steps: int, peer: str) -> None:
     run = dw.Horizon(steps=steps, steps_per_epoch=10, batch_size=8, tokens_per_step=4096)
     check(Plan(0.1, schedule), peer, steps, run)
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_cycles_within_cycles_are_a_table_where_their_formula_is_longer(peer: str) -> None:
+    wave = "((cosine to 10% over 3st repeat every 2st growth 1.5) repeat every 10st growth 1.5 decay 0.9)"
+    plan = parsed(f"peak 0.1 | {wave} * ({wave} shift 3st) * ({wave} stretch 1.5) * ({wave} shift 7st)")
+    formula = expression(plan.schedule, STEPS)
+    source = check(plan, peer)
+    assert len(source) < len(formula)
+    assert "TABLE" in source
+    assert "TABLE" not in foreign.write(parsed("peak 0.1 | " + wave), peer, STEPS)
 
 
 def parsed(text: str) -> Plan:

@@ -27,7 +27,7 @@ from dwindle.cli_optimize import optimize
 from dwindle.cli_path import path
 from dwindle.cli_said import say
 from dwindle.cli_study import study
-from dwindle.errors import DwindleError
+from dwindle.errors import DwindleError, InvalidValueError, count
 
 __all__ = ["app", "main"]
 
@@ -64,7 +64,7 @@ def show(
     from dwindle.units import Horizon
 
     value = _plan(plan)
-    run = Horizon(steps=steps, steps_per_epoch=steps_per_epoch)
+    run = Horizon(steps=count("--steps", steps), steps_per_epoch=steps_per_epoch)
     if as_json:
         rates = {name: column.tolist() for name, column in value.table(run)._asdict().items()}
         typer.echo(json.dumps({"plan": str(value), **rates}))
@@ -86,7 +86,16 @@ app.command()(lab)
 def _plan(text: str) -> Any:
     from dwindle.text import load, parse
 
-    return load(text) if text.endswith((".toml", ".json")) else parse(text)
+    if text.endswith((".toml", ".json")):
+        return load(text)
+    try:
+        return parse(text)
+    except DwindleError as error:
+        if not os.path.isfile(text):
+            raise
+        raise InvalidValueError(
+            f"{text} is a file; a plan is one line, or a .toml or .json file. For a recipe use dwindle convert, for a log check."
+        ) from error
 
 
 def _like(error: UnicodeError) -> tuple[str, int]:
@@ -131,6 +140,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         said = error.format_message() if hasattr(error, "format_message") else str(error)  # typer's own usage errors
         if os.environ.get(_DEBUG) or not (isinstance(error, DwindleError) or hasattr(error, "format_message")):
             raise
+        said = said.replace(
+            "know steps_per_epoch; give it to the Horizon", "know steps_per_epoch; add --steps-per-epoch K"
+        )
         say(f"dwindle: {' '.join(said.split())}", err=True)
         code = 2
     if code == 130:

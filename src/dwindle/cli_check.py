@@ -81,7 +81,7 @@ def check(
 ) -> None:
     """Say what is wrong with a run and what to do: from its log, plan, configuration, or live model and optimiser.
 
-    Leaves with 1 if a fault or a warning was found, 0 if not.
+    The exit code is 1 if a fault or a warning was found, 0 if not.
     """
     for name, value in (("--steps", steps), ("--steps-per-epoch", steps_per_epoch)):
         if value is not None and value < 1:
@@ -247,7 +247,7 @@ def _labelled(label: str, text: str) -> list[str]:
 
 def _lines(text: str, indent: str, first: str = "", label: str = "") -> list[str]:
     """Return ``text`` in lines of 80 columns; nothing in it steers the terminal."""
-    from dwindle.report import inert
+    from dwindle.inert import inert
     from dwindle.report.cells import flat, wrapped
 
     body = flat(inert(text))

@@ -42,7 +42,7 @@ def convert(
     recipe: Annotated[
         str,
         typer.Argument(
-            help="A plan, a peer's recipe such as 'torch:StepLR(30) lr=0.1', a file (.toml, .json, .py), or - for stdin."
+            help="A plan, a framework's recipe such as 'torch:StepLR(30) lr=0.1', a file (.toml, .json, .py), or - for stdin."
         ),
     ],
     to: Annotated[
@@ -54,7 +54,9 @@ def convert(
     batch_size: Annotated[int | None, typer.Option(help="Examples of a step.")] = None,
     examples: Annotated[int | None, typer.Option(help="Training examples.")] = None,
     tokens_per_step: Annotated[int | None, typer.Option(help="Tokens of a step.")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="The optimiser to write, by its name there.")] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="The optimiser to write, by its name in that framework.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say what changes on the way, as a comment.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print plan, source and explanation as JSON.")] = False,
@@ -162,6 +164,7 @@ def _with_words_of_the_command(said: str, text: str) -> str:
         others = [root for root in _imported(text) if root not in (*sys.stdlib_module_names, "numpy", "dwindle")]
         if others:
             return f"{others[0]} is not one of the peers, {', '.join(PEERS)}; write its schedule as one of theirs, or as a plan."
+        return said.replace("of textbook is built", f"of {', '.join(PEERS)} is built")
     return said
 
 

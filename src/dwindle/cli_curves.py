@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dwindle.report import Logged, Outlook, Prospect
 
 __all__ = [
-    "LABEL", "about_law", "about_logs", "blocks", "decimals", "numbered", "outlook", "printable", "prospect", "row", "wrapped",
+    "LABEL", "about_law", "about_logs", "blocks", "decimals", "numbered", "outlook", "prospect", "row", "wrapped",
     "write_html",
 ]  # fmt: skip
 
@@ -32,13 +32,13 @@ def about_logs(read: Sequence[Source], fitted: Fitted) -> list[str]:
 
 def _about(source: Source, label: str, fitted: Fitted) -> list[str]:
     run = source.run
-    columns = ", ".join(printable(column) for column in _columns(source))
-    lines = row(label, printable(source.log.name))
+    columns = ", ".join(_columns(source))
+    lines = row(label, source.log.name)
     lines += row(
         "", f"{len(run.step):,} points of {columns}; steps {run.step[0]:,} to {run.step[-1]:,}; peak {run.peak:g}"
     )
     for note in _notes(source, fitted):
-        lines += row("", f"! {printable(note)}", hang=2)
+        lines += row("", f"! {note}", hang=2)
     return lines
 
 
@@ -68,7 +68,7 @@ def about_law(fitted: Fitted, read: Sequence[Source]) -> list[str]:
     ]
     lines = row("law", f"{fitted.law.name}; mean error {', '.join(errors)}") + row("", values)
     for note in _notes_of_none(read, fitted):
-        lines += row("", f"! {printable(note)}", hang=2)
+        lines += row("", f"! {note}", hang=2)
     return lines
 
 
@@ -111,11 +111,6 @@ def decimals(value: float, width: float) -> str:
     from dwindle.report import decimals as said
 
     return said(value, width)
-
-
-def printable(text: str) -> str:
-    """Return the text with a dot for letters that would steer a terminal."""
-    return "".join(letter if letter.isprintable() else "·" for letter in text)
 
 
 # --- on a page

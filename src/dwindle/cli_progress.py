@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from dwindle.inert import inert
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
@@ -130,8 +132,6 @@ class Bars:
         from rich.table import Table
         from rich.text import Text
 
-        from dwindle.report import inert
-
         shown = self._rows.copy()  # the drawing thread is another than the one that trains
         rows = {inert(name): row for name, row in shown.items()}
         wide = self._console.width >= _WIDE
@@ -196,8 +196,6 @@ class Lines:
             self._unsaid = at.setting
 
     def _say(self, name: str) -> None:
-        from dwindle.report import inert
-
         row = self._rows[name]
         at, self._unsaid, self._said_at = row.at, None, self._clock()
         assert at is not None

@@ -112,7 +112,12 @@ def _read(paths: Sequence[Path], columns: Columns, *, needs_lr: bool) -> list[Lo
     for i, path in enumerate(paths):
         if places[i] in places[:i]:
             raise DataError(f"{path} is given twice; it would count double. Give each log once.")
-    found = [read(path, **columns._asdict(), needs_lr=needs_lr) for path in paths]
+    try:
+        found = [read(path, **columns._asdict(), needs_lr=needs_lr) for path in paths]
+    except DataError as error:
+        if "no column is called like a learning rate" not in str(error):
+            raise
+        raise DataError(f"{error} If the log has none, give its plan: --log-plan PLAN.") from error
     first: dict[str, tuple[Path, str]] = {}
     for path, log in zip(paths, found, strict=True):
         first.setdefault(kind(log.columns.loss), (path, log.columns.loss))

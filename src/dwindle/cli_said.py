@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from dwindle.inert import inert
 from dwindle.plain import plain
 
 __all__ = ["say", "say_json"]
@@ -14,8 +15,6 @@ __all__ = ["say", "say_json"]
 
 def say(said: object, *, err: bool = False, nl: bool = True) -> None:
     """Print the text inert: a file, a column or a plan may be named by a stranger."""
-    from dwindle.report import inert
-
     typer.echo(inert(str(said)), err=err, nl=nl)
 
 

@@ -22,7 +22,15 @@ __all__ = [
 
 
 class DwindleError(Exception):
-    """Root of every error dwindle raises on purpose: what was given, why it cannot work, what to do."""
+    """Root of every error dwindle raises on purpose: what was given, why it cannot work, what to do.
+
+    >>> from dwindle import Plan, constant
+    >>> try:
+    ...     Plan(-1.0, constant())
+    ... except DwindleError as error:
+    ...     print(error)
+    peak must be zero or more; got -1.0. The learning rate must not be negative.
+    """
 
 
 class InvalidValueError(DwindleError, ValueError):

@@ -21,6 +21,10 @@ class Param(NamedTuple):
     """What a rule may look at: the parameter's name, shape, the class name of its module, and its identity.
 
     Two names with the same ``key`` are one tensor under two names (tied weights).
+
+    >>> params = [Param("fc.weight", (10, 4), "Linear"), Param("fc.bias", (10,), "Linear")]
+    >>> [(decision.name, decision.decays) for decision in Mask().decide(params)]
+    [('fc.weight', True), ('fc.bias', False)]
     """
 
     name: str

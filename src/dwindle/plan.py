@@ -201,9 +201,9 @@ class Plan:
         for known_group in self.groups:
             if known_group.name == group:
                 return known_group.lr_scale
-        raise UnknownNameError(
-            f"group {group!r} is not in the plan; {suggestion(group, [g.name for g in self.groups] or ['(none)'])}"
-        )
+        names = [known_group.name for known_group in self.groups]
+        which = f"; {suggestion(group, names)}" if names else ", which has no groups."
+        raise UnknownNameError(f"group {group!r} is not in the plan{which}")
 
     def factors(self, horizon: Horizon | int) -> Array:
         """Return f at every step of the run, shape [steps]."""

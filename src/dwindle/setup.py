@@ -267,12 +267,21 @@ class Setup:
 
 
 def is_strong(decay: Decay | None) -> bool:
-    """Return whether ``decay`` takes anything."""
+    """Return whether ``decay`` takes anything.
+
+    >>> from dwindle.decay import Decoupled
+    >>> is_strong(Decoupled(0.1)), is_strong(Decoupled(0.0)), is_strong(None)
+    (True, False, False)
+    """
     return decay is not None and decay.weight_decay != 0.0
 
 
 def is_near(a: float, b: float, within: float = 0.01) -> bool:
-    """Return whether two lengths are the same, but for a step or ``within`` that share."""
+    """Return whether two lengths are the same, but for a step or ``within`` that share.
+
+    >>> is_near(1000, 1009), is_near(1000, 1020)
+    (True, False)
+    """
     return abs(a - b) <= max(1.0, within * max(abs(a), abs(b)))
 
 

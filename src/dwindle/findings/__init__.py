@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dwindle.findings.finding import SEVERITIES, Finding, Remedy
+from dwindle.finding import SEVERITIES, Finding, Remedy
 
 if TYPE_CHECKING:
     from dwindle.findings.configs import of_config as of_config

@@ -37,7 +37,7 @@ def mapping_of(path: str | PathLike[str]) -> Mapping[str, Any]:
     except MissingExtraError:
         raise
     except (ValueError, RecursionError) as error:
-        raise ParseError(f"{where}: cannot be read: {' '.join(str(error).split())[:200]}.") from error
+        raise ParseError(f"{where}: cannot be read: {_said(error)[:200]}.") from error
     if not isinstance(found, Mapping):
         raise ParseError(f"{where}: a configuration is a mapping of names to values; got {shown(found)}.")
     _refuse_depth(where, found, _DEEPEST)
@@ -50,6 +50,11 @@ def _refuse_depth(where: Path, value: Any, left: int) -> None:
     for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
         if isinstance(inner, Mapping | list):
             _refuse_depth(where, inner, left - 1)
+
+
+def _said(error: Exception) -> str:
+    """Return the message in one line, without the name that PyYAML gives a text."""
+    return " ".join(str(error).replace(' in "<unicode string>",', " at").split())
 
 
 def _yaml(text: str) -> Any:

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from dwindle.errors import InvalidValueError, shown
-from dwindle.findings.finding import SEVERITIES, Finding
+from dwindle.finding import SEVERITIES, Finding
 from dwindle.findings.setups import of_setup
 from dwindle.plan import Plan, as_plan
 from dwindle.setup import Setup, setup_of_plan

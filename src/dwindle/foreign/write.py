@@ -44,9 +44,10 @@ def write(
     """Return source in the idiom of ``peer`` that trains by ``plan``: its schedule, optimiser, weight decay and mask.
 
     A schedule of the peer's own is taken where one gives the same learning rate on every step of the run (each is read
-    back and compared to relative 1e-12), else the plan's formula as a function of the step. What is not exact is said in
-    a comment that begins "not exact". ``run`` is needed where the plan's times are not in steps; ``optimizer`` names the
-    peer's optimiser (by default its SGD for l2, AdamW for a decay beside the update). `read` reads the source back.
+    back and compared to relative 1e-12), else the plan's formula as a function of the step; one of more than 5,000 letters
+    gives way to a list of the factors where that is shorter, else it may be too long to be read back. What is not exact is
+    said in a comment that begins "not exact". ``run`` is needed where the plan's times are not in steps; ``optimizer``
+    names the peer's optimiser (by default its SGD for l2, AdamW for a decay beside the update). `read` reads it back.
 
     Raises NoExactMapError for what the peer cannot express, UnresolvedTimeError where a run is needed, UnknownNameError
     for a peer or optimiser that is not known.

@@ -8,11 +8,10 @@ from dwindle.report.optimum_page import optimum_page
 from dwindle.report.outlook import Choice, Law, Logged, Option, Outlook, Prospect, Rank
 from dwindle.report.page import render, write
 from dwindle.report.picture import plan_picture
-from dwindle.report.reading import inert
 from dwindle.report.terminal import summary
 from dwindle.report.words import decimals, places
 
 __all__ = [
     "FORMAT", "Choice", "Law", "Logged", "Option", "Outlook", "Prospect", "Rank", "decimals", "encodable", "forecast_page",
-    "inert", "optimum_page", "places", "plan_picture", "render", "sparkline", "summary", "write", "write_page",
+    "optimum_page", "places", "plan_picture", "render", "sparkline", "summary", "write", "write_page",
 ]  # fmt: skip

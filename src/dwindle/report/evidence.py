@@ -8,16 +8,14 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 import msgspec
 
 from dwindle.errors import InvalidValueError, known, real, shown
+from dwindle.finding import Finding
 
 __all__ = [
-    "DECAYS", "FORMAT", "ROLES", "SEVERITIES", "Advice", "Chosen", "Comparison", "Contender", "ContenderCurves", "Curve", "Data",
-    "Evidence", "Final", "Finding", "Remedy", "Setting", "Trial", "Tried", "Winner",
+    "DECAYS", "FORMAT", "ROLES", "Advice", "Chosen", "Comparison", "Contender", "ContenderCurves", "Curve", "Data", "Evidence",
+    "Final", "Setting", "Trial", "Tried", "Winner",
 ]  # fmt: skip
 
 FORMAT = "dwindle-evidence/1"
-Severity: TypeAlias = Literal["fault", "warning", "note"]
-SEVERITIES: tuple[Severity, ...] = get_args(Severity)
-"""What spoils a run, what costs something, what is worth knowing: the worst first."""
 Role: TypeAlias = Literal[
     "winner", "no weight decay", "weight decay", "constant lr", "falling lr", "neither", "winner without weight decay",
     "winner at constant lr",
@@ -313,25 +311,6 @@ class Setting(Part, frozen=True):
     def comparison(self, against: str, metric: str) -> Comparison | None:
         """Return the comparison of the winner with ``against`` in ``metric``, or None if there is none."""
         return next((c for c in self.comparisons if c.against == against and c.metric == metric), None)
-
-
-class Remedy(Part, frozen=True):
-    """What to do: in words, and as a plan diff {field: (now, then)}, each as plan text, "" for none."""
-
-    says: str = ""
-    change: dict[str, tuple[str, str]] = {}
-
-
-class Finding(Part, frozen=True):
-    """One thing that was found, as ``dwindle.findings`` writes it: its kind, verdict, numbers, remedy, and who says so."""
-
-    verdict: str
-    code: str = ""
-    severity: Severity = "note"
-    evidence: dict[str, Any] = {}
-    remedy: Remedy = Remedy()
-    source: str = ""
-    subject: str = ""
 
 
 class Evidence(Part, frozen=True):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from dwindle.report.evidence import SEVERITIES, Evidence, Finding
+from dwindle.finding import SEVERITIES, Finding
+from dwindle.report.evidence import Evidence
 from dwindle.report.markup import Html, joined, tag
 from dwindle.report.words import number, plural
 
@@ -27,7 +28,7 @@ def tally(evidence: Evidence) -> str:
     """Return how many findings of each severity there are.
 
     >>> from types import SimpleNamespace as N
-    >>> tally(N(findings=[Finding("a", severity="fault"), Finding("b"), Finding("c")]))
+    >>> tally(N(findings=[N(severity="fault"), N(severity="note"), N(severity="note")]))
     '1 fault, 2 notes'
     """
     counts = {severity: sum(each.severity == severity for each in evidence.findings) for severity in SEVERITIES}

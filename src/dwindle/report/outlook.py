@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, TypeVar, cast
 
-from dwindle.report.reading import inert
+from dwindle.inert import inert
 
 __all__ = ["Choice", "Law", "Logged", "Option", "Outlook", "Prospect", "Rank", "harmless"]
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import msgspec
 
 from dwindle.errors import InvalidValueError, shown, suggestion
+from dwindle.finding import Finding, Remedy
+from dwindle.inert import inert
 from dwindle.report.evidence import (
     FORMAT,
     Advice,
@@ -22,18 +24,18 @@ from dwindle.report.evidence import (
     Data,
     Evidence,
     Final,
-    Finding,
-    Remedy,
     Setting,
     Trial,
     Tried,
     Winner,
 )
 
-__all__ = ["inert", "read"]
+__all__ = ["read"]
 
 DEEPEST = 12  # levels of nesting; the format itself needs six
 LONGEST = 100_000  # letters of one text; more is no name, plan or program
+_FINDING, _REMEDY = (tuple(field.name for field in fields(part)) for part in (Finding, Remedy))
+_UNSAID = {"code": "", "severity": "note", "evidence": {}, "remedy": {}, "source": ""}  # what a finding may leave out
 
 
 def read(evidence: Mapping[str, Any]) -> Evidence:
@@ -61,43 +63,37 @@ def read(evidence: Mapping[str, Any]) -> Evidence:
     try:
         plain = _plain(evidence, DEEPEST)
         if isinstance(plain.get("findings"), list):
-            plain["findings"] = [_finding(each) for each in plain["findings"]]
+            plain["findings"] = [_finding(each, f"$.findings[{i}]") for i, each in enumerate(plain["findings"])]
         return msgspec.convert(plain, Evidence)
     except msgspec.ValidationError as error:
         raise InvalidValueError(f"the evidence breaks {FORMAT}: {error}{_nearest(str(error))}") from None
 
 
-def inert(text: str) -> str:
-    r"""Return ``text`` with every control, direction and other invisible character made visible as U+FFFD.
-
-    Newlines, tabs and the joiners that scripts and emoji need stay. A run named with such characters could reorder the
-    line it stands in, or move the cursor of a terminal.
-
-    >>> inert("run\x1b[31m \u202egnp.exe")
-    'run�[31m �gnp.exe'
-    """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join("\ufffd" if _hidden(letter) else letter for letter in text)
-
-
-def _hidden(letter: str) -> bool:
-    unseen = unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp")
-    return unseen and letter not in "\n\t\u200c\u200d"
-
-
-def _finding(given: Any) -> Any:
-    """Return a finding in today's form; older evidence has a sentence, or a mapping of texts."""
+def _finding(given: Any, place: str) -> Any:
+    """Return a finding in today's form, which says everything; older evidence has a sentence, or a mapping of texts."""
     if isinstance(given, str):
-        return {"verdict": given}
-    if not isinstance(given, dict) or "severity" in given:
+        given = {"verdict": given}
+    if not isinstance(given, dict):
         return given
-    made = {"verdict": given.get("code", "")} | given
-    if isinstance(made.get("evidence"), str):
-        made["evidence"] = {"evidence": made["evidence"]}
-    if isinstance(made.get("remedy"), str):
-        made["remedy"] = {"says": made["remedy"]}
+    made = _UNSAID | given
+    if "severity" not in given:
+        made = {"verdict": made["code"]} | made
+        if isinstance(made["evidence"], str):
+            made["evidence"] = {"evidence": made["evidence"]}
+        if isinstance(made["remedy"], str):
+            made["remedy"] = {"says": made["remedy"]}
+    if isinstance(made["remedy"], dict):
+        made["remedy"] = {"says": ""} | made["remedy"]
+        _refuse_unknown(made["remedy"], _REMEDY, f"{place}.remedy")
+    _refuse_unknown(made, _FINDING, place)
     return made
+
+
+def _refuse_unknown(given: dict[str, Any], names: tuple[str, ...], place: str) -> None:
+    """Refuse a mistyped key of a dataclass as msgspec does one of a Struct."""
+    for key in given:
+        if key not in names:
+            raise msgspec.ValidationError(f"Object contains unknown field `{key}` - at `{place}`")
 
 
 def _plain(value: Any, depth: int) -> Any:
@@ -122,7 +118,6 @@ def _nearest(message: str) -> str:
     unknown = re.search(r"unknown field `([^`]*)`", message)
     parts = (
         Evidence, Data, Setting, Trial, Final, Curve, Winner, Contender, ContenderCurves, Comparison, Chosen, Advice, Tried,
-        Finding, Remedy,
     )  # fmt: skip
-    names = {name for part in parts for name in part.__struct_fields__}
+    names = {*_FINDING, *_REMEDY, *(name for part in parts for name in part.__struct_fields__)}
     return f"; {suggestion(unknown[1], names)}" if unknown else "."

@@ -30,7 +30,13 @@ _LAST_STEP = 2**62
 
 
 class Schedule(ABC):
-    """A factor as a function of the step: frozen, total and finite for every step; negative steps count as step 0."""
+    """A factor as a function of the step: frozen, total and finite for every step; negative steps count as step 0.
+
+    >>> from dwindle.schedule import Schedule, linear, warmup
+    >>> schedule = warmup(2).then(linear(4))
+    >>> isinstance(schedule, Schedule), [schedule(step) for step in range(7)]
+    (True, [0.0, 0.5, 1.0, 0.75, 0.5, 0.25, 0.0])
+    """
 
     __slots__ = ()
 
@@ -218,7 +224,12 @@ class Join(Schedule):
 
 @dataclass(frozen=True, slots=True)
 class Product(Schedule):
-    """The product of schedules on the same clock: f(step) = Π f_i(step)."""
+    """The product of schedules on the same clock: f(step) = Π f_i(step).
+
+    >>> from dwindle.schedule import Product, linear, step
+    >>> Product((linear(4), step(2)))(2)  # 0.5 · 0.5
+    0.25
+    """
 
     factors: tuple[Schedule, ...]
 
@@ -245,7 +256,12 @@ class Product(Schedule):
 
 @dataclass(frozen=True, slots=True)
 class Sum(Schedule):
-    """The sum of schedules on the same clock: f(step) = Σ f_i(step)."""
+    """The sum of schedules on the same clock: f(step) = Σ f_i(step).
+
+    >>> from dwindle.schedule import Sum, constant, linear
+    >>> Sum((constant(0.25), linear(4)))(2)
+    0.75
+    """
 
     terms: tuple[Schedule, ...]
 
@@ -272,7 +288,12 @@ class Sum(Schedule):
 
 @dataclass(frozen=True, slots=True)
 class Scaled(Schedule):
-    """A schedule times a number: f(step) = factor · schedule(step)."""
+    """A schedule times a number: f(step) = factor · schedule(step).
+
+    >>> from dwindle.schedule import linear
+    >>> Scaled(linear(4), 0.5)(2)
+    0.25
+    """
 
     schedule: Schedule
     factor: float
@@ -296,7 +317,12 @@ class Scaled(Schedule):
 
 @dataclass(frozen=True, slots=True)
 class Shift(Schedule):
-    """A schedule delayed: f(step) = schedule(step - steps); before its start it holds its first value."""
+    """A schedule delayed: f(step) = schedule(step - steps); before its start it holds its first value.
+
+    >>> from dwindle.schedule import linear
+    >>> [Shift(linear(4), 10)(step) for step in (0, 10, 12)]
+    [1.0, 1.0, 0.5]
+    """
 
     schedule: Schedule
     steps: Time | int
@@ -323,7 +349,12 @@ class Shift(Schedule):
 
 @dataclass(frozen=True, slots=True)
 class Stretch(Schedule):
-    """A schedule slowed down ``by`` times: f(step) = schedule(step / by). Stretching twice multiplies."""
+    """A schedule slowed down ``by`` times: f(step) = schedule(step / by). Stretching twice multiplies.
+
+    >>> from dwindle.schedule import linear
+    >>> Stretch(linear(4), 2.0)(4), Stretch(Stretch(linear(4), 2.0), 3.0).by
+    (0.5, 6.0)
+    """
 
     schedule: Schedule
     by: float
@@ -348,7 +379,12 @@ class Stretch(Schedule):
 
 @dataclass(frozen=True, slots=True)
 class Clip(Schedule):
-    """A schedule held inside [low, high]; ``high`` None leaves it open upwards."""
+    """A schedule held inside [low, high]; ``high`` None leaves it open upwards.
+
+    >>> from dwindle.schedule import linear
+    >>> [Clip(linear(4), low=0.3)(step) for step in (0, 2, 4)]
+    [1.0, 0.5, 0.3]
+    """
 
     schedule: Schedule
     low: float = 0.0
@@ -461,6 +497,10 @@ class Mirror(Schedule):
     """A schedule played forth and back without end.
 
     f(step) = schedule(p) with p = step mod 2·every, and schedule(2·every - p) in the second half of each round.
+
+    >>> from dwindle.schedule import linear
+    >>> [Mirror(linear(2), 2)(step) for step in range(5)]
+    [1.0, 0.5, 0.0, 0.5, 1.0]
     """
 
     schedule: Schedule

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dwindle.errors import InvalidValueError, shown
+from dwindle.finding import SEVERITIES, Finding
 from dwindle.findings.curves.cuts import cuts
 from dwindle.findings.curves.divergence import divergence
 from dwindle.findings.curves.flat import flat
@@ -16,7 +17,6 @@ from dwindle.findings.curves.rises import lr_rise
 from dwindle.findings.curves.stepping import stepping
 from dwindle.findings.curves.strength import lr_lambda_large
 from dwindle.findings.curves.warmup import warmup_long, warmup_missing
-from dwindle.findings.finding import SEVERITIES, Finding
 from dwindle.logs import History
 from dwindle.plan import Plan, as_plan
 from dwindle.units import Horizon, as_horizon

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from dwindle.finding import Finding, Remedy
 from dwindle.findings.curves.record import Record
 from dwindle.findings.curves.standing import stands, stood_still
-from dwindle.findings.curves.trends import Line, level, octave
-from dwindle.findings.finding import Finding, Remedy
+from dwindle.findings.curves.trends import Fall, Line, fall, level, octave
 
 __all__ = ["cuts"]
 
 _STOOD = 0.4  # of the run: how long the loss must have stood before a late cut
 _OF_BEFORE = 0.5  # of the steps before the cut: the same
-_IDLE = 0.4  # of what the cut brought: a fall before it that is surely smaller was standing still
+_IDLE = 0.5  # of what the cut brought: a fall before it that is surely smaller was standing still
 _SHARP = 0.05  # of the run: how long a cut takes
 _GAIN = 0.03  # of the whole fall, what the cut must have brought
 _USUAL = 0.75  # progress of an octave over that of the one before (assumption: loss above its end ~ step^-0.4)
 _QUICKER = 1.5  # the most that the next octave may bring more
+_SURELY = 3.0  # times its error: progress that is told
 _LOST = 0.03  # of the whole fall: what a cut must have cost to be early
 _AT_MOST = 0.75  # of the loss at the cut: what the old rate may be trusted to bring
 _EARLY = 0.28  # of the run: a later cut is common (a third, 30 epochs of 90)
@@ -68,7 +70,8 @@ def _first(record: Record) -> Cut | None:
 def _late(record: Record, loss: Line, cut: Cut, at: float, done: float) -> Finding | None:
     held, brought = loss.between(record.begin + 0.5 * (at - record.begin), at), loss.between(done, record.end)
     brings = max(float(np.median(held.value) - np.median(brought.value)), 0.0) if held.size else 0.0
-    stood = stood_still(record, loss, record.begin + 0.1 * (at - record.begin), at, _IDLE * brings)
+    early = record.begin + 0.1 * (at - record.begin)
+    stood = _idle(loss, early, at, _IDLE * brings) or stood_still(record, loss, early, at)
     if (stood is None or _too_short(record, at, stood[0])) and done - at <= _SHARP * record.length:
         stood = stands(record, loss, record.begin, at)  # a fall takes its time because it is planned so
     if stood is None:
@@ -90,65 +93,90 @@ def _late(record: Record, loss: Line, cut: Cut, at: float, done: float) -> Findi
     return Finding("cut-late", "warning", said, evidence, remedy, "measured")
 
 
+def _idle(loss: Line, start: float, at: float, little: float) -> tuple[float, Fall] | None:
+    """Return the earliest step from which the loss fell by surely less than ``little`` until ``at``, and that fall."""
+    for part in (0.0, 0.15, 0.3, 0.45, 0.6):
+        begins = start + part * (at - start)
+        found = fall(loss.between(begins, at))
+        if found is not None and abs(found.drop) < little and found.high < little:
+            return begins, found
+    return None
+
+
 def _too_short(record: Record, at: float, since: float) -> bool:
     return at - since < max(_STOOD * record.length, _OF_BEFORE * (at - record.begin))
 
 
 def _early(record: Record, loss: Line, at: float, done: float) -> list[Finding]:
-    """Return the finding if what the old rate would have brought until the end exceeds what was gained by more than the drop.
+    """Return the finding if what the old rate would have brought until the end exceeds what the cut gained at once.
 
-    Expected: the last octave's progress d before the cut, times q·(1 + r + r² + …) over the octaves to the end, r = 0.75,
-    q that of the last octave to the mean of three where the log tells, at most 1.5: an early curve still quickens.
+    A loss falls with the sum S of the rates, whatever they are, about evenly in log S. After the cut S hardly grows: it ends at
+    S_e, where the old rate would have brought it to S_h. Lost: d·(1 + r + r² + ...) over the log2(S_h/S_e) octaves between, d the
+    progress an octave at the end, r = 0.75.
     """
-    length = at - record.origin
-    if record.share(at) > _EARLY or length <= 0.0 or record.end <= done:
+    if record.share(at) > _EARLY or record.end <= done or at <= record.origin:
         return []
-    pace = octave(loss.between(record.origin + length / 8.0, at), record.origin)
-    late = octave(loss.between(record.origin + length / 2.0, at), record.origin)
-    sure = late is not None and late[0] > 3.0 * late[1]
-    if not sure and (pace is None or pace[0] < 3.0 * pace[1]):
-        pace = _since_the_first(record, loss, at)
-        if pace is None:
-            return []
-    last = late[0] if sure and late else pace[0] * _USUAL**0.5 if pace else 0.0
-    quickens = late[0] / pace[0] if sure and late and pace and pace[0] > 3.0 * pace[1] else _USUAL
-    turn = min(max(quickens, _USUAL), _QUICKER)
-    ratio = _USUAL
-    here, end = _at(loss, at), level(loss.value[-max(4, loss.size // 10) :])
-    octaves = math.log2((record.end - record.origin) / length)
-    expected = min(last * turn * (1.0 - ratio**octaves) / (1.0 - ratio), _AT_MOST * abs(here))
-    gained = here - end.mean
-    settled = loss.between(done, done + max(0.15 * (record.end - done), 0.5 * length))
-    drop = max(here - _low_end(settled), 0.0)
-    later = max(gained - drop, 0.0)
-    whole = float(np.median(loss.value[:3])) - min(end.mean, here)
-    lost = expected - later
-    of_pace = late[1] / late[0] if sure and late else pace[1] / pace[0] if pace else math.inf
-    unsure = 2.0 * math.hypot(end.error, expected * of_pace)
-    if lost <= drop + min(unsure, 0.5 * expected) or lost - drop <= _LOST * whole:
+    rates = _summed(record)
+    settled = loss.between(done, done + max(0.15 * (record.end - done), 0.5 * (at - record.origin)))
+    path = Line(rates(loss.step), loss.value)
+    cut, calm, end = (float(rates(step)) for step in (at, settled.step[-1] if settled.size else done, record.end))
+    held = cut + float(record.lr_at(at)) * (record.end - at)
+    if not 0.0 < cut <= end < held:
+        return []
+    found, now = _pace(path, cut, end), octave(path.between(calm, end), 0.0) or (math.inf, math.inf)
+    if found is None or now[0] + 2.0 * now[1] <= 0.0:
+        return []
+    # what is seen after the cut may only lower the pace, for there the noise comes down as well
+    pace, error = min(found[0], now[0] + 2.0 * now[1]), found[1]
+    meanwhile = now[0] if now[0] > max(_SURELY * now[1], pace) and math.isfinite(now[0]) else pace
+    here, last = _at(loss, at), level(loss.value[-max(4, loss.size // 10) :])
+    lost = min(pace * (1.0 - _USUAL ** math.log2(held / end)) / (1.0 - _USUAL), _AT_MOST * abs(here))
+    drop = max(here - _low_end(settled) - meanwhile * math.log2(calm / cut), 0.0)  # less what S brought
+    whole = float(np.median(loss.value[:3])) - min(last.mean, here)
+    unsure = 1.65 * math.hypot(last.error, lost * error / pace)
+    if lost <= drop + min(unsure, 0.5 * lost) or lost - drop <= _LOST * whole:
         return []
     evidence = {
-        "cut": at, "share of run": record.share(at), "loss at cut": here, "drop": drop, "progress after": later,
-        "expected": expected, "lost": lost, "loss at end": end.mean, "last octave": last, "ratio": turn,
+        "cut": at, "share of run": record.share(at), "loss at cut": here, "drop": drop, "loss at end": last.mean, "lost": lost,
+        "progress an octave": pace, "octaves lost": math.log2(held / end),
     }  # fmt: skip
     said = (
-        f"The rate came down at {record.at(at)}, {100 * record.share(at):.0f} % of the run, while the loss was still falling by "
-        f"{last:.3g} a doubling; the drop brought {drop:.3g}, the rest of the run {later:.3g}, where the old rate promised about "
-        f"{expected:.3g}."
+        f"The rate came down at {record.at(at)}, {100 * record.share(at):.0f} % of the run, while the loss was still falling; "
+        f"the drop brought {drop:.3g}, and the rates summed up to {end / held:.0%} of what the old one would have come to, which "
+        f"promised a loss lower by about {lost:.3g}."
     )
     remedy = Remedy("hold the rate until the loss comes to stand, then cut.")
     return [Finding("cut-early", "warning", said, evidence, remedy, "derived")]
 
 
-def _since_the_first(record: Record, loss: Line, at: float) -> tuple[float, float] | None:
-    """Return the progress an octave and its error over all points up to ``at``, as of the last three octaves."""
-    before = loss.between(record.begin, at)
-    whole = octave(before, record.origin, 3)
-    if whole is None or whole[0] < 3.0 * whole[1]:
-        return None
-    octaves = math.log2((at - record.origin) / (float(before.step[0]) - record.origin))
-    aged = _USUAL ** max((octaves - 3.0) / 2.0, 0.0)
-    return whole[0] * aged, whole[1] * aged
+def _summed(record: Record) -> Callable[[Any], Any]:
+    """Return the sum of the rates up to a step, as a function; each logged rate holds since the one before."""
+    lr = record.lr
+    assert lr is not None
+    step = np.append(min(record.origin, lr.step[0]), lr.step)
+    total = np.append(0.0, np.cumsum(np.diff(step) * lr.value))
+    return lambda at: np.interp(at, step, total)
+
+
+def _pace(path: Line, cut: float, end: float) -> tuple[float, float] | None:
+    """Return what the octave after the end would bring and its error, of a loss that is sure to fall; None where it is not.
+
+    Told from before the cut: an octave brings r times as much as the last, or more where the last before the cut brought more
+    than the three together.
+    """
+    late, three = path.between(cut / 2.0, cut), path.between(cut / 8.0, cut)
+    seen = [(octave(part, 0.0), age) for part, age in ((late, 1.0), (three, 2.0))]
+    sure = [(*found, age) for found, age in seen if found is not None and found[0] > _SURELY * found[1]]
+    if sure:
+        pace, error, age = sure[0]
+        turn = min(max(pace / sure[1][0], _USUAL), _QUICKER) if len(sure) == 2 else _USUAL**age
+    else:  # of few points before the cut, all of them
+        whole = octave(path.between(0.0, cut), 0.0, 3)
+        if whole is None or whole[0] <= _SURELY * whole[1]:
+            return None
+        (pace, error), turn = whole, _USUAL ** ((1.0 + max(math.log2(cut / path.step[0]), 1.0)) / 2.0)
+    turn *= _USUAL ** math.log2(end / cut)
+    return pace * turn, error * turn
 
 
 def _at(loss: Line, step: float) -> float:

@@ -7,15 +7,21 @@ from typing import Any
 
 import numpy as np
 
+from dwindle.finding import Finding, Remedy
 from dwindle.findings.curves.record import Record
 from dwindle.findings.curves.trends import Line, level, noise_of, smooth
-from dwindle.findings.finding import Finding, Remedy
 from dwindle.logs import Series
 
 __all__ = ["divergence"]
 
 _EXPLODED = 0.5  # of the fall so far: a run that ends so far above its best has lost it
 _LOST = 0.2  # the same after a spike at a single place
+_AWAY = 2.0  # times the first loss, or the fall, above the first: a run that does not come back from there has lost it
+_FAR_AWAY = (
+    30.0  # the same of a loss that rattles: where steps are too long but the loss bounds them, its level is high
+)
+_SETTLED = 0.1  # of the run: when a loss that steps are too long for has come to its level
+_RATTLES = 0.1  # of the height above the best: a late loss that swings by more rattles
 _BEYOND = 8.0  # times the noise
 _SPIKE = 12.0  # times the noise
 _SPIKE_SIZE = 0.15  # of the fall: a smaller spike is not worth a word
@@ -29,7 +35,7 @@ def divergence(record: Record) -> list[Finding]:
         if series is not None and len(series) and (found := _not_a_number(record, series, role)):
             return found
     loss = record.loss
-    if loss is None or loss.size < 8:
+    if loss is None or loss.size < 5:
         return []
     return _exploded(record, loss) or _spikes(record, loss)
 
@@ -60,51 +66,74 @@ def _not_a_number(record: Record, series: Series, role: str) -> list[Finding]:
 
 
 def _exploded(record: Record, loss: Line) -> list[Finding]:
-    width = max(5, loss.size // 20)
-    mean = np.convolve(loss.value, np.ones(width) / width, mode="valid")
-    start, best, end = float(loss.value[0]), int(np.argmin(mean)), float(mean[-1])
-    lowest = float(mean[best])
-    fallen, excess = max(start - lowest, 0.1 * abs(start), 0.1 * abs(lowest)), end - lowest
-    noise = max(noise_of(loss.value), noise_of(loss.value[-max(width, 9) :]))
-    top = int(np.argmax(loss.value))
-    if float(loss.value[top]) - start > max(abs(start), _BEYOND * noise) and lowest > start - 0.1 * abs(start):
-        if _rattles(loss, start):
-            return []  # it is bounded: an oscillation
-        return [_never_learned(record, loss, start, top, end)]
-    unsure = max(_BEYOND * noise_of(loss.value) / math.sqrt(width), 3.0 * level(loss.value[-max(width, 10) :]).error)
-    if excess < max(_LOST * fallen, unsure):
+    """Return the finding if the loss ends far above its first value, or its best, and comes near it no more.
+
+    Heights are asinh((loss - best)/fall): as they are within the fall, orders of magnitude beyond it, for the mean of a loss that
+    grows by a factor a step is that of its last points, and its error as large. To come near is to do so at one late point in
+    ten, as a loss does that rattles between high and low.
+    """
+    width = max(min(5, loss.size // 3), loss.size // 20)
+    start, lowest = float(loss.value[0]), float(_running(loss.value, width).min())
+    fallen = max(start - lowest, 0.1 * abs(start), 0.1 * abs(lowest), 1e-300)
+    high = Line(loss.step, np.arcsinh((loss.value - lowest) / fallen))
+    late = slice(loss.size - max(width, loss.size // 10), loss.size)
+    rattles = bool(np.std(loss.value[late]) >= _RATTLES * (np.mean(loss.value[late]) - lowest))
+    near = float(np.quantile(high.value[late], 0.1))
+    noise = max(noise_of(high.value), noise_of(high.value[-max(width, 9) :]))
+    settled = _settled(record) if rattles else 0.0
+    always = rattles and settled <= _SETTLED and lowest > start - 0.1 * abs(start)  # it has not learned and lost it
+    above = start + (_FAR_AWAY if always else _AWAY) * max(abs(start), fallen)
+    if near > max(float(np.arcsinh((above - lowest) / fallen)), float(high.value[0]) + _BEYOND * noise):
+        return [_away(record, loss, above, lowest)]
+    mean = _running(high.value, width)
+    since = int(np.searchsorted(loss.step, record.begin + settled * record.length))
+    best = since + int(np.argmin(mean[since:]))
+    excess = float(mean[-1] - mean[best])
+    unsure = max(_BEYOND * noise_of(high.value) / math.sqrt(width), 3.0 * level(high.value[-max(width, 10) :]).error)
+    if excess < max(_LOST, unsure) or near - mean[best] < 0.5 * excess:
         return []
-    where, jump = _largest_jump(Line(loss.step[best:], loss.value[best:]))
-    back = float(mean[np.searchsorted(loss.step, where) :].min(initial=np.inf)) - lowest
+    where, jump = _largest_jump(Line(high.step[best:], high.value[best:]))
+    back = float(mean[np.searchsorted(loss.step, where) :].min(initial=np.inf) - mean[best])
     sudden = jump >= max(0.7 * excess, _BEYOND * noise) and back >= 0.5 * excess and not _lr_rose(record, where)
-    if excess < (_LOST if sudden else _EXPLODED) * fallen:
+    if not sudden and excess < _EXPLODED:
         return []
+    least, end = (float(loss.value[at : at + width].mean()) for at in (best, loss.size - width))
     if not sudden and loss is record.validation and end < start + 0.5 * fallen:
         return []  # without a training loss a slow rise may be overfitting
     at = where if sudden else float(loss.step[min(best + width, loss.size - 1)])
     evidence = {
-        "first": at, "best": lowest, "best step": float(loss.step[best + width // 2]), "end": end, "excess": excess,
-        "noise": noise, "start": start, "lr": _lr(record, at),
+        "first": at, "best": least, "best step": float(loss.step[best + width // 2]), "end": end, "excess": end - least,
+        "noise": noise_of(loss.value), "start": start, "lr": _lr(record, at),
     }  # fmt: skip
     how = (
         f"jumped at {record.at(at)} and has not come back"
         if sudden
         else f"has risen from its best since {record.at(at)}"
     )
-    said = f"The loss {how}: it ends at {end:.4g}, {excess:.3g} above its best, {lowest:.4g}."
+    said = f"The loss {how}: it ends at {end:.4g}, {end - least:.3g} above its best, {least:.4g}."
     return [Finding("divergence", "fault", said, evidence, _lower(record), "measured")]
 
 
-def _rattles(loss: Line, start: float) -> bool:
-    """Whether the last half jumps about a level not far from the start: long steps that the loss still bounds."""
-    late = loss.value[loss.size // 2 :]
-    return bool(np.mean(late) < 1.5 * start and np.std(late) >= 0.1 * np.mean(late))
+def _running(value: Any, width: int) -> Any:
+    """Return the means of ``width`` neighbours."""
+    return np.convolve(value, np.ones(width) / width, mode="valid")
 
 
-def _never_learned(record: Record, loss: Line, start: float, top: int, end: float) -> Finding:
-    at, highest = float(loss.step[top]), float(loss.value[top])
-    evidence = {"first": at, "start": start, "highest": highest, "end": end, "lr": _lr(record, at)}
-    said = f"The loss exploded from {start:.4g} to {highest:.4g} at {record.at(at)} and ends at {end:.4g}: nothing was learned."
+def _settled(record: Record) -> float:
+    """Return the share of the run after which a loss that rattles has had the time to: a tenth, or its warm-up if longer."""
+    lr = record.lr
+    if lr is None or not record.pieces or record.pieces[-1].kind != "hold" or lr.value[-1] < 0.9 * lr.value.max():
+        return _SETTLED
+    held = record.share(float(lr.step[record.pieces[-1].first]))
+    return max(held, _SETTLED) if held <= 0.5 else _SETTLED
+
+
+def _away(record: Record, loss: Line, above: float, lowest: float) -> Finding:
+    """Return the finding of a loss that ends where it is higher than ``above``."""
+    start, highest, end = float(loss.value[0]), float(loss.value.max()), float(loss.value[-1])
+    at = float(loss.step[int(np.argmax(loss.value > above))])
+    evidence = {"first": at, "start": start, "best": lowest, "highest": highest, "end": end, "lr": _lr(record, at)}
+    said = f"The loss exploded from {start:.4g} to {highest:.4g} since {record.at(at)} and ends at {end:.4g}: nothing is learned."
     return Finding("divergence", "fault", said, evidence, _lower(record), "measured")
 
 

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dwindle.errors import DwindleError
+from dwindle.finding import Finding, Remedy
 from dwindle.findings.curves.oscillation import jumps, never_settled, oscillates
 from dwindle.findings.curves.record import Record
 from dwindle.findings.curves.standing import is_flat, stands, stood_still
 from dwindle.findings.curves.trends import Fall, Line, fall, level, smooth
-from dwindle.findings.finding import Finding, Remedy
 
 __all__ = ["flat"]
 
@@ -22,6 +22,7 @@ _AT_NO_RATE = 2.5  # times as much: at next to no rate little evidence is enough
 _LONG = 0.4  # of the run: a flat end after a decay that is longer was not planned so
 _SHORT = 0.2  # of the run: a shorter stretch at one rate says nothing
 _UNLEARNED = 0.05  # of the first loss: a run that has not fallen by more has learned nothing
+_STILL = 0.002  # of the validation loss: one that moves by less has learned nothing
 _MOST_STEPS = 5_000_000  # of a run that a law is fitted to
 _CUT = 0.1  # the cut that a forecast is made for
 # classes: the loss of guessing is their logarithm
@@ -38,10 +39,12 @@ class Stretch(NamedTuple):
 def flat(record: Record) -> list[Finding]:
     """Return the one of oscillation, noise-floor and plateau that the end of the run is, if it is flat at all."""
     loss = record.loss
-    if loss is None or loss.size < 12:
+    if loss is None:
         return []
     if (finding := _unlearned(record, loss)) is not None:
         return [finding]
+    if loss.size < 12:
+        return []
     stretch = _last_stretch(record)
     if stretch is None:
         return []
@@ -171,19 +174,27 @@ def _plateau(record: Record, loss: Line, stretch: Stretch, stood: Fall) -> list[
 
 
 def _unlearned(record: Record, loss: Line) -> Finding | None:
-    """Return a plateau if the loss has not moved from where it began: a dead network, or a rate that is far too small."""
-    first, whole = float(loss.value[0]), fall(loss)
-    spread = float(np.percentile(loss.value, 97) - np.percentile(loss.value, 3))
+    """Return a plateau if the loss has not moved from where it began: a dead network, or a rate that is far too small.
+
+    Small batches may hide that from the training loss; the validation loss, of the same examples each time, shows it then.
+    """
+    first, whole, other = float(loss.value[0]), fall(loss), record.validation
+    if whole is None:
+        return None
+    little = _UNLEARNED * abs(first)
+    still = other is not None and other.size >= 5 and np.ptp(other.value) <= _STILL * abs(float(other.value[0]))
+    if not still and max(whole.high, -whole.low, float(np.abs(smooth(loss.value, 9) - first).max()) / 2.0) > little:
+        return None
     early = record.share(float(loss.step[0])) <= 0.02 and record.history.unit == "step"
-    guessed = first > 0.0 and min(abs(first / math.log(k) - 1.0) for k in _GUESSES) <= 0.01 and spread <= 0.02 * first
-    if whole is None or not (early or guessed) or whole.high > _UNLEARNED * abs(first):
-        return None
-    if whole.sign < 0 and whole.p <= 0.05 and whole.high > 0.1 * _UNLEARNED * abs(first):
-        return None
+    spread = float(np.percentile(loss.value, 97) - np.percentile(loss.value, 3))
+    even = record.history.unit == "epoch" and spread <= 0.2 * little  # of means over all examples
     end = level(loss.value[-max(4, loss.size // 3) :])
-    if whole.low < -_UNLEARNED * abs(first) or float(smooth(loss.value, 9).min()) < (1.0 - 2.0 * _UNLEARNED) * first:
+    # how frequent each class is may have been learned, and no more
+    guessed = (_is_guess(first) and whole.high <= 0.4 * little) or _is_guess(end.mean)
+    surely = whole.sign < 0 and whole.p <= 0.05 and whole.high > 0.1 * little
+    if not guessed and (surely or not (early or even or still)):
         return None
-    if abs(end.mean - first) > _UNLEARNED * abs(first) + 3.0 * end.error:
+    if not still and abs(end.mean - first) > little + 3.0 * end.error:
         return None
     evidence = {
         "from": float(loss.step[0]), "level": end.mean, "level error": end.error, "share of run": 1.0, "fall": whole.drop,
@@ -195,3 +206,7 @@ def _unlearned(record: Record, loss: Line) -> Finding | None:
     )
     says = "look at the norm of the gradient: if it is 0, initialise anew with a lower rate or a warm-up; else raise the rate."
     return Finding("plateau", "fault", said, evidence, Remedy(says), "measured")
+
+
+def _is_guess(value: float) -> bool:
+    return value > 0.0 and min(abs(value / math.log(k) - 1.0) for k in _GUESSES) <= 0.01

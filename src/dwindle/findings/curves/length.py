@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 
+from dwindle.finding import Finding, Remedy
 from dwindle.findings.curves.rates import shape_of, thinned_shape
 from dwindle.findings.curves.record import Record
 from dwindle.findings.curves.standing import is_flat
 from dwindle.findings.curves.trends import Line
-from dwindle.findings.finding import Finding, Remedy
 
 __all__ = ["length"]
 

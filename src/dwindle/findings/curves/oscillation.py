@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from dwindle.finding import Finding, Remedy
 from dwindle.findings.curves.record import Record
 from dwindle.findings.curves.trends import Line, fall, level, noise_of
-from dwindle.findings.finding import Finding, Remedy
 from dwindle.schedule.stagnation import verdict
 
 __all__ = ["jumps", "never_settled", "oscillates"]
@@ -86,9 +86,10 @@ def never_settled(record: Record, loss: Line, held_from: float) -> Finding | Non
         return None
     here, spread = level(window.value), float(np.std(window.value))
     start = float(loss.value[0])
-    sure = 3.0 * here.error + (0.0 if record.history.unit == "step" and first <= 1.0 else 2.5 * spread)
-    if here.mean - start <= sure or spread < 0.02 * abs(here.mean) or not math.isfinite(here.error):
+    if here.mean - start <= 3.0 * here.error or spread < 0.02 * abs(here.mean) or not math.isfinite(here.error):
         return None
+    if not (record.history.unit == "step" and first <= 1.0) and _p_lower(loss.value[:5], window.value) > _RHYTHM:
+        return None  # the first that was logged is not the first: it must be no chance that it is low
     trend = fall(window)
     if trend is None or (trend.sign and abs(trend.drop) > spread):
         return None  # it comes down yet, or goes up for good
@@ -101,6 +102,13 @@ def never_settled(record: Record, loss: Line, held_from: float) -> Finding | Non
         "too long to settle anywhere."
     )
     return Finding("oscillation", "warning", said, evidence, _halve(record), "derived")
+
+
+def _p_lower(one: Any, other: Any) -> float:
+    """Return the p-value that ``one`` is not lower than ``other``, by their ranks (Mann and Whitney 1947)."""
+    from scipy.stats import mannwhitneyu
+
+    return float(mannwhitneyu(one, other, alternative="less").pvalue)
 
 
 def jumps(record: Record, window: Line, epoch: float) -> Finding | None:

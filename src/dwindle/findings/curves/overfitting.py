@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from dwindle.finding import Finding, Remedy
 from dwindle.findings.curves.record import Record
 from dwindle.findings.curves.trends import Level, Line, change_point, fall, level, noise_of, smooth
-from dwindle.findings.finding import Finding, Remedy
 from dwindle.schedule import Schedule
 
 __all__ = ["overfitting"]
@@ -30,11 +30,14 @@ def overfitting(record: Record) -> list[Finding]:
     validation, training = record.validation, record.training
     if validation is None or training is None or validation.size < _FEWEST or training.size < _FEWEST:
         return []
-    near = smooth(validation.value, max(3, validation.size // 15))
-    best = int(np.argmin(near))
+    width = max(3, validation.size // 15)
+    near = smooth(validation.value, width)
+    first = max(int(np.argmin(near)) - width // 2, 0)
+    about = validation.value[first : int(np.argmin(near)) + width // 2 + 1]
+    best = first + int(np.argmin(about))
     tail = max(4, validation.size // 10)
     end = _at_end(validation, tail)
-    lowest, excess = float(near[best]), end.mean - float(near[best])
+    lowest, excess = float(near.min()), end.mean - float(near.min())
     rises = _rises(validation, best, excess, tail)
     fell = _not_risen(training, float(validation.step[best]), record.end, excess)
     gap, half, opened, interval = _gap(record, validation, training, tail)
@@ -44,7 +47,8 @@ def overfitting(record: Record) -> list[Finding]:
     size = excess / abs(lowest) if lowest else math.inf
     step = float(validation.step[best])
     evidence: dict[str, Any] = {
-        "best step": step, "best validation loss": lowest, "validation loss at end": end.mean, "excess": excess,
+        "best step": step, "best validation loss": float(validation.value[best]), "median about the best": lowest,
+        "points about the best": len(about), "validation loss at end": end.mean, "excess": excess,
         "excess error": end.error, "gap at end": gap, "gap interval": (gap - half, gap + half), "opened": opened,
         "opened interval": interval, "training loss at end": _at_end(training, max(4, training.size // 10)).mean,
     }  # fmt: skip
@@ -52,8 +56,9 @@ def overfitting(record: Record) -> list[Finding]:
     if rises:
         ran = "fell on" if fell and fell > 0.0 else "did not rise"
         verdict = (
-            f"The validation loss, smoothed, was best at {record.at(step)} ({lowest:.4g}) and has risen to {end.mean:.4g} since, "
-            f"by {excess:.3g} ({100 * size:.0f} %), while the training loss {ran}."
+            f"The validation loss was best at {record.at(step)} ({validation.value[best]:.4g}; the median of {len(about)} points "
+            f"there is {lowest:.4g}) and has risen to {end.mean:.4g}, the mean of the last {tail}, by {excess:.3g} "
+            f"({100 * size:.0f} %) above that median, while the training loss {ran}."
         )
         says += f", or stop at {record.at(step)}"
     else:

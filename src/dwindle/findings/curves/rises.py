@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from dwindle.finding import Finding, Remedy
 from dwindle.findings.curves.rates import Piece
 from dwindle.findings.curves.record import Record
-from dwindle.findings.finding import Finding, Remedy
 
 __all__ = ["lr_rise"]
 

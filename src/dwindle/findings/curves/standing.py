@@ -18,6 +18,7 @@ _LEVEL = 0.1  # of the loss itself: the same, where the loss is near 0
 _TRIFLE = 0.3  # of these: a fall that is sure but so small is still flat
 _OF_EARLIER = 0.15  # of the progress an octave before: what brings less stands (a power law keeps about half of it)
 _OF_LEVEL = 0.02  # of the loss: no octave that brings more stands
+_MOST = 0.06  # of the loss: what an octave may bring, by its interval, where a loss stands
 _OF_NOISE = 0.12  # of the spread of a point: progress that no log shows
 _OCTAVES = (1 / 32, 1 / 16, 1 / 8, 1 / 4)  # of a stretch: where a loss may have come to stand
 
@@ -62,8 +63,8 @@ def stands(record: Record, loss: Line, start: float, end: float) -> tuple[float,
 
     A loss that still learns at one rate falls about evenly in log(steps), so an octave's progress is told far better from many
     octaves than from the last. It stands if an octave brings less than a trifle, a seventh of what one brought before or an
-    eighth of a point's noise, and 2 % of the loss at most, and the upper end of its 90 % interval is below 4 % of the loss and
-    what one brought before. None if it surely falls, its end does, or the validation loss.
+    eighth of a point's noise, and 2 % of the loss at most, and the upper end of its 90 % interval is below 6 % of the loss and
+    what one brought before, if the log shows that. None if it surely falls, its end does, or the validation loss.
     """
     for part in _OCTAVES:
         begins = start + part * (end - start)
@@ -76,9 +77,11 @@ def stands(record: Record, loss: Line, start: float, end: float) -> tuple[float,
             continue
         size = abs(float(np.median(window.value)))
         noise = max(noise_of(window.value), 0.7 * float(np.std(window.value - smooth(window.value, 9))))
-        trifle = min(max(_OF_EARLIER * before[0] if before else 0.0, _OF_NOISE * noise), _OF_LEVEL * size)
+        # None where the log does not show what it learned before
+        brought = before[0] if before is not None and before[0] > 1.65 * before[1] else None
+        trifle = min(max(_OF_EARLIER * (brought or 0.0), _OF_NOISE * noise), _OF_LEVEL * size)
         octaves = math.log2((end - record.origin) / (begins - record.origin))
-        most = min(2.0 * _OF_LEVEL * size, max(before[0], 0.0) if before else math.inf)
+        most = min(_MOST * size, math.inf if brought is None else brought)
         if drop[0] >= trifle or drop[0] + 1.65 * drop[1] >= most:
             continue
         if drop[0] > 2.0 * drop[1] and drop[0] >= _TRIFLE * trifle:

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dwindle.finding import Finding, Remedy
 from dwindle.findings.curves.rates import thinned_shape
 from dwindle.findings.curves.record import Record
 from dwindle.findings.curves.trends import Line
-from dwindle.findings.finding import Finding, Remedy
 
 __all__ = ["stepping"]
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from dwindle.decay import Independent
+from dwindle.finding import Finding, Remedy
 from dwindle.findings.curves.record import Record
 from dwindle.findings.curves.trends import fall, noise_of, smooth
-from dwindle.findings.finding import Finding, Remedy
 from dwindle.schedule import Schedule
 
 __all__ = ["lr_lambda_large"]

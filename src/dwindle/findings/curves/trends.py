@@ -78,12 +78,12 @@ def octave(line: Line, begin: float, fewest: int = 5) -> tuple[float, float] | N
     """Return how much the line falls per doubling of the steps since ``begin``, and the standard error of that.
 
     value = a - drop·log2(step - begin) by least squares, the error for noise that hangs together. None of under ``fewest``
-    points or of one at ``begin``.
+    points, of one at ``begin`` or of steps that are all the same.
 
     >>> octave(Line(2.0 ** np.arange(6), 3.0 - np.arange(6)), 0.0)[0]
     1.0
     """
-    if line.size < max(fewest, 3) or line.step[0] <= begin:
+    if line.size < max(fewest, 3) or line.step[0] <= begin or line.step[-1] <= line.step[0]:
         return None
     x = np.log2(line.step - begin)
     x = x - x.mean()

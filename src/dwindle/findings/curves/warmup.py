@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from dwindle.finding import Finding, Remedy
 from dwindle.findings.curves.record import Record
-from dwindle.findings.curves.trends import Line, noise_of
-from dwindle.findings.finding import Finding, Remedy
+from dwindle.findings.curves.trends import Line, noise_of, smooth
 
 __all__ = ["warmup_long", "warmup_missing"]
 
@@ -14,6 +14,9 @@ _EARLY = 0.1  # of the run: where a missing warm-up shows
 _FULL = 0.5  # of the peak: a first rate above it is no warm-up
 _RISE = 0.1  # of the fall of the whole run: a smaller rise harms nothing
 _BEYOND = 6.0  # times the noise
+_TAILS = (
+    2.0 / 3.0
+)  # of a standard deviation, which counts heavy tails, against the robust noise that _BEYOND is made for
 _BURST = 10.0  # times the first and the later norm of the gradient
 _LONG = 0.25  # of the run; common recipes take 1 to 10 %
 _CYCLE = 0.5  # of the run: how long a rise of a one-cycle may be
@@ -30,11 +33,16 @@ def warmup_missing(record: Record) -> list[Finding]:
     if record.share(float(loss.step[0])) > 0.02 or record.lr_at(early.step).min() < _FULL * lr.value.max():
         return []
     first, top = float(early.value[0]), int(np.argmax(early.value))
-    rise, noise = float(early.value[top]) - first, max(noise_of(loss.value), 0.5 * noise_of(early.value))
+    rise, later = float(early.value[top]) - first, loss.value[loss.size // 2 :]
+    noise = max(
+        _noise(record, loss, early), 0.5 * noise_of(early.value), float(np.std(later))
+    )  # it may swing later as well
     end = float(np.median(loss.value[-max(3, loss.size // 10) :]))
     high = int((early.value > first + 0.3 * rise).sum())
-    loss_rose = rise > max(_RISE * abs(first - end), _RISE / 2.0 * abs(first), _BEYOND * noise) and (
-        high >= 2 or rise > 2.0 * _BEYOND * noise
+    loss_rose = (
+        end < first
+        and rise > max(_RISE * abs(first - end), _RISE / 2.0 * abs(first), _BEYOND * noise)
+        and (high >= 2 or rise > 2.0 * _BEYOND * noise)
     )
     burst = _burst(record)
     if not loss_rose and burst is None:
@@ -57,6 +65,16 @@ def warmup_missing(record: Record) -> list[Finding]:
             "warmup-missing", "warning", said, evidence, Remedy("warm up over 2 to 5 % of the run.", change), "measured"
         )
     ]
+
+
+def _noise(record: Record, loss: Line, early: Line) -> float:
+    """Return the noise of the early points, by that of those after them: of small batches, its variance goes with the loss."""
+    after = loss.between(record.begin + _EARLY * record.length, record.begin + 3.0 * _EARLY * record.length).value
+    if len(after) < 5:
+        return noise_of(loss.value)
+    here, there = float(np.median(early.value)), float(np.median(after))
+    scale = max(here / there, 1.0) ** 0.5 if min(here, there) > 0.0 else 1.0
+    return max(noise_of(loss.value), _TAILS * scale * float(np.std(after - smooth(after, 9))))
 
 
 def _burst(record: Record) -> float | None:

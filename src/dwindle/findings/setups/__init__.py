@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from dwindle.findings.finding import SEVERITIES, Finding
+from dwindle.finding import SEVERITIES, Finding
 from dwindle.findings.setups import (
     coupling,
     gradients,
@@ -15,6 +15,7 @@ from dwindle.findings.setups import (
     resume,
     rise,
     rounding,
+    shares,
     stepping,
     strength,
     warmup,
@@ -25,7 +26,7 @@ __all__ = ["CODES", "of_setup"]
 
 _MATTERS: tuple[Callable[[Setup], Iterator[Finding]], ...] = (
     masks.found, coupling.found, rounding.found, gradients.found, invariance.found, strength.found, warmup.found,
-    length.found, stepping.found, resume.found, membership.found, rise.found,
+    length.found, stepping.found, resume.found, membership.found, rise.found, shares.found,
 )  # fmt: skip
 
 CODES = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dwindle.decay import L2
-from dwindle.findings.finding import Finding, Remedy
+from dwindle.finding import Finding, Remedy
 from dwindle.setup import Setup, is_strong
 from dwindle.units import short
 

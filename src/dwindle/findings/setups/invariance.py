@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from dwindle.decay import L2
-from dwindle.findings.finding import Finding, Remedy
+from dwindle.finding import Finding, Remedy
 from dwindle.findings.setups.wording import listed
 from dwindle.setup import Setup, Weight, is_strong
 

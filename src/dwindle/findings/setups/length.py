@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dwindle.findings.finding import Finding, Remedy
+from dwindle.finding import Finding, Remedy
 from dwindle.findings.setups.course_shape import main_group, shape_of
-from dwindle.findings.setups.wording import horizon_said, plan_change
+from dwindle.findings.setups.wording import IN_SHARES, horizon_said, place_said, plan_change
 from dwindle.setup import Setup, is_near
 
 __all__ = ["as_ratio", "found"]
@@ -59,7 +59,7 @@ def _short(setup: Setup, ends: float) -> Finding:
         else f"and the last {left:.1%} of the run are at a rate of {rest:.3g}" if rest <= 0.01 * peak or len(set(after)) == 1
         else f"and the last {left:.1%} of the run go up to a rate of {rest:.3g}"
     )  # fmt: skip
-    verdict = f"{_who(setup)} ends at update {ends:,.0f} of {run.steps:,}{_named(setup)}, {then}.".replace(", .", ".")
+    verdict = f"{_who(setup)} ends at {place_said(setup, ends)}{_named(setup)}, {then}.".replace(", .", ".")
     return _finding(setup, "schedule-short", severity, verdict, ends, {"left": left, "rate_after": rest})
 
 
@@ -81,7 +81,7 @@ def _long(setup: Setup, ends: float) -> Finding:
 def _who(setup: Setup) -> str:
     s = setup.scheduler
     assert s is not None
-    return f"{s.name} ({s.said})" if s.said else s.name
+    return f"{s.name} ({s.said})" if s.said and IN_SHARES not in setup.unread else s.name
 
 
 def _named(setup: Setup) -> str:

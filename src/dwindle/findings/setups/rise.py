@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields
 
-from dwindle.findings.finding import Finding, Remedy
+from dwindle.finding import Finding, Remedy
 from dwindle.findings.setups.course_shape import shape_of
-from dwindle.findings.setups.wording import horizon_said, plan_change
+from dwindle.findings.setups.wording import IN_SHARES, horizon_said, place_said, plan_change
 from dwindle.schedule import Mirror, Repeat, Schedule
 from dwindle.setup import Setup
 
@@ -25,11 +25,12 @@ def found(setup: Setup) -> Iterator[Finding]:
         return
     bottom, up = shape.rises_at, shape.rises_to / shape.peak
     severity = "fault" if by_mirror and up > 0.25 else "warning"
-    what = f"{s.name} ({s.said})" if s.said else s.name
+    any_run = IN_SHARES in setup.unread
+    what = f"{s.name} ({s.said})" if s.said and not any_run else s.name
     yield Finding(
         "lr-rise",
         severity,
-        f"the learning rate of {what} is lowest at update {bottom:,.0f} ({shape.rises_from:.3g}) and then rises again to "
+        f"the learning rate of {what} is lowest at {place_said(setup, bottom)} ({shape.rises_from:.3g}) and then rises again to "
         f"{shape.rises_to:.3g}, {up:.0%} of its peak, before {horizon_said(setup)} ends.",
         {
             "lowest_at": bottom,
@@ -39,7 +40,7 @@ def found(setup: Setup) -> Iterator[Finding]:
             "steps": run.steps,
         },
         Remedy(
-            f"let the schedule be as long as the run: {_as_long(setup)}",
+            "let the schedule be as long as the run" + ("" if any_run else f": {_as_long(setup)}"),
             plan_change(setup, "schedule", "cosine to 0%") if setup.plan is not None and by_mirror else {},
         ),
         "torch's CosineAnnealingLR is periodic, its period 2·T_max (its documentation)" if by_mirror else "derived",

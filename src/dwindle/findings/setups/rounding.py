@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dwindle.decay import L2
-from dwindle.findings.finding import Finding, Remedy
+from dwindle.finding import Finding, Remedy
 from dwindle.findings.setups.wording import listed
 from dwindle.setup import Course, Setup, Weight, is_strong
 
@@ -76,10 +76,10 @@ def _finding(setup: Setup, dtype: str, digits: int, those: list[Weight], group: 
     )
     if not course.whole or setup.horizon is None:
         verdict += " (At the rates known; the whole run is not.)"
-    names = [w.name for w in those]
+    names = [w.name for w in those] if setup.framework not in ("plan", "config") else []  # these hold none of their own
     evidence = {
         "dtype": dtype, "largest_share": x, "rounds_away_below": 2.0 ** -(digits + 1), "steps_lost": loss.steps,
-        "decay_lost_at_least": loss.surely, "decay_lost_at_most": loss.at_most, "parameters": names,
+        "decay_lost_at_least": loss.surely, "decay_lost_at_most": loss.at_most, **({"parameters": names} if names else {}),
     }  # fmt: skip
     fix = {
         "torch": "dw.torch.attach(optimizer, plan, horizon) keeps what rounding takes beside the weight, 4 bytes each",
@@ -93,4 +93,12 @@ def _finding(setup: Setup, dtype: str, digits: int, those: list[Weight], group: 
     else:
         fix += ", or keep the weights in float32" if setup.framework != "jax" else ""
     source = "derived: half a unit in the last place of w lies between 2^-(p + 1) and 2^-p of w, p binary digits"
-    return Finding("decay-rounds-away", severity, verdict, evidence, Remedy(fix), source, subject=listed(names))
+    return Finding(
+        "decay-rounds-away",
+        severity,
+        verdict,
+        evidence,
+        Remedy(fix),
+        source,
+        subject=listed(names) or f"{dtype} weights",
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from dwindle.findings.finding import Finding, Remedy
+from dwindle.finding import Finding, Remedy
 from dwindle.findings.setups.length import as_ratio
 from dwindle.setup import Setup, is_near
 

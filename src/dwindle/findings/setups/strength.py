@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from dwindle.decay import L2
-from dwindle.findings.finding import Finding, Remedy
+from dwindle.finding import Finding, Remedy
 from dwindle.findings.setups.wording import plan_change
 from dwindle.schedule import Schedule
 from dwindle.setup import Setup, is_strong
@@ -16,6 +16,7 @@ from dwindle.units import short
 __all__ = ["found"]
 
 _SHORTEST = 0.01  # of a run
+_LEAST = 1000  # updates: what a run has at least, where it does not say (assumption)
 _EPOCHS = 5  # from this many on an epoch is a measure for the time scale
 _TIMESCALE = (
     "Wang & Aitchison 2024, arXiv 2405.13698: weights are an average of the last τ = 1/(lr·λ) updates; the best τ lies between "
@@ -74,23 +75,26 @@ def _judged(setup: Setup, share: float, group: int) -> Iterator[Finding]:
         )
         return
     slow = share * setup.gain(group)
-    if run is None or not slow:
+    if not slow:
         return
-    tau, epoch = 1.0 / slow, run.steps_per_epoch
-    epochs = None if epoch is None else run.steps / epoch
-    brief = tau < _SHORTEST * run.steps
+    tau, epoch = 1.0 / slow, None if run is None else run.steps_per_epoch
+    steps = _LEAST if run is None else run.steps
+    epochs = None if epoch is None else steps / epoch
+    brief = tau < _SHORTEST * steps
     below = epoch is not None and epochs is not None and epochs >= _EPOCHS and tau < epoch
     if not brief and not below:
         return
     per_epoch = "" if epoch is None else f", {tau / epoch:.2g} epochs"
-    least = max(float(epoch or 0) if below else 0.0, _SHORTEST * run.steps)
+    least = max(float(epoch or 0) if below else 0.0, _SHORTEST * steps)
+    of_run = "" if run is None else f", {tau / steps:.2%} of the run"
     yield Finding(
         "lr-lambda-large",
         "warning",
-        f"weights forget in τ = 1/(lr·λ) = {tau:,.3g} updates{per_epoch}, {tau / run.steps:.2%} of the run: they are an average "
+        f"weights forget in τ = 1/(lr·λ) = {tau:,.3g} updates{per_epoch}{of_run}: they are an average "
         f"of {'less than an epoch' if below else 'very few updates'}.",
-        {**evidence, "timescale": tau, "timescale_in_run": tau / run.steps,
-         "timescale_epochs": None if epoch is None else tau / epoch, "steps": run.steps},
+        {**evidence, "timescale": tau, "timescale_in_run": None if run is None else tau / steps,
+         "timescale_epochs": None if epoch is None else tau / epoch,
+         "steps": None if run is None else steps},
         _weaker(setup, lam, slow, 1.0 / least, "lower λ, or the peak, until τ is an epoch or more"),
         _TIMESCALE,
         subject=setup.groups[group].name,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dwindle.decay import Decoupled
-from dwindle.findings.finding import Finding, Remedy
+from dwindle.finding import Finding, Remedy
 from dwindle.findings.setups.course_shape import Shape, shape_of
-from dwindle.findings.setups.wording import plan_change
+from dwindle.findings.setups.wording import horizon_said, place_said, plan_change
 from dwindle.setup import Setup
 
-__all__ = ["found"]
+__all__ = ["found", "too_long"]
 
 _LARGE, _LARGE_UNSEEN, _VERY = 3e-4, 1e-3, 2e-3  # Adam's rates for transformers; assumption
 _LONG, _TOO_LONG = 0.35, 0.5  # of the run; OneCycleLR's own is 0.3
@@ -18,10 +18,8 @@ _LONG, _TOO_LONG = 0.35, 0.5  # of the run; OneCycleLR's own is 0.3
 
 def found(setup: Setup) -> Iterator[Finding]:
     """Yield a finding for Adam that begins at a large rate, and for a warm-up of more than a third of the run."""
-    shape = shape_of(setup)
-    if shape is not None:
-        yield from _long(setup, shape)
-    yield from _missing(setup, shape)
+    yield from too_long(setup)
+    yield from _missing(setup, shape_of(setup))
 
 
 def _missing(setup: Setup, shape: Shape | None) -> Iterator[Finding]:
@@ -58,11 +56,17 @@ def _missing(setup: Setup, shape: Shape | None) -> Iterator[Finding]:
     )
 
 
-def _long(setup: Setup, shape: Shape) -> Iterator[Finding]:
-    run, s = setup.horizon, setup.scheduler
-    if run is None or s is None or s.by_design or (setup.updates or 0) > 0 or not setup.course().whole:
+def too_long(setup: Setup) -> Iterator[Finding]:
+    """Yield a finding if the rate rises from the beginning on for more than a third of the run.
+
+    Seen from within a run, a rate that rises is a warm-up only if the schedule says where it ends, and it has not ended yet.
+    """
+    run, s, shape = setup.horizon, setup.scheduler, shape_of(setup)
+    if run is None or s is None or shape is None or s.by_design or not setup.course().whole:
         return
-    if shape.first >= 0.95 * shape.peak:
+    if shape.begins > 0.0 and (s.length is None or (s.done or 0) >= s.length):
+        return
+    if shape.first >= 0.95 * shape.peak or (shape.rises_at is not None and shape.rises_at < shape.peak_at):
         return
     share = shape.peak_at / run.steps
     never = shape.peak_at >= run.steps - 1.5
@@ -72,8 +76,8 @@ def _long(setup: Setup, shape: Shape) -> Iterator[Finding]:
     yield Finding(
         "warmup-long",
         severity,
-        f"the rate still rises when the run of {run.steps:,} updates ends: it is all warm-up." if never else
-        f"the rate comes to its peak at update {shape.peak_at:,.0f} of {run.steps:,}, {share:.0%} of the run.",
+        f"the rate still rises when {horizon_said(setup)} ends: it is all warm-up." if never else
+        f"the rate comes to its peak at {place_said(setup, shape.peak_at)}: {share:.0%} of it are warm-up.",
         {"peak_at": shape.peak_at, "steps": run.steps, "share": share, "peak": shape.peak},
         Remedy("warm up over 1 to 5 % of the run, or say it in % so that it follows the run",
                plan_change(setup, "schedule", "warmup 2%, cosine to 0%") if setup.plan else {}),

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from dwindle.mask import Mask, Rule
 from dwindle.setup import Setup, is_strong
 
-__all__ = ["group_code", "horizon_said", "listed", "mask_change", "plan_change"]
+__all__ = ["IN_SHARES", "group_code", "horizon_said", "listed", "mask_change", "place_said", "plan_change"]
+
+IN_SHARES = "the steps of the run: its times are shares"
+"""What a Setup that stands for a run of any length does not tell (`Setup.unread`)."""
 
 _MOST = 3
 
@@ -64,6 +67,15 @@ def plan_change(setup: Setup, field: str, then: str) -> dict[str, tuple[str, str
 def horizon_said(setup: Setup) -> str:
     """Return the run's length in words."""
     run = setup.horizon
-    if run is None:
-        return "the run"
-    return f"the run of {run.steps:,} updates"
+    return "the run" if run is None or IN_SHARES in setup.unread else f"the run of {run.steps:,} updates"
+
+
+def place_said(setup: Setup, update: float) -> str:
+    """Return a place in the run in words: "update 700 of 1,000", or "70% of the run" where its length is not known."""
+    run = setup.horizon
+    assert run is not None
+    return (
+        f"{update / run.steps:.0%} of the run"
+        if IN_SHARES in setup.unread
+        else f"update {update:,.0f} of {run.steps:,}"
+    )

@@ -72,7 +72,9 @@ def _value_of(body: Sequence[ast.stmt], known: dict[str, ast.expr]) -> ast.expr:
 def _plain(node: ast.expr, known: Mapping[str, ast.expr]) -> ast.expr:
     plain: ast.expr = _Plain(known).visit(deepcopy(node))
     if sum(1 for _ in ast.walk(plain)) > _MOST_NODES:
-        raise ParseError("it grows too large when its names are replaced by their values.")
+        raise ParseError(
+            f"with its names replaced by their values it has more than {_MOST_NODES:,} parts; give its rates as a table."
+        )
     return plain
 
 

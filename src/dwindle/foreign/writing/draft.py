@@ -12,7 +12,7 @@ import numpy.typing as npt
 from dwindle.decay import Decay
 from dwindle.errors import DwindleError, UnresolvedTimeError
 from dwindle.foreign.schedules.peers import ABSOLUTE, read
-from dwindle.foreign.writing.expression import expression
+from dwindle.foreign.writing.expression import formula_or_table
 from dwindle.foreign.writing.source_text import header
 from dwindle.plan import Plan
 from dwindle.schedule import Schedule
@@ -57,7 +57,7 @@ class Draft:
     @property
     def factor(self) -> str:
         """The factor as an expression of ``step``."""
-        return expression(self.plan.schedule, self.steps)
+        return formula_or_table(self.plan.schedule, self.steps)
 
     def header(self, peer: str, notes: Iterable[str] = ()) -> str:
         """Return the comment that opens the source: the plan, for how long, and what is not exact.

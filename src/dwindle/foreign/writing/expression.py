@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from dwindle.errors import NoExactMapError, UnresolvedTimeError
 from dwindle.schedule import (
     Clip,
@@ -35,9 +37,10 @@ from dwindle.schedule import (
 )
 from dwindle.units import exactly, number_of_steps
 
-__all__ = ["expression"]
+__all__ = ["expression", "formula_or_table"]
 
 _FOREVER = 10**18
+_LONG = 5_000  # letters of a formula that still can be read, also by `read_source`
 
 
 def expression(schedule: Schedule, steps: int = _FOREVER) -> str:
@@ -51,6 +54,23 @@ def expression(schedule: Schedule, steps: int = _FOREVER) -> str:
     'step / 10 if step < 10 else 0.1 + 0.9 * sin(pi * (90 - min(step - 10, 90)) / 180) ** 2'
     """
     return ast.unparse(ast.parse(_of(schedule, Clock("step", 0, steps)), mode="eval"))
+
+
+def formula_or_table(schedule: Schedule, steps: int) -> str:
+    """Return `expression`, or a list of the factors of all ``steps`` steps where it is long and the list is shorter.
+
+    Cycles within cycles, each written out, multiply: such a formula is longer than the run it describes.
+
+    >>> from dwindle.schedule import table
+    >>> formula_or_table(table([1.0, 0.5], every=2), 4)
+    '[1, 0.5][min(step // 2, 1)]'
+    """
+    formula = expression(schedule, steps)
+    if len(formula) <= _LONG or steps >= len(formula):  # a factor and its comma take more than one letter
+        return formula
+    factors = [_n(float(factor)) for factor in schedule(np.arange(steps + 1))]
+    table = f"[{', '.join(factors)}][min(step, {steps})]"
+    return table if len(table) < len(formula) else formula
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from dwindle.foreign.writing.expression import expression
+from dwindle.foreign.writing.expression import expression, formula_or_table
 from dwindle.foreign.writing.source_text import call, number, spread
 from dwindle.schedule import Schedule
 
@@ -23,7 +23,7 @@ def formula_and_end(schedule: Schedule, steps: int) -> tuple[str, int | None]:
     >>> formula_and_end(linear(90), 90)
     ('(90 - min(step, 90)) / 90', None)
     """
-    short = expression(schedule, steps)
+    short = formula_or_table(schedule, steps)
     try:
         endless = expression(schedule, _LAST)
     except RecursionError:

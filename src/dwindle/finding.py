@@ -11,6 +11,7 @@ from dwindle.errors import InvalidValueError, known, shown
 __all__ = ["SEVERITIES", "Finding", "Remedy"]
 
 SEVERITIES = ("fault", "warning", "note")
+"""What spoils a run, what costs something, what is worth knowing: the worst first."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,43 @@
+"""A recipe in one line, a training script, or a configuration in Python: parsed and never run."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from dwindle.errors import DwindleError
+from dwindle.findings.configs.config import Config
+from dwindle.findings.configs.families import is_adaptive
+from dwindle.findings.configs.plan_file import of_plan
+from dwindle.findings.configs.run import Run, by_epochs
+from dwindle.findings.configs.usual_names import has_usual_names, of_usual_names
+from dwindle.findings.programs import assigned, program_of
+from dwindle.setup import setup_of_plan
+from dwindle.text import parse
+
+__all__ = ["of_recipe"]
+
+
+def of_recipe(text: str, run: Run) -> Config:
+    """Return what a plan's text, a recipe, or Python source sets up; raise ParseError where it is none of them."""
+    if re.match(r"\s*peak\s", text):
+        return of_plan(parse(text), run, "a plan")
+    horizon = run.horizon(None, None)
+    try:
+        found = program_of(text, horizon)
+    except DwindleError:
+        given = assigned(text)  # a configuration in Python, such as nanoGPT's
+        if not has_usual_names(given):
+            raise
+        return of_usual_names(given, run)
+    plan, name, kind = found.plan, found.optimizer, f"a recipe of {found.peer}"
+    own = {"optimizer": name, "adaptive": is_adaptive(name) if name else None, "dtype": found.dtype}
+    if found.epochs is None and found.schedule_known:
+        return of_plan(plan, run, kind, **own)
+    fields = run.fields(framework="plan", **own)
+    setups = [replace(setup_of_plan(plan, None, **fields, schedule_known=False), horizon=horizon)]
+    looked = ["the optimiser"]
+    if found.epochs is not None and found.schedule_known:  # its schedule counts epochs
+        setups.append(by_epochs(replace(plan, decay=None), found.epochs, fields))
+        looked.append(f"the schedule over {found.epochs:,} epochs, at whose end it is stepped")
+    return Config(kind, tuple(setups), tuple(looked), (*found.unread, "the model: it is not built"))

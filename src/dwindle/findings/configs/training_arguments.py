@@ -1,0 +1,49 @@
+"""Hugging Face's TrainingArguments, as JSON of them has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dwindle.errors import UnresolvedTimeError
+from dwindle.findings.configs.config import Config
+from dwindle.findings.configs.families import is_adaptive
+from dwindle.findings.configs.run import Run
+from dwindle.findings.configs.values import flattened, weights_dtype
+from dwindle.foreign.optimizers.training_arguments import READ, from_training_arguments
+from dwindle.setup import setup_of_plan
+from dwindle.units import Horizon
+
+__all__ = ["is_training_arguments", "of_training_arguments"]
+
+
+def is_training_arguments(given: Mapping[str, Any]) -> bool:
+    """Return whether these are TrainingArguments: learning_rate, and a name that only they have."""
+    return "learning_rate" in given and bool(
+        {"output_dir", "per_device_train_batch_size", "lr_scheduler_type", "optim", "num_train_epochs"} & set(given)
+    )
+
+
+def of_training_arguments(given: Mapping[str, Any], run: Run) -> Config:
+    """Return what TrainingArguments set up; without the run's length, what does not depend on it."""
+    horizon = run.horizon(given.get("max_steps"), given.get("num_train_epochs", 3.0))
+    optim = str(given.get("optim") or "adamw_torch")
+    if "adamw" in optim:  # 8-bit, paged and fused ones decay as AdamW does
+        given = {**given, "optim": "adamw_torch"}
+    unread = []
+    try:
+        plan, known = from_training_arguments(given, horizon), horizon is not None
+    except UnresolvedTimeError:
+        plan, known = from_training_arguments(given, Horizon(steps=10**4)), False
+    if not known:
+        unread.append("the length of the run: max_steps is not set; say --steps, or --steps-per-epoch")
+    fields = run.fields(
+        optimizer="AdamW" if "adam" in optim else optim,
+        adaptive=is_adaptive(optim),
+        accumulation=given.get("gradient_accumulation_steps"),
+        dtype=weights_dtype(flattened(given)),
+        attends=True,
+    )
+    looked = (*(key for key in READ if given.get(key) is not None), "optim")
+    setup = setup_of_plan(plan, horizon if known else None, **fields)
+    return Config("Hugging Face TrainingArguments", (setup,), tuple(dict.fromkeys(looked)), tuple(unread))

@@ -1,0 +1,90 @@
+"""Any mapping that names its rate, decay and length as most do: hparams.yaml, a config of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from dwindle.decay import L2, Decay, Decoupled
+from dwindle.errors import real
+from dwindle.findings.configs.config import Config
+from dwindle.findings.configs.families import decays_apart, is_adaptive
+from dwindle.findings.configs.run import Run
+from dwindle.findings.configs.values import PRECISIONS, first_number, flattened, is_number, weights_dtype
+from dwindle.plan import Plan
+from dwindle.schedule import constant
+from dwindle.setup import Scheduler, Setup, sampled, setup_of_plan
+from dwindle.units import Horizon
+
+__all__ = ["has_usual_names", "of_usual_names"]
+
+_LR = ("lr", "learning_rate", "base_lr", "max_lr", "peak_lr", "optimizer.lr", "optim.lr", "optimizer.learning_rate")
+_LAM = ("weight_decay", "wd", "optimizer.weight_decay", "optim.weight_decay", "l2", "lambda_l2")
+_EPOCHS = ("max_epochs", "epochs", "num_epochs", "n_epochs", "trainer.max_epochs")
+_STEPS = ("max_steps", "total_steps", "num_training_steps", "max_iters", "trainer.max_steps")
+_WARM = ("warmup_steps", "num_warmup_steps", "warmup_iters", "warmup")
+_ACCUMULATE = (
+    "accumulate_grad_batches", "gradient_accumulation_steps", "grad_accum_steps", "trainer.accumulate_grad_batches",
+)  # fmt: skip
+_LENGTHS = ("T_max", "t_max", "lr_decay_iters", "lr_decay_steps")
+_OPTIMIZER = ("optimizer", "opt", "optim", "optimizer_name", "optimizer.name")
+
+
+def has_usual_names(given: Mapping[str, Any]) -> bool:
+    """Return whether a learning rate stands under a name that is known."""
+    return first_number(flattened(given), _LR) is not None
+
+
+def of_usual_names(given: Mapping[str, Any], run: Run) -> Config:
+    """Return what is told by the names that are known: the schedule only by its length and its warm-up."""
+    flat = flattened(given)
+    lr = real("the learning rate", first_number(flat, _LR), above=0.0)
+    lam = real("the weight decay", first_number(flat, _LAM) or 0.0, low=0.0)
+    name = next((str(flat[key]) for key in _OPTIMIZER if isinstance(flat.get(key), str)), "").rpartition(".")[2]
+    decay: Decay | None = None if not lam else Decoupled(lam) if not name or decays_apart(name) else L2(lam)
+    unread = ["what decays, and the schedule: the file has no word for them that is known"]
+    if not name:
+        unread.append("the optimiser")
+    horizon = run.horizon(first_number(flat, _STEPS), first_number(flat, _EPOCHS))
+    fields = run.fields(
+        optimizer=name, adaptive=is_adaptive(name) if name else None, accumulation=first_number(flat, _ACCUMULATE),
+        dtype=PRECISIONS.get(str(flat.get("precision", flat.get("trainer.precision")))) or weights_dtype(flat),
+    )  # fmt: skip
+    plan = Plan(lr, constant(), decay)
+    known = setup_of_plan(plan, None, **fields, schedule_known=False)
+    setups = [replace(known, horizon=horizon)]
+    setups += _lengths(flat, plan, horizon, first_number(flat, _EPOCHS), fields)
+    if horizon is None:
+        unread.append("the steps of the run: say --steps, or --steps-per-epoch")
+    keys = (*_LR, *_LAM, *_OPTIMIZER, *_EPOCHS, *_STEPS, *_WARM, *_ACCUMULATE, "T_max", "precision")
+    return Config("hparams", tuple(setups), tuple(key for key in keys if key in flat), tuple(unread))
+
+
+def _lengths(
+    flat: Mapping[str, Any], plan: Plan, horizon: Horizon | None, epochs: Any, fields: dict[str, Any]
+) -> Iterator[Setup]:
+    """Yield what T_max and the warm-up say of the length of a schedule, against the run."""
+    key, length = next(
+        ((k, v) for k, v in flat.items() if k.rpartition(".")[2] in _LENGTHS and is_number(v) and v >= 1), (None, None)
+    )
+    run = (
+        horizon if horizon is not None else Horizon(steps=round(epochs)) if is_number(epochs) and epochs >= 1 else None
+    )
+    bare = replace(setup_of_plan(replace(plan, decay=None), None, **fields), horizon=run, schedule_known=False)
+    if length is not None and run is not None:
+        at = sampled(run.steps)
+        ends = length if "decay" in str(key) else np.inf  # T_max's cosine is periodic
+        lr = plan.peak * 0.5 * (1.0 + np.cos(np.pi * at.clip(max=ends) / length))
+        yield replace(
+            bare,
+            plan=None,
+            scheduler=Scheduler("the cosine", at, [lr, lr], length=int(length), said=f"{key}={int(length)}"),
+        )
+    warm = first_number(flat, _WARM)
+    if warm is not None and horizon is not None and warm >= 1.0:
+        at = sampled(horizon.steps)
+        lr = plan.peak * (at / warm).clip(0.0, 1.0)
+        yield replace(bare, scheduler=Scheduler("the warm-up", at, [lr, lr], per_update=1.0), horizon=horizon)
