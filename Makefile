@@ -7,7 +7,7 @@ BENCH =
 JSON =
 PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test test-slow check bench docs clean
+.PHONY: run test test-slow check bench docs wheel sbom lock check-install clean
 
 run: .venv/.base
 	.venv/bin/dwindle study --out runs/fashion
@@ -30,6 +30,19 @@ docs: .venv/.dev
 	$(PIP) -e '.[docs]'
 	.venv/bin/python -m sphinx -q -W --keep-going -b html docs docs/_build
 
+# Built twice into dist/ and compared; what the wheel is made of; both installed in fresh environments and used (long)
+wheel: .venv/.release
+	.venv/bin/python scripts/make_wheel.py
+
+sbom: .venv/.dev wheel
+	.venv/bin/python scripts/make_sbom.py
+
+check-install: wheel
+	TORCH_ARGS="$(TORCH_ARGS)" .venv/bin/python scripts/check_install.py
+
+lock: .venv/.release
+	.venv/bin/python scripts/make_lock.py
+
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
@@ -39,6 +52,10 @@ clean:
 
 .venv/.base: pyproject.toml constraints.txt | .venv/bin/python
 	$(PIP) -e '.[fast]'
+	@touch $@
+
+.venv/.release: .venv/.base
+	$(PIP) -e '.[release]'
 	@touch $@
 
 .venv/.dev: .venv/.base

@@ -378,3 +378,73 @@ def test_moments_that_were_lost_show_in_one_point_of_the_validation_loss() -> No
         alarms += told[0]
         assert told[1]
     assert alarms <= 1
+
+
+# --- what the third set of the clinic taught
+
+
+def codes(history: History, **told: Any) -> set[str]:
+    return {f.code for f in of_history(history, **told) if f.severity != "note"}
+
+
+def held(points: list[tuple[float, float]], steps: int = 1000) -> Any:
+    """Return a rate a step, each factor of 0.1 from that share of the run on."""
+    rate = np.empty(steps)
+    for share, factor in points:
+        rate[int(share * steps) :] = 0.1 * factor
+    return rate
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_cut_that_is_taken_back_is_a_rise_and_repeated_ones_are_a_cycle(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    assert "lr-rise" in codes(runs.logged(held([(0.0, 1.0), (0.4, 0.2), (0.7, 1.0)]), rng))
+    assert "lr-rise" not in codes(runs.logged(held([(0.0, 1.0), (0.4, 0.2)]), rng))
+    cycle = held([(0.0, 1.0), (0.2, 0.2), (0.4, 1.0), (0.6, 0.2), (0.8, 1.0)])
+    assert "lr-rise" not in codes(runs.logged(cycle, rng))
+
+
+@pytest.mark.parametrize("times", [2, 4, 16])
+def test_a_plan_that_runs_too_slowly_names_its_factor(times: int) -> None:
+    plan = dw.parse("peak 0.1 | warmup 50st, cosine")
+    log = runs.logged(plan.lrs(1600)[np.arange(1600) // times], np.random.default_rng(1), points=200)
+    (finding,) = [f for f in of_history(log, plan=plan, horizon=1600) if f.code == "wrong-stepping"]
+    assert round(1.0 / finding.evidence["ratio"]) == times
+    assert f"{times} times too slowly" in finding.verdict
+
+
+def test_a_fall_that_begins_between_two_rows_is_seen_to_be_cut_off() -> None:
+    plan = dw.parse("peak 0.1 | constant for 675st, linear to 0 over 450st")
+    lr = plan.lrs(900)
+    assert "schedule-long" in codes(runs.logged(lr, np.random.default_rng(0), points=150))
+
+
+@pytest.mark.parametrize(("rate", "wanted"), [(0.4, True), (0.9, False)])
+def test_an_exponential_that_dies_away_long_before_the_end_is_short(rate: float, wanted: bool) -> None:
+    epoch = np.arange(20.0)
+    lr, loss = 0.1 * rate**epoch, 0.4 + np.exp(-1.5 * epoch)
+    series = {"l": Series("l", epoch, loss), "r": Series("r", epoch, lr)}
+    log = History("run", series, {"training loss": "l", "lr": "r"}, "epoch")
+    assert ("schedule-short" in codes(log)) == wanted
+
+
+@pytest.mark.parametrize(("decay", "wanted"), [(40.0, True), (0.1, False)])
+def test_lr_times_lambda_is_judged_in_a_table_of_epochs(decay: float, wanted: bool) -> None:
+    epoch = np.arange(14.0)
+    columns = {"loss": 0.07 + np.exp(-epoch), "lr": 0.003 * np.cos(epoch / 9.0), "wd": np.full(14, decay)}
+    series = {name: Series(name, epoch, value) for name, value in columns.items()}
+    roles = {"training loss": "loss", "lr": "lr", "weight decay": "wd"}
+    assert ("lr-lambda-large" in codes(History("run", series, roles, "epoch"))) == wanted
+
+
+@pytest.mark.parametrize(("gain", "wanted"), [(0.25, True), (0.0, False)])
+def test_two_epochs_after_a_cut_show_that_it_came_late(gain: float, wanted: bool) -> None:
+    found = 0
+    for seed in range(10):
+        epoch, noise = np.arange(20.0), 0.03 * np.random.default_rng(seed).standard_normal(20)
+        series = {
+            "l": Series("l", epoch, 2.0 + noise - gain * (epoch > 17)),
+            "r": Series("r", epoch, np.where(epoch <= 17, 0.1, 0.01)),
+        }
+        found += "cut-late" in codes(History("run", series, {"training loss": "l", "lr": "r"}, "epoch"))
+    assert found >= 9 if wanted else found <= 1

@@ -46,9 +46,11 @@ def cuts(record: Record) -> list[Finding]:
         return []
     at, done = float(lr.step[cut.first]), float(lr.step[cut.last])
     before, after = loss.between(record.begin, at), loss.between(done, record.end)
-    if before.size < (5 if record.history.unit == "step" else 3) or after.size < 5:
+    if before.size < (5 if record.history.unit == "step" else 3) or after.size < 2:
         return []
     late = _late(record, loss, cut, at, done) if before.size >= 5 else None
+    if after.size < 5:
+        return [late] if late else []
     if record.history.unit != "step" and record.validation is not None and record.validation.size >= 0.8 * loss.size:
         loss = record.validation  # of an epoch's end; the training loss is the mean over the epoch, half of one late
     return [late] if late else _early(record, loss, at, done)
@@ -79,7 +81,10 @@ def _late(record: Record, loss: Line, cut: Cut, at: float, done: float) -> Findi
     since, drop = stood
     if _too_short(record, at, since):
         return None
-    flat, after = level(loss.between(since, at).value), level(loss.between(done, record.end).value)
+    stretch = loss.between(since, at).value
+    flat, after = level(stretch), level(loss.between(done, record.end).value)
+    if after.n < 4:  # too few to tell their noise, which at the higher rate was not less
+        after = after._replace(error=float(np.std(stretch, ddof=1)) / math.sqrt(after.n))
     gain, error = flat.mean - after.mean, math.hypot(flat.error, after.error)
     whole = max(float(np.median(loss.value[:3])) - after.mean, gain)
     if gain < 3.0 * error or gain < min(_GAIN * whole, 2.0 * _GAIN * abs(flat.mean)):

@@ -22,7 +22,7 @@ _AT_NO_RATE = 2.5  # times as much: at next to no rate little evidence is enough
 _LONG = 0.4  # of the run: a flat end after a decay that is longer was not planned so
 _SHORT = 0.2  # of the run: a shorter stretch at one rate says nothing
 _UNLEARNED = 0.05  # of the first loss: a run that has not fallen by more has learned nothing
-_STILL = 0.002  # of the validation loss: one that moves by less has learned nothing
+_STILL = 0.005  # of the validation loss: one that moves by less has learned nothing
 _MOST_STEPS = 5_000_000  # of a run that a law is fitted to
 _CUT = 0.1  # the cut that a forecast is made for
 # classes: the loss of guessing is their logarithm

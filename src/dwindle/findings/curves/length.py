@@ -14,6 +14,7 @@ from dwindle.findings.curves.trends import Line
 
 __all__ = ["length"]
 
+_DEAD = 0.5  # of the run: how much a fall without an end may leave at a rate that teaches nothing
 _REST = 0.2  # of the run: how much may follow the end of a decay
 _LEFT = 0.2  # of the fall: how much may be missing at the end of the run
 _ZERO = 0.015  # of the peak: what teaches nothing
@@ -27,7 +28,7 @@ def length(record: Record) -> list[Finding]:
         return []
     peak, last = float(lr.value.max()), parts[-1]
     if last.kind == "hold" and len(parts) > 1 and parts[-2].kind == "fall":
-        return _short(record, lr, peak, float(lr.step[last.first]))
+        return _short(record, lr, peak, float(lr.step[last.first])) or _died_away(record, lr, peak)
     if last.kind == "fall":
         return _ended_early(record, lr, peak, last.first) or _long(record, lr, last.first)
     return []
@@ -37,13 +38,13 @@ def _planned(record: Record) -> float | None:
     return None if record.plan is None or record.horizon is None else float(record.horizon.steps)
 
 
-def _short(record: Record, lr: Line, peak: float, ended: float) -> list[Finding]:
+def _short(record: Record, lr: Line, peak: float, ended: float, stands: bool = False) -> list[Finding]:
     """Return the finding if a smooth fall ended long before the run, at a rate that brings nothing more."""
     rest, bottom = 1.0 - record.share(ended), float(lr.value[-1]) / peak
     if rest < _REST or bottom > 0.5:
         return []
     loss = record.loss
-    stands = loss is not None and is_flat(record, loss, ended, record.end) is not None
+    stands = stands or (loss is not None and is_flat(record, loss, ended, record.end) is not None)
     if bottom > _ZERO and not stands:
         return []
     planned = _planned(record)
@@ -68,13 +69,24 @@ def _ended_early(record: Record, lr: Line, peak: float, first: int) -> list[Find
     """Return schedule-short if the rate fell to next to nothing by a shape that has an end, and crept on."""
     above = np.flatnonzero(lr.value > _ZERO * peak * 0.1)
     at = int(above[-1]) + 1
-    if at >= lr.size or at <= first + 4:
+    if first + 4 < at < lr.size and shape_of(_part(lr, first, at)).name in ("linear", "cosine"):
+        return _short(record, lr, peak, float(lr.step[at]))
+    return _died_away(record, lr, peak)
+
+
+def _died_away(record: Record, lr: Line, peak: float) -> list[Finding]:
+    """Return schedule-short if a fall without an end had come to nothing by half of the run, and the loss stood since."""
+    above = np.flatnonzero(lr.value > _ZERO * peak)
+    at = float(lr.step[min(above[-1] + 1, lr.size - 1)])
+    loss = record.loss
+    if record.share(at) > 1.0 - _DEAD or float(lr.value[-1]) > 0.1 * _ZERO * peak or loss is None:
         return []
-    return (
-        _short(record, lr, peak, float(lr.step[at]))
-        if shape_of(_part(lr, first, at)).name in ("linear", "cosine")
-        else []
-    )
+    rest = loss.between(at, record.end)
+    learned = float(np.median(loss.value[:2]) - np.median(rest.value)) if rest.size else 0.0
+    stood = is_flat(record, loss, at, record.end) is not None
+    if stood or (rest.size >= 4 and float(np.ptp(rest.value)) <= 0.02 * learned):
+        return _short(record, lr, peak, at, stands=True)
+    return []
 
 
 def _part(lr: Line, first: int, last: int) -> Line:
@@ -85,6 +97,8 @@ def _long(record: Record, lr: Line, first: int) -> list[Finding]:
     """Return the finding if the run ended in the middle of a fall that has an end; exponential and power falls have none."""
     fallen = _part(lr, first, lr.size - 1)
     shape = thinned_shape(fallen)
+    if not shape.name and fallen.size > 6:  # the last rate held may stand a part of an interval before the fall
+        shape = thinned_shape(_part(lr, first + 1, lr.size - 1))
     planned = _planned(record)
     if planned is not None and record.plan is not None and record.end < 0.95 * planned and _follows(record, lr):
         ends = np.asarray(record.plan.lr(np.array([int(record.end), int(planned)])), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""A rate that rises again smoothly after it fell: a cosine stepped past its end, or a cycle by accident."""
+"""A rate that rises again after it fell: a cosine stepped past its end, a cycle by accident, a cut that was taken back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _QUICK = 0.04  # of the run: a quicker rise is a warm-up after a restart
 
 
 def lr_rise(record: Record) -> list[Finding]:
-    """Return the finding if the rate rises smoothly after its fall; jumps back to the peak are restarts, and a note."""
+    """Return the finding if the rate rises smoothly after its fall, or a cut is taken back; other jumps are restarts, a note."""
     lr, parts = record.logged_lr, record.pieces
     if lr is None or lr.size < 6 or not parts:
         return []
@@ -47,6 +47,8 @@ def lr_rise(record: Record) -> list[Finding]:
             f"make the decay as long as the run (T_max = {record.end:,.0f} {record.word}s), or hold the end value after it."
         )
         return [Finding("lr-rise", "warning", said, evidence, remedy)]
+    if len(jumps) == 1 and not rises and _taken_back(record, parts[fell : parts.index(jumps[0])]):
+        return [_cut_undone(record, jumps[0])]
     if len(jumps) + len(rises) >= 2:
         return [
             _restarts(
@@ -54,6 +56,30 @@ def lr_rise(record: Record) -> list[Finding]:
             )
         ]
     return []
+
+
+def _taken_back(record: Record, since: tuple[Piece, ...]) -> bool:
+    """Whether the rate was cut and held only, which no restart's fall is, and the plan does not rise."""
+    return {piece.kind for piece in since} <= {"cut", "hold"} and not _as_planned(record)
+
+
+def _cut_undone(record: Record, up: Piece) -> Finding:
+    lr = record.logged_lr
+    assert lr is not None
+    at, low, high = float(lr.step[up.last]), float(lr.value[up.first]), float(lr.value[up.last])
+    evidence = {
+        "first": at,
+        "from": low,
+        "to": high,
+        "rises": 1,
+        "peak": float(lr.value.max()),
+        "lr at end": float(lr.value[-1]),
+    }
+    said = (
+        f"The learning rate, once cut, is set back from {low:.3g} to {high:.3g} at {record.at(at)}: the cut is undone."
+    )
+    remedy = Remedy("leave the rate where the cut took it; if the run was resumed there, load the scheduler's state.")
+    return Finding("lr-rise", "warning", said, evidence, remedy)
 
 
 def _restarts(record: Record, steps: list[float], how: str) -> Finding:

@@ -24,7 +24,7 @@ _HARDLY = 0.06  # of the peak: a rate that has hardly moved
 
 
 class Pace(NamedTuple):
-    """The plan run ``ratio`` times too fast, ``how`` it goes on past its end, and how far from the log, over the peak."""
+    """The plan run ``ratio`` times too fast (below 1: too slowly), ``how`` past its end, and how far off, over the peak."""
 
     error: float
     ratio: float
@@ -82,6 +82,9 @@ def _paces(record: Record, lr: Line, peak: float) -> list[Pace]:
         turned = np.abs((on + whole) % (2.0 * whole) - whole)
         found.append(Pace(_error(record, lr, turned, peak, (0.0,)), ratio, "mirrored"))
         found.append(Pace(_error(record, lr, on % whole, peak, (0.0,)), ratio, "repeated"))
+    for ratio in range(2, 65):  # once for several updates, from before the first of them or after the last
+        held = np.floor(lr.step / ratio)
+        found.append(Pace(_error(record, lr, held, peak, (0.0, -1.0)), 1.0 / ratio, "slow"))
     for width in {epoch, record.logged_steps_per_epoch} - {None}:
         if width is not None and width > 1.5:
             epochs = np.floor((lr.step - record.begin) / width + 1e-9)
@@ -95,6 +98,14 @@ def _finding(record: Record, lr: Line, pace: Pace, own: float) -> Finding:
         "ratio": pace.ratio, "after the end": pace.how, "misfit": pace.error, "misfit of the plan's own pace": own,
         "planned steps": _length(record), "run": record.end, "steps per epoch": epoch, "lr at end": float(lr.value[-1]),
     }  # fmt: skip
+    if pace.how == "slow":
+        times = round(1.0 / pace.ratio)
+        said = (
+            f"The learning rate runs {times} times too slowly: after {record.end:,.0f} steps it is where the plan is after "
+            f"{record.end / times:,.0f}."
+        )
+        says = f"step the schedule after every update, not once in {times}; with accumulation, count updates on both sides."
+        return Finding("wrong-stepping", "fault", said, evidence, Remedy(says), "derived", f"once in {times}")
     if pace.ratio < 1.0:
         said = (
             f"The learning rate follows the plan once an epoch of {1 / pace.ratio:,.0f} steps: after "

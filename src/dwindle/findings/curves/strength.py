@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,10 +30,12 @@ def lr_lambda_large(record: Record) -> list[Finding]:
     (l2 as under plain SGD).
     """
     share = _share(record)
-    if share is None or share <= 0.0 or record.length <= 0.0 or record.history.unit != "step":
+    if share is None or share <= 0.0 or record.length <= 0.0:
         return []
     tau = 1.0 / share
     epoch = record.steps_per_epoch
+    if record.history.unit != "step":  # how many steps an epoch has is not known, only that the run has more than a few
+        return [_finding(record, share, "decay outweighs what is learned")] if tau < _SURELY / 2.0 else []
     if tau > _OF_RUN * record.length:
         return []
     shrunk, under, rose = _shrunk(record), _underfits(record), _rose(record)
@@ -46,27 +49,30 @@ def lr_lambda_large(record: Record) -> list[Finding]:
         or (shrunk is None and under and tau < _SURELY)
     ):
         return []
-    lam, lr = _lam(record), None if record.lr is None else float(record.lr.value.max())
+    what = "decay outweighs what is learned"
+    if shrunk is not None:
+        what = f"the weights are at {shrunk:.2g} of their first norm"
+    seen = {"weight norm over first": shrunk, "training loss rose": rose, "underfits": under}
+    return [_finding(record, share, what, **seen)]
+
+
+def _finding(record: Record, share: float, what: str, **seen: Any) -> Finding:
+    tau, epoch, steps = 1.0 / share, record.steps_per_epoch, record.history.unit == "step"
     evidence: dict[str, Any] = {
-        "tau": tau, "tau in epochs": None if epoch is None else tau / epoch, "share": share, "run": record.length,
-        "weight norm over first": shrunk, "training loss rose": rose, "underfits": under, "weight decay": lam, "lr": lr,
+        "tau": tau, "tau in epochs": None if epoch is None else tau / epoch, "share": share, "run": record.length, **seen,
+        "weight decay": _lam(record), "lr": None if record.lr is None else float(record.lr.value.max()),
     }  # fmt: skip
-    what = (
-        f"the weights are at {shrunk:.2g} of their first norm"
-        if shrunk is not None
-        else "decay outweighs what is learned"
-    )
-    said = f"lr·λ is {share:.2g} in the mean: the weights forget within τ = {tau:,.0f} of {record.length:,.0f} steps, and {what}."
+    run = f" of {record.length:,.0f}" if steps else ""
+    said = f"lr·λ is {share:.2g} in the mean: the weights forget within τ = {tau:,.0f}{run} steps, and {what}."
     factor = max(0.3 * record.length / tau, 3.0)
-    says = f"divide λ by about {factor:.2g}, so that τ is a third of the run"
+    says = f"divide λ by about {factor:.2g}, so that τ is a third of the run" if steps else "divide λ by 10 or more"
     change = {}
     decay = None if record.given is None else record.given.decay
-    if decay is not None and not isinstance(decay.weight_decay, Schedule):
-        from dataclasses import replace
-
-        change = record.diff("decay", str(replace(decay, weight_decay=float(f"{decay.weight_decay / factor:.2g}"))))
+    if steps and decay is not None and not isinstance(decay.weight_decay, Schedule):
+        weaker = replace(decay, weight_decay=float(f"{decay.weight_decay / factor:.2g}"))
+        change = record.diff("decay", str(weaker))
     source = "Wang and Aitchison 2024, arXiv 2405.13698 (τ); thresholds measured"
-    return [Finding("lr-lambda-large", "fault", said, evidence, Remedy(says + ".", change), source)]
+    return Finding("lr-lambda-large", "fault", said, evidence, Remedy(says + ".", change), source)
 
 
 def _lam(record: Record) -> float | None:

@@ -32,7 +32,8 @@ def found(setup: Setup) -> Iterator[Finding]:
     """Yield what decays that should not: one finding for biases, one for norms and gains, one for embeddings."""
     for role, (code, severity, why, source) in _SAYS.items():
         those = [w for w in setup.weights if w.role == role and w.trainable and setup.decays(w)]
-        if not those or (role == "embedding" and setup.framework in ("plan", "config") and not setup.attends):
+        unseen = setup.framework in ("plan", "config")
+        if not those or (role == "embedding" and unseen and not setup.attends and not _names_embeddings(setup)):
             continue  # whether the model has one is not known
         names = [w.name for w in those]
         numbers = sum(_size(w.shape) for w in those)
@@ -43,7 +44,7 @@ def found(setup: Setup) -> Iterator[Finding]:
         )
         evidence = {"parameters": names, "count": len(names), "numbers": numbers, "weight_decay": _number(strongest)}
         what = {"bias": "biases", "norm": "norms and other gains", "embedding": "embeddings"}[role]
-        if setup.framework in ("plan", "config"):
+        if unseen:
             evidence = {"weight_decay": _number(strongest)}
             verdict = f"Its mask lets {what} decay: {why}."
         else:
@@ -56,6 +57,13 @@ def _remedy(setup: Setup, role: str) -> Remedy:
     if role == "embedding":
         return Remedy("leave it if you mean it; else give embeddings their own group without decay", change)
     return Remedy(group_code(setup), change)
+
+
+def _names_embeddings(setup: Setup) -> bool:
+    """Whether the mask has a rule for embeddings that lets them decay."""
+    return setup.plan is not None and any(
+        rule.decays and "emb" in rule.pattern.lower() for rule in setup.plan.mask.rules
+    )
 
 
 def _number(lam: object) -> object:

@@ -1,0 +1,21 @@
+"""The cases of tests/clinic_third: other tasks, models, optimisers and tools again, made without knowing how the doctor works.
+
+engine.py trains, proofs.py checks each against a training without the fault, book.py writes the logs, logs_*.py and
+said_third.py say what is made.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import book
+import clinic.case
+import engine
+from logs_faulty import FAULTY
+from logs_sound import SOUND
+from said_third import SAID
+
+clinic.case.train, clinic.case.write = engine.train, book.write  # these trainings, these tools
+CASES = [*FAULTY, *SOUND, *SAID]
