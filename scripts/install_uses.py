@@ -78,10 +78,9 @@ def missing() -> None:
         "yaml": ("check", "a.yaml"),
         "lab": ("lab",),
     }
-    names = {"parquet": "pip install pyarrow"}
     for extra, words in shown.items():
         said = command(*words, code=2)
-        assert names.get(extra, f"dwindle[{extra}]") in said, said
+        assert f"dwindle[{extra}]" in said, said
         assert len(said.strip().splitlines()) == 1, said
 
 

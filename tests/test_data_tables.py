@@ -182,7 +182,7 @@ def test_a_column_of_names_is_no_category(tmp_path):
 def test_parquet_needs_pyarrow_and_says_so(tmp_path, monkeypatch):
     path = write(tmp_path, b"PAR1", "t.parquet")
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(MissingExtraError, match="pip install pyarrow"):
+    with pytest.raises(MissingExtraError, match=r"pip install .dwindle\[parquet\]"):
         load(path)
 
 

@@ -79,7 +79,7 @@ def write_page(page: str, path: str | os.PathLike[str]) -> Path:
         write_whole(target, data)
     except OSError as error:
         raise DataError(
-            f"the report ({len(data):,} bytes) could not be written to {target}: {error.strerror}. "
+            f"the page ({len(data):,} bytes) could not be written to {target}: {error.strerror}. "
             "Name a file in a folder that exists, can be written, and has room."
         ) from error
     return target

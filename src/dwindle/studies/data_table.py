@@ -53,7 +53,7 @@ def read_parquet(path: Path, *, target: str | None, drop: Sequence[str] = ()) ->
         parquet = importlib.import_module("pyarrow.parquet")
     except ImportError:
         raise MissingExtraError(
-            f"{path}: pyarrow is not installed; Parquet needs it. pip install pyarrow, or save the table as CSV."
+            f"{path}: pyarrow is not installed; Parquet needs it. pip install 'dwindle[parquet]', or save the table as CSV."
         ) from None
     data = content(path)
     try:

@@ -86,7 +86,7 @@ def _exploded(record: Record, loss: Line) -> list[Finding]:
     if near > max(float(np.arcsinh((above - lowest) / fallen)), float(high.value[0]) + _BEYOND * noise):
         return [_away(record, loss, above, lowest)]
     mean = _running(high.value, width)
-    since = int(np.searchsorted(loss.step, record.begin + settled * record.length))
+    since = min(int(np.searchsorted(loss.step, record.begin + settled * record.length)), mean.size - 1)
     best = since + int(np.argmin(mean[since:]))
     excess = float(mean[-1] - mean[best])
     unsure = max(_BEYOND * noise_of(high.value) / math.sqrt(width), 3.0 * level(high.value[-max(width, 10) :]).error)

@@ -23,20 +23,17 @@ _OF_NOISE = 0.12  # of the spread of a point: progress that no log shows
 _OCTAVES = (1 / 32, 1 / 16, 1 / 8, 1 / 4)  # of a stretch: where a loss may have come to stand
 
 
-def is_flat(
-    record: Record, loss: Line, start: float, end: float, *, lenient: float = 1.0, least: float = 0.0
-) -> Fall | None:
+def is_flat(record: Record, loss: Line, start: float, end: float, *, lenient: float = 1.0) -> Fall | None:
     """Return the fall from ``start`` to ``end`` if it is shown to be too small to matter; None if it is not, or not shown.
 
     Too small: per octave (doubling of the steps) less than a tenth of what the second best of four octaves brought,
-    and less than a tenth of the loss itself; the upper end of its 90 % interval must be below ``lenient`` times that. ``least``
-    is a fall that does not matter in any case, such as a part of what a cut brought: noise may hide all that is smaller.
+    and less than a tenth of the loss itself; the upper end of its 90 % interval must be below ``lenient`` times that.
     """
     octaves = math.log2(max(end - record.begin, 1e-9) / (start - record.begin)) if start > record.begin else 4.0
     found = fall(loss.between(start, end))
     if found is None:
         return None
-    trifle = max(lenient * _matters(record, loss, end) * min(octaves, 1.0), least)
+    trifle = lenient * _matters(record, loss, end) * min(octaves, 1.0)
     if (found.sign and found.p <= 0.05) and not -trifle < found.drop < _TRIFLE * trifle:
         return None  # it surely falls, or rises
     if found.high < trifle:
@@ -49,11 +46,11 @@ def is_flat(
     return found if quiet is not None and quiet.high < trifle and quiet.drop > -trifle else None
 
 
-def stood_still(record: Record, loss: Line, start: float, end: float, least: float = 0.0) -> tuple[float, Fall] | None:
+def stood_still(record: Record, loss: Line, start: float, end: float) -> tuple[float, Fall] | None:
     """Return the earliest step from which the loss is flat until ``end``, and its fall since; None if it never is."""
     for part in (0.0, 0.15, 0.3, 0.45, 0.6):
         begins = start + part * (end - start)
-        if (found := is_flat(record, loss, begins, end, least=least)) is not None:
+        if (found := is_flat(record, loss, begins, end)) is not None:
             return begins, found
     return None
 

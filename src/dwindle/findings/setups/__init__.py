@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from dwindle.errors import InvalidValueError, shown
 from dwindle.finding import SEVERITIES, Finding
 from dwindle.findings.setups import (
     coupling,
@@ -49,5 +50,9 @@ def of_setup(setup: Setup) -> tuple[Finding, ...]:
     >>> [f.code for f in of_setup(setup_of_plan(Plan(1.5, decay=Decoupled(1.0, allow_overshoot=True))))]
     ['lr-lambda-large']
     """
+    if not isinstance(setup, Setup):
+        raise InvalidValueError(
+            f"setup must be a Setup; got {shown(setup)}. For a plan use of_plan, for a model doctor."
+        )
     findings = [finding for matter in _MATTERS for finding in matter(setup)]
     return tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)))
