@@ -64,8 +64,8 @@ def _yaml(text: str) -> Any:
         raise MissingExtraError.of("PyYAML", "yaml") from error
     try:
         return yaml.load(text, _loader(yaml))  # a SafeLoader
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
+    except (yaml.YAMLError, LookupError, ArithmeticError, TypeError, AttributeError) as error:
+        raise ValueError(str(error)) from error  # its constructors check little: `!!int ""` is an IndexError
 
 
 def _loader(yaml: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from dwindle.errors import DwindleError
+from dwindle.errors import DwindleError, ParseError
 from dwindle.findings.configs.config import Config
 from dwindle.findings.configs.families import is_adaptive
 from dwindle.findings.configs.plan_file import of_plan
@@ -20,6 +20,13 @@ __all__ = ["of_recipe"]
 
 def of_recipe(text: str, run: Run) -> Config:
     """Return what a plan's text, a recipe, or Python source sets up; raise ParseError where it is none of them."""
+    try:
+        return _read(text, run)
+    except RecursionError as error:
+        raise ParseError("this source names a value by itself, or is nested too deep to be read.") from error
+
+
+def _read(text: str, run: Run) -> Config:
     if re.match(r"\s*peak\s", text):
         return of_plan(parse(text), run, "a plan")
     horizon = run.horizon(None, None)

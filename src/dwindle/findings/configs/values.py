@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,4 +55,4 @@ def first_number(flat: Mapping[str, Any], keys: tuple[str, ...]) -> float | None
 
 def is_number(value: Any) -> bool:
     """Return whether the value is a finite number, and no truth value."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

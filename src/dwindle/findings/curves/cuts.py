@@ -129,6 +129,8 @@ def _early(record: Record, loss: Line, at: float, done: float) -> list[Finding]:
     if not 0.0 < cut <= end < held:
         return []
     found, now = _pace(path, cut, end), octave(path.between(calm, end), 0.0) or (math.inf, math.inf)
+    if found is None and now[0] > _SURELY * now[1]:
+        found = now  # too few points before the cut; what an octave brings after it
     if found is None or now[0] + 2.0 * now[1] <= 0.0:
         return []
     # what is seen after the cut may only lower the pace, for there the noise comes down as well

@@ -21,7 +21,7 @@ _FAR_AWAY = (
     30.0  # the same of a loss that rattles: where steps are too long but the loss bounds them, its level is high
 )
 _SETTLED = 0.1  # of the run: when a loss that steps are too long for has come to its level
-_RATTLES = 0.1  # of the height above the best: a late loss that swings by more rattles
+_RATTLES = 0.15  # of the height above the best: a late loss that swings by more rattles
 _BEYOND = 8.0  # times the noise
 _SPIKE = 12.0  # times the noise
 _SPIKE_SIZE = 0.15  # of the fall: a smaller spike is not worth a word

@@ -15,6 +15,7 @@ from dwindle.findings.curves.trends import Line
 __all__ = ["length"]
 
 _DEAD = 0.5  # of the run: how much a fall without an end may leave at a rate that teaches nothing
+_STOOD = 0.03  # of what was learned before: a fall between the halves of the rest that is none
 _REST = 0.2  # of the run: how much may follow the end of a decay
 _LEFT = 0.2  # of the fall: how much may be missing at the end of the run
 _ZERO = 0.015  # of the peak: what teaches nothing
@@ -29,6 +30,8 @@ def length(record: Record) -> list[Finding]:
     peak, last = float(lr.value.max()), parts[-1]
     if last.kind == "hold" and len(parts) > 1 and parts[-2].kind == "fall":
         return _short(record, lr, peak, float(lr.step[last.first])) or _died_away(record, lr, peak)
+    if last.kind == "hold" and len(parts) > 1 and parts[-2].kind == "cut":
+        return _died_away(record, lr, peak, _ZERO)
     if last.kind == "fall":
         return _ended_early(record, lr, peak, last.first) or _long(record, lr, last.first)
     return []
@@ -74,17 +77,19 @@ def _ended_early(record: Record, lr: Line, peak: float, first: int) -> list[Find
     return _died_away(record, lr, peak)
 
 
-def _died_away(record: Record, lr: Line, peak: float) -> list[Finding]:
-    """Return schedule-short if a fall without an end had come to nothing by half of the run, and the loss stood since."""
+def _died_away(record: Record, lr: Line, peak: float, least: float = 0.1 * _ZERO) -> list[Finding]:
+    """Return schedule-short if cuts, or a fall without an end, came to nothing by half of the run, and the loss stood since."""
     above = np.flatnonzero(lr.value > _ZERO * peak)
     at = float(lr.step[min(above[-1] + 1, lr.size - 1)])
     loss = record.loss
-    if record.share(at) > 1.0 - _DEAD or float(lr.value[-1]) > 0.1 * _ZERO * peak or loss is None:
+    if record.share(at) > 1.0 - _DEAD or float(lr.value[-1]) > least * peak or loss is None:
         return []
     rest = loss.between(at, record.end)
-    learned = float(np.median(loss.value[:2]) - np.median(rest.value)) if rest.size else 0.0
-    stood = is_flat(record, loss, at, record.end) is not None
-    if stood or (rest.size >= 4 and float(np.ptp(rest.value)) <= 0.02 * learned):
+    if rest.size < 4:
+        return []
+    learned = float(np.median(loss.value[:2]) - np.median(rest.value))
+    since = float(np.mean(rest.value[: rest.size // 2]) - np.mean(rest.value[rest.size // 2 :]))
+    if abs(since) <= _STOOD * learned or is_flat(record, loss, at, record.end) is not None:
         return _short(record, lr, peak, at, stands=True)
     return []
 
@@ -106,21 +111,33 @@ def _long(record: Record, lr: Line, first: int) -> list[Finding]:
         left, whole = float(ends[0] - ends[1]) / peak, planned
     elif shape.name in ("linear", "cosine") and math.isfinite(shape.length):
         left, whole = shape.left, float(fallen.step[0]) + shape.length
+    elif _quickens(fallen):  # of no known form, but what quickens comes to an end
+        left, whole = float(fallen.value[-1]) / float(lr.value.max()), math.nan
     else:
         return []
     if left <= _LEFT:
         return []
-    ratio = record.length / max(whole - record.begin, 1e-9)
+    known = math.isfinite(whole)
+    ratio = record.length / max(whole - record.begin, 1e-9) if known else math.nan
     evidence = {
-        "run": record.end, "schedule": whole, "left": left, "ratio": ratio, "lr at end": float(lr.value[-1]),
-        "peak": float(lr.value.max()), "shape": shape.name, "planned steps": planned,
+        "run": record.end, "schedule": whole if known else None, "left": left, "ratio": ratio if known else None,
+        "lr at end": float(lr.value[-1]), "peak": float(lr.value.max()), "shape": shape.name, "planned steps": planned,
     }  # fmt: skip
-    said = (
-        f"The run ended at {record.at(record.end)} with {100 * left:.0f} % of the "
-        f"{shape.name or 'planned'} decay still ahead: it was "
-        f"made for about {whole:,.0f} {record.word}s."
+    said = f"The run ended at {record.at(record.end)} with {100 * left:.0f} % of the " + (
+        f"{shape.name or 'planned'} decay still ahead: it was made for about {whole:,.0f} {record.word}s."
+        if known
+        else "decay still ahead, which was just gathering speed."
     )
     return [Finding("schedule-long", "warning", said, evidence, _stretch(ratio))]
+
+
+def _quickens(fallen: Line) -> bool:
+    """Whether the rate falls the faster the further it is: by the mean slopes of its thirds."""
+    if fallen.size < 9:
+        return False
+    at = [0, fallen.size // 3, 2 * fallen.size // 3, fallen.size - 1]
+    slopes = -np.diff(fallen.value[at]) / np.diff(fallen.step[at])
+    return bool(0.0 < slopes[0] < 0.97 * slopes[1] < 0.97**2 * slopes[2])
 
 
 def _follows(record: Record, lr: Line) -> bool:
@@ -135,7 +152,7 @@ def _follows(record: Record, lr: Line) -> bool:
 
 def _stretch(ratio: float) -> Remedy:
     """Return the remedy: the schedule as long as the run; a whole ratio hints at what the steps were counted in."""
-    times = max(ratio, 1.0 / ratio)
+    times = max(ratio, 1.0 / ratio) if ratio > 0.0 else 1.0
     hint = ""
     if times >= 1.5 and abs(times / round(times) - 1.0) <= _WHOLE:
         hint = f" The lengths differ by a factor of about {round(times)}: "

@@ -34,8 +34,10 @@ class Pace(NamedTuple):
 def stepping(record: Record) -> list[Finding]:
     """Return the finding if the logged rates are the plan's at a whole multiple of its pace, or at its steps' epochs."""
     lr = record.logged_lr
-    if lr is None or lr.size < 6 or record.history.unit != "step" or record.length <= 0.0:
+    if lr is None or lr.size < 6 or record.length <= 0.0:
         return []
+    if record.history.unit != "step":
+        return _in_epochs(record, lr)
     if record.plan is None:
         return _by_epochs(record, lr) or _by_steps(record, lr)
     steps, peak = lr.step, float(np.max(_rates(record, np.linspace(0, _length(record), 400))))
@@ -44,7 +46,7 @@ def stepping(record: Record) -> list[Finding]:
     own = _error(record, lr, steps, peak)
     if own <= _AGREES:
         return []
-    best = min(_paces(record, lr, peak), default=None)
+    best = min([*_paces(record, lr, peak), *_geometric(record, lr, peak)], default=None)
     if best is None or best.error > _FITS or best.error * _BETTER > own:
         return []
     return [_finding(record, lr, best, own)]
@@ -82,14 +84,52 @@ def _paces(record: Record, lr: Line, peak: float) -> list[Pace]:
         turned = np.abs((on + whole) % (2.0 * whole) - whole)
         found.append(Pace(_error(record, lr, turned, peak, (0.0,)), ratio, "mirrored"))
         found.append(Pace(_error(record, lr, on % whole, peak, (0.0,)), ratio, "repeated"))
+    # a rate logged a step late is off by a stair where it has just been stepped
+    stair = float(np.abs(np.diff(_rates(record, np.arange(min(int(whole), 10_000) + 1)))).max(initial=0.0)) / peak
     for ratio in range(2, 65):  # once for several updates, from before the first of them or after the last
-        held = np.floor(lr.step / ratio)
-        found.append(Pace(_error(record, lr, held, peak, (0.0, -1.0)), 1.0 / ratio, "slow"))
+        errors = [_error(record, lr, np.floor((lr.step + by) / ratio), peak, (0.0,)) for by in (1.0, 0.0, -1.0, -2.0)]
+        found.append(Pace(max(min(errors) - 0.5 * stair, 0.0), 1.0 / ratio, "slow"))
     for width in {epoch, record.logged_steps_per_epoch} - {None}:
         if width is not None and width > 1.5:
             epochs = np.floor((lr.step - record.begin) / width + 1e-9)
             found.append(Pace(_error(record, lr, epochs, peak, (0.0, -1.0, 1.0)), 1.0 / width, "epochs"))
     return [pace._replace(error=round(pace.error, 12)) for pace in found]
+
+
+def _geometric(record: Record, lr: Line, peak: float) -> list[Pace]:
+    """Return the pace of a geometric fall where the plan's is one too: it has no end, and goes on past the plan's."""
+    planned = _rates(record, np.linspace(0.0, _length(record), 50))
+    if min(planned.min(), lr.value.min()) <= 0.0 or planned[-1] > 0.5 * planned[0]:
+        return []
+    slopes = []
+    for step, value in ((np.linspace(0.0, _length(record), 50), planned), (lr.step, lr.value)):
+        held = value > 1e-30 * peak  # below, float32 holds no rate
+        slope, offset = np.polyfit(step[held], np.log(value[held]), 1)
+        stair = float(np.abs(np.diff(np.log(value[held]))).max(initial=0.0))
+        if held.sum() < 6 or np.abs(slope * step[held] + offset - np.log(value[held])).max() > 0.02 + 1.1 * stair:
+            return []
+        slopes.append(slope)
+    ratio = float(slopes[1] / slopes[0])
+    if ratio >= 1.8:
+        return [Pace(0.0, ratio, "on")]
+    return [Pace(0.0, ratio, "slow")] if 0.0 < ratio <= 0.55 else []
+
+
+def _in_epochs(record: Record, lr: Line) -> list[Finding]:
+    """Of a log of epochs, with the horizon told: the plan's first few steps, one an epoch, are no schedule of the run's."""
+    if record.plan is None or record.horizon is None:
+        return []
+    epochs = record.end - record.origin
+    width = float(record.horizon.steps) / epochs
+    done, peak = lr.step - record.origin, float(np.max(_rates(record, np.linspace(0, _length(record), 400))))
+    if width < 2.0 or peak <= 0.0:
+        return []
+    ends = [np.abs(_rates(record, (done - by) * width) - lr.value) for by in (0.0, 0.5, 1.0)]
+    own = min(float(np.percentile(each, 50)) for each in ends) / peak
+    error = _error(record, lr, done, peak, (0.0, -1.0, 1.0))
+    if error > _AGREES or own <= _FITS or error * _BETTER > own or np.ptp(lr.value) <= 0.0:
+        return []
+    return [_finding(record, lr, Pace(error, 1.0 / width, "epochs"), own)]
 
 
 def _finding(record: Record, lr: Line, pace: Pace, own: float) -> Finding:
@@ -107,10 +147,10 @@ def _finding(record: Record, lr: Line, pace: Pace, own: float) -> Finding:
         says = f"step the schedule after every update, not once in {times}; with accumulation, count updates on both sides."
         return Finding("wrong-stepping", "fault", said, evidence, Remedy(says), "derived", f"once in {times}")
     if pace.ratio < 1.0:
+        steps = record.end if record.history.unit == "step" else (record.end - record.origin) / pace.ratio
         said = (
-            f"The learning rate follows the plan once an epoch of {1 / pace.ratio:,.0f} steps: after "
-            f"{record.end:,.0f} steps it is "
-            f"where the plan is after {record.end * pace.ratio:,.0f}."
+            f"The learning rate follows the plan once an epoch of {1 / pace.ratio:,.0f} steps: after {steps:,.0f} steps it is "
+            f"where the plan is after {steps * pace.ratio:,.0f}."
         )
         says = "step the schedule after every optimiser step, or give its lengths in epochs."
         return Finding("wrong-stepping", "fault", said, evidence, Remedy(says), "derived", "per epoch")
@@ -124,6 +164,7 @@ def _finding(record: Record, lr: Line, pace: Pace, own: float) -> Finding:
         "held": "and then stays at its end",
         "mirrored": "and then comes up again",
         "repeated": "and then begins anew",
+        "on": "and falls on",
     }
     said = (
         f"The learning rate runs {times} times too fast: it is through the plan's {_length(record):,.0f} steps at step "

@@ -135,6 +135,9 @@ def change_point(step: Any, value: Any) -> tuple[float, tuple[float, float]]:
     >>> where
     15.0
     """
+    size = float(np.abs(value).max())
+    if not size < 1e100:  # its squares would not be finite
+        value = value / size if math.isfinite(size) else np.zeros(len(value))
     candidates = step[2:-2] if len(step) > 8 else step
     if len(candidates) > 200:
         candidates = candidates[np.linspace(0, len(candidates) - 1, 200).astype(int)]
