@@ -3,6 +3,7 @@
     python scripts/make_clinic.py                                    # tests/clinic, minutes on one core
     python scripts/make_clinic.py --only overfitting,plateau         # those whose names begin so
     python scripts/make_clinic.py --spec scripts/clinic/cases_second.py --out tests/clinic_second
+    python scripts/make_clinic.py --spec scripts/clinic_more/third.py --out tests/clinic_third       # fourth.py likewise
     python scripts/make_clinic.py --spec FILE.py --out FOLDER        # cases of your own: FILE.py has a list CASES
 
 Every log is checked when it is made: a fault must show, where needed against the same training without it, and a sound run

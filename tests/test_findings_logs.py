@@ -448,3 +448,49 @@ def test_two_epochs_after_a_cut_show_that_it_came_late(gain: float, wanted: bool
         }
         found += "cut-late" in codes(History("run", series, {"training loss": "l", "lr": "r"}, "epoch"))
     assert found >= 9 if wanted else found <= 1
+
+
+def test_a_plan_stepped_once_an_epoch_is_seen_in_a_log_of_epochs() -> None:
+    plan, epoch = dw.parse("peak 0.02 | warmup 60st, linear to 0"), np.arange(15.0)
+    for lr, wanted in ((plan.lrs(600)[1:16], True), (plan.lrs(600)[39::40], False)):
+        series = {"l": Series("l", epoch, 1.0 / (1.0 + epoch)), "r": Series("r", epoch, lr)}
+        log = History("run", series, {"training loss": "l", "lr": "r"}, "epoch")
+        assert ("wrong-stepping" in codes(log, plan=plan, horizon=600)) == wanted
+
+
+@pytest.mark.parametrize("times", [5, 40])
+def test_a_geometric_fall_goes_on_past_the_end_of_its_plan(times: int) -> None:
+    plan = dw.parse("peak 0.1 | exponential by 0.1 every 1000st")
+    log = runs.logged(0.1 * 0.1 ** (np.arange(1000) * times / 1000.0), np.random.default_rng(0), points=100)
+    (finding,) = [f for f in of_history(log, plan=plan, horizon=1000) if f.code == "wrong-stepping"]
+    assert round(finding.evidence["ratio"]) == times
+
+
+def test_rates_that_are_no_pace_of_the_plan_are_named_unless_something_explains_them() -> None:
+    plan = dw.parse("peak 0.1 | cosine")
+    wild = np.full(1000, 0.01)
+    (finding,) = [
+        f
+        for f in of_history(runs.logged(wild, np.random.default_rng(0)), plan=plan, horizon=1000)
+        if f.code == "wrong-stepping"
+    ]
+    assert finding.severity == "warning"
+    assert finding.evidence["share off by a factor of 2"] > 0.5
+    followed = runs.logged(plan.lrs(1000), np.random.default_rng(0))
+    assert "wrong-stepping" not in codes(followed, plan=plan, horizon=1000)
+
+
+def test_a_fall_of_no_known_form_that_quickens_was_cut_off() -> None:
+    z = 1.0 - np.arange(1000) / 2500.0
+    rex = 0.1 * z / (0.5 + 0.5 * z)
+    assert "schedule-long" in codes(runs.logged(rex, np.random.default_rng(0)))
+    slows = 0.1 / np.sqrt(1.0 + np.arange(1000) / 400.0)
+    assert "schedule-long" not in codes(runs.logged(slows, np.random.default_rng(0)))
+
+
+def test_cuts_to_next_to_nothing_before_half_of_the_run_leave_it_without_a_rate() -> None:
+    lr = held([(0.0, 1.0), (0.2, 0.1), (0.3, 0.01), (0.4, 0.001)])
+    assert "schedule-short" in codes(runs.logged(lr, np.random.default_rng(0)))
+    assert "schedule-short" not in codes(
+        runs.logged(held([(0.0, 1.0), (0.5, 0.1), (0.75, 0.01)]), np.random.default_rng(0))
+    )

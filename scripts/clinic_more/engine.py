@@ -1,15 +1,16 @@
-"""Trainings of the third set: other tasks, models and optimisers than those of scripts/clinic, in the same form."""
+"""Trainings of the third set and the fourth: other tasks, models and optimisers than those of scripts/clinic."""
 
 from __future__ import annotations
 
 import copy
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import fresh
 import numpy as np
 import sklearn.datasets
 import torch
@@ -99,6 +100,50 @@ def _cosine_again(turn: float, warm: float, back: float):
 
 def _warm_exponential(warm: float, left: float):
     return rates.factor(lambda t, n: min((t + 1) / (1 + warm * n), left ** max(0.0, (t / n - warm) / (1 - warm))))
+
+
+def _root(fall: float, warm: float = 0.03):
+    """Held, then 1 - sqrt."""
+    return rates.factor(lambda t, n: min((t + 1) / (1 + warm * n), 1.0, 1 - max(0.0, (t / n - 1 + fall) / fall) ** 0.5))
+
+
+def _rex(total: float = 1.0, warm: float = 0.03):
+    """REX: slow at first, fast at last."""
+
+    def of(t, n):
+        z = max(0.0, 1 - t / (total * n))
+        return min((t + 1) / (1 + warm * n), z / (0.5 + 0.5 * z))
+
+    return rates.factor(of)
+
+
+def _noam(warm: float, total: float = 1.0):
+    return rates.factor(lambda t, n: min((t + 1) / (warm * n), (warm * n / (t + 1)) ** 0.5))
+
+
+def _stairs(warm: float, *parts: tuple[float, float]):
+    """A warm-up, then constant pieces."""
+    return rates.factor(
+        lambda t, n: min((t + 1) / (1 + warm * n), [f for at, f in ((0.0, 1.0), *parts) if t >= at * n][-1])
+    )
+
+
+def _warm_square(warm: float, total: float = 1.0):
+    """A warm-up as a square, then a linear fall."""
+    return rates.factor(
+        lambda t, n: (
+            min(1.0, (t + 1) / (warm * n)) ** 2 if t < warm * n else max(0.0, 1 - (t / n - warm) / (total - warm))
+        )
+    )
+
+
+def _damped(period: float, by: float):
+    """Cosine restarts, each lower than the last."""
+    return rates.factor(
+        lambda t, n: (
+            by ** int(t / (period * n)) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * ((t / (period * n)) % 1))))
+        )
+    )
 
 
 # --- what is trained
@@ -227,7 +272,7 @@ def data(name: str, examples: int, noise: float, seed: int) -> D:
             w = part.unfold(0, CONTEXT + 1, CONTEXT)
             parts += [w[:, :-1], w[:, 1:]]
         return D(*parts, len(letters), "text")
-    raise KeyError(name)
+    return fresh.task_of(name, flag, examples, noise, seed, rng, _split, D, CONTEXT)
 
 
 class Walk(nn.Module):
@@ -312,6 +357,9 @@ def build(job: J, task: D) -> nn.Module:
         return Vit(task.outputs, w, job.dropout, name == "vit")
     if name == "mf":
         return Factors(w)
+    own = fresh.model_of(job, task)
+    if own is not None:
+        return own
     inputs = task.x.shape[1]
     if name == "linear":
         return nn.Linear(inputs, task.outputs)
@@ -383,6 +431,9 @@ def optimizer_of(job: J, model: nn.Module) -> Any:
         {"params": [p for p in ps if p.ndim <= 1], "weight_decay": 0.0},
     ]
     groups = [g for g in groups if g["params"]] if job.decay else [{"params": ps}]
+    own = fresh.optimizer_of(job.optimizer, groups, job.lr)
+    if own is not None:
+        return own()
     o = torch.optim
     return {
         "sgd": lambda: o.SGD(groups, job.lr), "momentum": lambda: o.SGD(groups, job.lr, momentum=0.9), "heavy": lambda: o.SGD(groups, job.lr, momentum=0.98),
@@ -394,6 +445,9 @@ def optimizer_of(job: J, model: nn.Module) -> Any:
 
 
 def loss_of(kind: str, out: Any, x: Any, y: Any, smoothing: float = 0.0) -> Any:
+    own = fresh.loss_of(kind, out, x, y)
+    if own is not None:
+        return own
     if kind == "number":
         return F.mse_loss(out.squeeze(-1), y)
     if kind == "binary":
@@ -411,7 +465,7 @@ def loss_of(kind: str, out: Any, x: Any, y: Any, smoothing: float = 0.0) -> Any:
 
 def evaluated(model: nn.Module, task: D, scale: float) -> dict[str, float]:
     model.eval()
-    n = 200 if task.kind == "text" or task.x.shape[1] == 64 else 1000
+    n = 64 if task.kind == "contrast" else 200 if task.kind == "text" or task.x.shape[1] == 64 else 1000
     with torch.no_grad():
         out = {"train": scale * float(loss_of(task.kind, model(task.x[:n]), task.x[:n], task.y[:n]))}
         hx, hy = task.hx[:n], task.hy[:n]
@@ -419,6 +473,10 @@ def evaluated(model: nn.Module, task: D, scale: float) -> dict[str, float]:
         out["val"] = scale * float(loss_of(task.kind, answer, hx, hy))
         if task.kind in ("classes", "text"):
             right = (answer.argmax(-1) == hy).float()
+        elif task.kind == "multi":
+            right = ((answer > 0) == (hy > 0.5)).float()
+        elif task.kind == "rank":
+            right = (answer > 0).float()
         elif task.kind == "binary":
             right = ((answer.squeeze(-1) > 0) == (hy > 0.5)).float()
         else:

@@ -1,4 +1,4 @@
-"""Checks of the third set, for losses of any sign; each against a control training."""
+"""Checks for losses of any sign; each against a control training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from clinic.checks import *  # noqa: F403
 from clinic.checks import need
-from engine import more
+from engine import more, r
 
 
 def _span(run, what="val"):
@@ -179,18 +179,18 @@ def floors(less=0.9, flat=0.07):
     return check
 
 
-def bounces(less=0.7, lag_below=0.9):
+def bounces(less=0.7, lag_below=0.9, swing=0.1):
     """No lower in the last half, losses far apart, and far lower within 40 % more once the rate is cut to a tenth."""
 
     def check(run, again):
         half = np.array(run.loss[len(run.loss) // 2 :])
-        swing = float(np.abs(np.diff(half)).mean() / half.mean())
+        swings = float(np.abs(np.diff(half)).mean() / half.mean())
         lag = float(np.corrcoef(half[1:], half[:-1])[0, 1])
         cooled = more(run, 0.4, 0.1)
         fell = cooled.mean(0.7, 1) / float(half.mean())
         drift = run.mean(0.75, 1) / run.mean(0.5, 0.75)
-        said = f"swings {swing:.0%} of the loss, lag-1 {lag:+.2f}, quarter to quarter x{drift:.2f}, after a cut x{fell:.2f}"
-        return need(fell < less and 0.85 < drift < 1.3 and swing > 0.1 and lag < lag_below, said)
+        said = f"swings {swings:.0%} of the loss, lag-1 {lag:+.2f}, quarter to quarter x{drift:.2f}, after a cut x{fell:.2f}"
+        return need(fell < less and 0.85 < drift < 1.3 and swings > swing and lag < lag_below, said)
 
     return check
 

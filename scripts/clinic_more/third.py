@@ -1,7 +1,7 @@
 """The cases of tests/clinic_third: other tasks, models, optimisers and tools again, made without knowing how the doctor works.
 
-engine.py trains, proofs.py checks each against a training without the fault, book.py writes the logs, logs_*.py and
-said_third.py say what is made.
+engine.py and fresh.py train, proofs.py checks each against a training without the fault, book.py writes the logs, third_*.py and
+third_said.py say what is made.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import book
 import clinic.case
 import engine
-from logs_faulty import FAULTY
-from logs_sound import SOUND
-from said_third import SAID
+from third_faulty import FAULTY
+from third_said import SAID
+from third_sound import SOUND
 
 clinic.case.train, clinic.case.write = engine.train, book.write  # these trainings, these tools
 CASES = [*FAULTY, *SOUND, *SAID]

@@ -14,7 +14,7 @@ from dwindle.findings.curves.overfitting import overfitting
 from dwindle.findings.curves.record import Record
 from dwindle.findings.curves.resume import wrong_resume
 from dwindle.findings.curves.rises import lr_rise
-from dwindle.findings.curves.stepping import stepping
+from dwindle.findings.curves.stepping import UNLIKE, stepping
 from dwindle.findings.curves.strength import lr_lambda_large
 from dwindle.findings.curves.warmup import warmup_long, warmup_missing
 from dwindle.logs import History
@@ -41,6 +41,9 @@ _EXPLAINED = {
     "cut-late": ("wrong-stepping", "divergence", "wrong-resume"),
     "divergence": ("lr-lambda-large", "wrong-resume", "lr-rise"),
 }
+
+
+_RATES = ("wrong-resume", "lr-rise", "schedule-short", "schedule-long", "warmup-long")
 
 
 def of_history(
@@ -77,10 +80,11 @@ def of_history(
 
 def _explained(found: list[Finding]) -> list[Finding]:
     """Return the findings, those that another one explains as notes."""
-    codes = {finding.code for finding in found if finding.severity != "note"}
+    codes = {finding.code for finding in found if finding.severity != "note" and finding.subject != UNLIKE}
     kept = []
     for finding in found:
-        causes = [cause for cause in _EXPLAINED.get(finding.code, ()) if cause in codes]
+        known = _RATES if finding.subject == UNLIKE else _EXPLAINED.get(finding.code, ())
+        causes = [cause for cause in known if cause in codes]
         certain = finding.code == "divergence" and "column" in finding.evidence  # not a number needs no other cause
         if causes and not certain and finding.severity != "note":
             finding = replace(finding, severity="note", evidence={**finding.evidence, "explained by": causes[0]})

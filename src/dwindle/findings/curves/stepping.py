@@ -12,12 +12,14 @@ from dwindle.findings.curves.rates import thinned_shape
 from dwindle.findings.curves.record import Record
 from dwindle.findings.curves.trends import Line
 
-__all__ = ["stepping"]
+__all__ = ["UNLIKE", "stepping"]
+
+UNLIKE = "unlike the plan"  # the subject of what any other finding on the rates explains
 
 _AGREES = 0.012  # of the peak: rates that are the plan's
 _FITS = 0.03  # of the peak: rates that are the plan's at another pace
 _BETTER = 4.0  # times nearer than at the plan's own pace
-_MOST = 256  # times too fast or too slow
+_OFF = 0.5  # of the larger: a rate off by a factor of two
 _VANISHED = 1e-8  # of the peak: no decay is meant to end lower
 _SANE = (1e-4, 0.98)  # of the peak: where a decay made for epochs ends
 _HARDLY = 0.06  # of the peak: a rate that has hardly moved
@@ -48,7 +50,7 @@ def stepping(record: Record) -> list[Finding]:
         return []
     best = min([*_paces(record, lr, peak), *_geometric(record, lr, peak)], default=None)
     if best is None or best.error > _FITS or best.error * _BETTER > own:
-        return []
+        return _unlike(record, lr)
     return [_finding(record, lr, best, own)]
 
 
@@ -94,6 +96,24 @@ def _paces(record: Record, lr: Line, peak: float) -> list[Pace]:
             epochs = np.floor((lr.step - record.begin) / width + 1e-9)
             found.append(Pace(_error(record, lr, epochs, peak, (0.0, -1.0, 1.0)), 1.0 / width, "epochs"))
     return [pace._replace(error=round(pace.error, 12)) for pace in found]
+
+
+def _unlike(record: Record, lr: Line) -> list[Finding]:
+    """Return the finding if half of the rates are off the plan's by a factor of two, at no pace that is known."""
+    planned = [_rates(record, lr.step + by) for by in (0.0, -1.0)]
+    off = [np.abs(each - lr.value) / np.maximum(np.maximum(each, lr.value), 1e-300) for each in planned]
+    nearer = int(np.argmin([np.median(each) for each in off]))
+    if float(np.median(off[nearer])) < _OFF:
+        return []
+    worst = int(np.argmax(off[nearer]))
+    at, rate, meant = float(lr.step[worst]), float(lr.value[worst]), float(planned[nearer][worst])
+    evidence = {
+        "at": at, "lr": rate, "planned lr": meant, "share off by a factor of 2": float(np.mean(off[nearer] > _OFF)),
+        "planned steps": _length(record), "run": record.end, "steps per epoch": record.steps_per_epoch,
+    }  # fmt: skip
+    said = f"The logged rates are not the plan's: {rate:.3g} at {record.at(at)}, where the plan has {meant:.3g}."
+    says = "see that this is the plan the run was given, and that its schedule is stepped once for each optimiser step."
+    return [Finding("wrong-stepping", "warning", said, evidence, Remedy(says), "derived", UNLIKE)]
 
 
 def _geometric(record: Record, lr: Line, peak: float) -> list[Pace]:
