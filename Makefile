@@ -5,9 +5,11 @@ TORCH_ARGS ?=
 # make bench BENCH="optimizers sparse" JSON=out runs these two and writes their figures to out/
 BENCH =
 JSON =
+# make laws EXAMPLES=1000 is a short one
+EXAMPLES = 10000
 PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test test-slow check bench docs wheel sbom lock check-install clean
+.PHONY: run test test-slow laws coverage check bench fuzz docs wheel sbom lock check-install clean
 
 run: .venv/.base
 	.venv/bin/dwindle study --out runs/fashion
@@ -18,6 +20,15 @@ test: .venv/.dev
 test-slow: .venv/.dev
 	.venv/bin/python -m pytest -q -n 2 -m "slow or browser"
 
+# Each law with EXAMPLES examples (about an hour), and the state machines at length; ends in a table
+laws: .venv/.dev
+	.venv/bin/python -m pytest -q -n 2 -m law --examples $(EXAMPLES) --timeout 0
+
+# Lines and branches the tests reach: of the core by its own tests (minutes), then of all by all (long)
+coverage: .venv/.dev
+	.venv/bin/python scripts/coverage_of.py core
+	.venv/bin/python scripts/coverage_of.py all
+
 check: .venv/.dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -25,6 +36,11 @@ check: .venv/.dev
 
 bench: .venv/.dev
 	.venv/bin/python benchmarks $(BENCH) $(if $(JSON),--json "$(JSON)")
+
+# Every reader in a process of its own for a minute each (half an hour); SECONDS=600 make fuzz is the long form
+fuzz: .venv/.dev
+	$(PIP) -e '.[fuzz]'
+	.venv/bin/python fuzz/run.py --seconds $(or $(SECONDS),60) $(if $(ONLY),--only $(ONLY))
 
 docs: .venv/.dev
 	$(PIP) -e '.[docs]'

@@ -10,6 +10,14 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from lawbook import (  # noqa: F401
+    examples,
+    pytest_addoption,
+    pytest_collection_modifyitems,
+    pytest_runtest_call,
+    pytest_terminal_summary,
+)
+
 os.environ.setdefault("KERAS_BACKEND", "jax")  # Keras' own default, TensorFlow, is not among what the tests install
 
 settings.register_profile("ci", derandomize=True)

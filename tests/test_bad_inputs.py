@@ -1,16 +1,20 @@
-"""Bad inputs, reliability rows 1-9, 18, 19: each is refused when the value is built, naming parameter, value and remedy."""
+"""Bad inputs over the whole public face: each is refused before anything is done, naming parameter, value and remedy."""
 
 from __future__ import annotations
 
 import math
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import dwindle as dw
+from bad_inputs import COMMANDS, VALUES, prepare
+from bad_inputs_frameworks import FRAMEWORKS
+from bad_inputs_library import LIBRARY
 from dwindle.decay import convert
 from dwindle.schedule import Join, Repeat, Shift, Stretch
 from dwindle.text import parse
@@ -123,16 +127,45 @@ CASES: list[tuple[str, Callable[[], Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("make", "words"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
-def test_each_bad_input_is_refused_in_words(make: Callable[[], Any], words: str) -> None:
+ALL = [*CASES, *VALUES, *LIBRARY, *FRAMEWORKS]
+
+
+@pytest.fixture
+def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files that the tables name, to work in."""
+    prepare(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("make", "words"), [c[1:] for c in ALL], ids=[c[0] for c in ALL])
+def test_each_bad_input_is_refused_in_words(make: Callable[[], Any], words: str, there: Path) -> None:
+    before = sorted(there.rglob("*"))
     with pytest.raises(dw.DwindleError) as caught:
         make()
     assert words in str(caught.value)
     assert len(str(caught.value)) < 400
+    assert sorted(there.rglob("*")) == before
 
 
-def test_there_are_at_least_sixty() -> None:
-    assert len(CASES) >= 60
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_each_bad_command_is_one_line_and_exit_2(
+    words: list[str], there: Path, dwindle: Callable[..., tuple[int, str, str]]
+) -> None:
+    before = sorted(there.rglob("*"))
+    code, out, err = dwindle(*words)
+    assert (code, out) == (2, ""), err
+    assert err.startswith("dwindle: ")
+    assert err.count("\n") == 1
+    assert len(err) < 500
+    if "--storage" not in words:  # known as no database only when the folder is there
+        assert sorted(there.rglob("*")) == before
+
+
+def test_there_are_hundreds_and_each_is_another() -> None:
+    assert len(ALL) + len(COMMANDS) >= 600
+    assert len({case[0] for case in ALL}) == len(ALL)
+    assert len(set(map(tuple, COMMANDS))) == len(COMMANDS)
 
 
 @pytest.mark.parametrize("value", [0.1, np.float32(0.5), np.int64(1), 0])

@@ -47,7 +47,7 @@ def numbers(found: Any) -> list[float]:
 def test_usage_in_the_docstring_names_every_option_there_is(name: str) -> None:
     usage = "\n".join(re.findall(rf"^    python benchmarks/{name}\.py.*(?:\n {{8,}}.*)*", docstring(name), re.M))
     assert usage
-    taken = set(re.findall(r'add_argument\("(--[a-z]+)"', (FOLDER / f"{name}.py").read_text()))
+    taken = set(re.findall(r'add_argument\(\s*"(--[a-z]+)"', (FOLDER / f"{name}.py").read_text()))
     assert set(re.findall(r"--[a-z]+", usage)) == taken | OF_ALL
 
 

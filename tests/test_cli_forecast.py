@@ -438,7 +438,7 @@ def test_names_and_notes_of_logs_come_to_nothing_on_the_page(run: Any, tmp_path:
     ("file", "said"),
     [
         ("LOG", "--html is LOG, which is read or written already; name a file of its own."),
-        ("absent/page.html", "--html: the report ("),
+        ("absent/page.html", "--html: the page ("),
     ],
 )
 def test_a_page_that_cannot_be_written(file: str, said: str, run: Any, constant: str, tmp_path: Path) -> None:

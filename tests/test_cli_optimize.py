@@ -424,7 +424,7 @@ def test_the_plans_are_written(run: Any, logs: list[str], tmp_path: Path) -> Non
         (["--horizon", "9000", "--out", "/proc/none/plan.toml"], "/proc/none/plan.toml: the plan cannot be written"),
         (["--horizon", "9000", "--out", "a.toml", "--out-best", "./a.toml"], "give each plan a file of its own"),
         (["--horizon", "9000", "--out", "a.toml", "--html", "./a.toml"], "--html is a.toml, which is read or written already"),
-        (["--horizon", "9000", "--html", "/proc/none/a.html"], "--html: the report ("),
+        (["--horizon", "9000", "--html", "/proc/none/a.html"], "--html: the page ("),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_exit_2(words: list[str], said: str, run: Any, logs: list[str]) -> None:

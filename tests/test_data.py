@@ -152,6 +152,7 @@ def test_the_full_set_is_split_as_promised(monkeypatch):
 # --- splits and noise -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.law
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(5, 40), min_size=1, max_size=4), st.integers(0, 2**70), st.floats(0.05, 0.4))
 def test_holding_out_is_a_stratified_partition_that_the_seed_decides(sizes, seed, share):
@@ -174,6 +175,7 @@ def test_splits_and_noise_are_the_same_on_every_machine_and_differ_by_seed():
     assert noisy[0] == noisy[1] != noisy[2]
 
 
+@pytest.mark.law
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0, 1), st.floats(0, 1), st.integers(0, 10))
 def test_label_noise_draws_that_share_of_training_labels_again_and_no_other(a, b, seed):

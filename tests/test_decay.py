@@ -89,6 +89,7 @@ def test_a_conversion_keeps_the_rest_point_of_sgd(to: str, momentum: float, damp
     )
 
 
+@pytest.mark.law
 @given(
     lam=st.floats(1e-6, 1.0),
     peak=st.floats(1e-4, 0.9),

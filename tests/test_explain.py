@@ -20,8 +20,9 @@ from dwindle.errors import InvalidValueError, UnknownNameError
 from dwindle.explain import Part, compare, explain, taken_apart
 from dwindle.laws import shares
 from dwindle.mask import Mask, Param, Rule
+from dwindle.plain import plain
 from dwindle.plan import Plan
-from dwindle.schedule import Constant, Custom, Formula, Mirror, Schedule
+from dwindle.schedule import Constant, Custom, Formula, Mirror, Piecewise, Schedule
 from dwindle.units import Horizon, Time
 from strategies import decays, horizons, plans, schedules
 
@@ -75,6 +76,7 @@ def children(schedule: Any) -> list[Schedule]:
     return [each for each in flat if isinstance(each, Schedule)]
 
 
+@pytest.mark.law
 @settings(max_examples=300)
 @given(schedule=schedules, run=horizons, at=st.integers(0, 5000))
 @example(Mirror(Formula("[1, 0.5, 0.1][min(step // 7, 2)]"), Time(1.75, "st")), Horizon(steps=100), 2)
@@ -83,6 +85,7 @@ def test_every_node_has_its_own_value_and_its_formula_gives_it(schedule: Schedul
     check(taken_apart(made, at), made)
 
 
+@pytest.mark.law
 @settings(max_examples=150)
 @given(plan=plans, run=horizons, share=st.floats(0.0, 1.0))
 @pytest.mark.filterwarnings("ignore:.*change sign")
@@ -105,6 +108,7 @@ def test_the_factors_multiply_to_the_rate_of_the_plan_to_the_bit(plan: Plan, run
         assert all(len(line) <= 80 or " " not in line.strip() for line in text.splitlines()), text
 
 
+@pytest.mark.law
 @settings(max_examples=60)
 @given(decay=decays(), schedule=schedules, steps=st.integers(100, 400), share=st.floats(0.0, 0.999))
 @pytest.mark.filterwarnings("ignore:.*change sign")
@@ -267,6 +271,13 @@ def test_runs_too_long_to_add_up_are_still_explained() -> None:
     assert "1,000,000,000,000,000 steps" in found.notes[-1]
 
 
+def test_weights_that_leave_float64_are_said_to_and_a_rate_of_zero_among_them_is_no_error() -> None:
+    stairs = Piecewise((3, 266, 269), (0.0, 4.0, 0.0, 0.0))  # l2 of 4 at a rate of 4: w ← -15 w, 263 times
+    found = explain(Plan(1.0, stairs, L2(Constant(4.0)), mask=Mask.everything()), 309, 0)
+    assert found.weights is None
+    assert found.lr == 0.0
+
+
 def test_deep_and_long_schedules_stay_readable() -> None:
     deep: Schedule = Constant(0.5)
     for _ in range(60):
@@ -286,6 +297,7 @@ def test_the_module_answers_a_call() -> None:
 # --- two plans
 
 
+@pytest.mark.law
 @settings(max_examples=60)
 @given(old=schedules, new=schedules, run=horizons, decay=decays())
 @pytest.mark.filterwarnings("ignore:.*change sign")
@@ -306,10 +318,21 @@ def test_a_comparison_is_that_of_the_curves(old: Schedule, new: Schedule, run: H
         assert found.totals[0].left == pytest.approx(pair[0].shares_left(run)[-1], rel=1e-9, abs=1e-300)
     both = (a > 1e-300) & (b > 1e-300)
     if found.ratio_at is not None and both.any():
-        assert found.ratio == b[found.ratio_at] / a[found.ratio_at]
-        assert abs(math.log(found.ratio)) >= np.max(np.abs(np.log(b[both] / a[both]))) - 1e-9
+        assert found.ratio == float(b[found.ratio_at]) / float(a[found.ratio_at])
+        farthest = abs(math.log(found.ratio)) if found.ratio > 0 else math.inf
+        assert farthest >= np.max(np.abs(np.log(b[both] / a[both]))) - 1e-9
     json.dumps(found.as_dict())
     assert all(len(line) <= 80 or " " not in line for line in str(found).splitlines())
+
+
+def test_a_ratio_beyond_float64_is_infinite() -> None:
+    tiny = Plan(1.0, Constant(0.01).repeat(1, decay=0.1))  # 5e-324 at step 322
+    found = compare(tiny, Plan(1.0, Constant(0.01).stretch(0.5)), 330)
+    assert (found.ratio, found.one_is_zero) == (math.inf, 330 - 1 - found.ratio_at)  # type: ignore[operator]
+    assert "inf times the old one" in str(found)
+    assert json.loads(json.dumps(plain(found.as_dict()), allow_nan=False))["ratio"] is None
+    back = compare(Plan(1.0, Constant(0.01)), tiny, 330)
+    assert 0 < back.ratio < 1e-300
 
 
 def test_equal_plans_and_equal_curves_are_told_apart() -> None:

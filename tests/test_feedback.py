@@ -112,6 +112,7 @@ patience_params = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.law
 @settings(max_examples=200, deadline=None)
 @given(patience_params, losses, st.sampled_from([3e-9, 1e-4, 0.02, 1.0]), st.sets(st.integers(0, 39), max_size=4))
 def test_plateau_is_torchs(params: dict[str, Any], metrics: list[float], peak: float, broken: set[int]) -> None:
@@ -143,6 +144,7 @@ def keras_lrs(params: dict[str, Any], peak: float, metrics: list[float]) -> list
     return lrs
 
 
+@pytest.mark.law
 @settings(max_examples=200, deadline=None)
 @given(patience_params, losses)
 def test_plateau_is_kerass_one_epoch_earlier(params: dict[str, Any], metrics: list[float]) -> None:
@@ -410,6 +412,7 @@ def test_noise_that_stands_still_is_flat_or_noisy(kind: str) -> None:
     assert kinds["flat"] > (0.15 if kind == "correlated" else 0.55) * SIMULATIONS
 
 
+@pytest.mark.law
 @settings(max_examples=200, deadline=None)
 @given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e3), st.integers(10, 80), st.booleans())
 def test_a_rattle_between_two_values_is_always_seen(low: float, gap: float, n: int, low_first: bool) -> None:
@@ -493,6 +496,7 @@ def test_autocorrelation_is_freed_of_most_of_its_bias(r: float) -> None:
     assert np.mean(found) == pytest.approx(r, abs=0.02 + 0.06 * r)
 
 
+@pytest.mark.law
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.integers(10, 60), st.floats(-3, 3), st.sampled_from([2.0**-20, 0.5, 1024.0]))
 def test_the_unit_of_the_metric_does_not_matter(seed: int, n: int, slope: float, unit: float) -> None:

@@ -29,6 +29,7 @@ def table(rows: int, kind: str, seed: int = 0) -> Dataset:
     return Dataset(**parts, name="table", task=kind, classes=("no", "yes") if kind == "classification" else ())
 
 
+@pytest.mark.law
 @settings(max_examples=30)
 @given(st.integers(2, 40), st.integers(2, 9), st.sampled_from(["classification", "regression"]), st.integers(0, 99))
 def test_every_row_is_held_out_once_and_the_parts_are_of_a_size(rows: int, k: int, kind: str, seed: int) -> None:

@@ -93,6 +93,7 @@ def test_keras_rates_bit_for_bit(seed: int) -> None:
 coarse = st.lists(st.integers(-8, 8).map(lambda k: k / 4), min_size=1, max_size=40)  # ties and edges, exact in float32
 
 
+@pytest.mark.law
 @settings(max_examples=40, deadline=None)
 @given(
     coarse,
@@ -480,6 +481,7 @@ def test_a_greedy_is_transformerss_alone() -> None:
     assert [peer for peer in WRITTEN if back_and_forth(rule, peer, wandering(4))] == ["hf"]
 
 
+@pytest.mark.law
 @settings(max_examples=60, deadline=None)
 @given(
     st.builds(

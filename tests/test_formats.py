@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,32 +16,17 @@ from dwindle import text
 from dwindle.checksum import checksum
 from dwindle.errors import DwindleError, ParseError, ResumeError
 from dwindle.population import checkpoint
+from dwindle.studies import fit
 from dwindle.studies.store import Store
 from dwindle.torch.resume import Given, Progress, record, resumed
 
 PLAN = dw.parse(
     'peak 1 | warmup 2%, cosine to 10% | decoupled 0.1 | mask name "*" decays, standard | group "head" "head.*" times 2'
 )
-RUN = dw.Horizon(steps=100)
-GIVEN = Given(PLAN, RUN)
 
 
 def plan_file(suffix: str) -> tuple[Callable[[Path], Path], Callable[[Path], Any]]:
     return lambda folder: text.save(PLAN, folder / f"plan{suffix}"), text.load
-
-
-def state_file(folder: Path) -> Path:
-    path = folder / "state.json"
-    path.write_text(json.dumps(record(GIVEN, Progress(7, PLAN, RUN))))
-    return path
-
-
-def read_state(path: Path) -> Any:
-    try:
-        state = json.loads(path.read_bytes())
-    except ValueError as error:  # the file is the user's, not ours
-        raise ResumeError("not JSON") from error
-    return resumed(state, GIVEN, "error")
 
 
 def checkpoint_file(folder: Path) -> Path:
@@ -83,14 +69,29 @@ def read_store(path: Path) -> Any:
     return store.records
 
 
+def weights_file(folder: Path) -> Path:
+    content = fit._npz({"0.weight": np.arange(6.0, dtype=np.float32).reshape(2, 3), "0.bias": np.ones(2, np.float32)})
+    (folder / "weights.npz").write_bytes(content)
+    (folder / "sha256").write_text(hashlib.sha256(content).hexdigest())
+    return folder / "weights.npz"
+
+
+def read_weights(path: Path) -> Any:
+    """Return the weights; those that are not what the study's record says count as lost, and are trained again."""
+    found = fit._read(path, (path.parent / "sha256").read_text())
+    if found is None:
+        raise ResumeError("not the file that was written")
+    return {name: array.tolist() for name, array in found.items()}
+
+
 FILES: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Any]]] = {
     "plan.toml": plan_file(".toml"),
     "plan.json": plan_file(".json"),
     "plan.txt": plan_file(".txt"),
-    "state of an attached run": (state_file, read_state),
     "checkpoint of a population": (checkpoint_file, read_checkpoint),
     "training.json of a population": (training_file, read_training),
     "trials.jsonl of a study": (store_file, read_store),
+    "weights.npz of a study": (weights_file, read_weights),
 }
 
 
@@ -155,3 +156,93 @@ def test_a_checksum_is_of_what_a_value_says() -> None:
     assert checksum({"a": 3}) != checksum({"a": 3.5})
     with pytest.raises(TypeError, match="object"):
         checksum(object())
+
+
+# --- what was written before: small files as 0.1.0 writes them, and as they were before the checksums came
+
+FORMATS = Path(__file__).parent / "assets" / "formats"
+KEPT = dw.parse(
+    'peak 3e-4 | warmup 2%, cosine to 10% | decoupled 0.1 | mask name "*.gain" does not, standard | '
+    'group "head" "head.*" times 2'
+)
+OLD = ("0.1.0", "without_checksum")
+
+
+@pytest.mark.parametrize("version", OLD)
+@pytest.mark.parametrize("suffix", [".toml", ".json", ".txt"])
+def test_a_plan_of_any_version_is_read(version: str, suffix: str) -> None:
+    assert text.load(FORMATS / version / f"plan{suffix}") == KEPT
+
+
+def test_a_state_of_0_1_0_goes_on() -> None:
+    """It lies in the user's own checkpoint, whose format knows damage, and its step may be told by hand: no checksum."""
+    rule = dw.plateau(0.5, patience=3, peak=3e-4)
+    given = Given(KEPT, dw.Horizon(epochs=10, steps_per_epoch=500, batch_size=64), rule)
+    now = resumed(json.loads((FORMATS / "0.1.0" / "torch_state.json").read_text()), given, "error")
+    assert now == Progress(7, KEPT, given.horizon, rule.init())
+
+
+@pytest.mark.parametrize("version", OLD)
+def test_a_training_of_any_version_goes_on(version: str, tmp_path: Path) -> None:
+    (tmp_path / "training.json").write_bytes((FORMATS / version / "training.json").read_bytes())
+    chunks = [np.array([0, 2]), np.array([1])]
+    threads, found = checkpoint.agreed(tmp_path, "an example", 7, chunks)
+    assert (threads, [chunk.tolist() for chunk in found]) == (2, [[0, 2], [1]])
+    with pytest.raises(ResumeError, match="is of another training"):
+        checkpoint.agreed(tmp_path, "another", 7, chunks)
+
+
+def test_a_checkpoint_of_0_1_0_is_read() -> None:
+    kept = checkpoint.read(FORMATS / "0.1.0" / "member.safetensors", "an example")
+    assert kept is not None
+    assert kept.step == 5
+    assert {name: array.tolist() for name, array in kept.arrays.items()} == {
+        "w": [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]], "m": [1.0, 1.0],
+    }  # fmt: skip
+
+
+def test_trials_of_0_1_0_are_read_and_those_of_the_format_before_counted_and_left_as_they_are(tmp_path: Path) -> None:
+    """dwindle-trials/1 has not what a study now goes on by (SECURITY.md): what it held is trained again."""
+    new, old = (
+        (FORMATS / "0.1.0" / "trials.jsonl").read_bytes(),
+        (FORMATS / "without_checksum" / "trials-1.jsonl").read_bytes(),
+    )
+    (tmp_path / "trials.jsonl").write_bytes(old + new)
+    store = Store.open(tmp_path)
+    store.add([{"key": "new", "stage": "sweep", "loss": 1.0}])
+    store.close()
+    assert store.records == {f"k{n}": {"key": f"k{n}", "stage": "sweep", "loss": n / 7} for n in range(3)} | {
+        "new": {"key": "new", "stage": "sweep", "loss": 1.0}
+    }
+    assert store.spoilt == 3
+    assert (tmp_path / "trials.jsonl").read_bytes().startswith(old + new)
+
+
+@pytest.mark.parametrize(
+    "name", ["plan.toml", "plan.json", "plan.txt", "torch_state.json", "training.json", "trials.jsonl"]
+)
+def test_what_is_written_today_is_what_0_1_0_wrote(name: str, tmp_path: Path) -> None:
+    """If it no longer is, the format has another version, and the old one stays among the assets."""
+    if name.startswith("plan"):
+        text.save(KEPT, tmp_path / name)
+    elif name == "torch_state.json":
+        rule = dw.plateau(0.5, patience=3, peak=3e-4)
+        run = dw.Horizon(epochs=10, steps_per_epoch=500, batch_size=64)
+        said = record(Given(KEPT, run, rule), Progress(7, KEPT, run, rule.init()))
+        (tmp_path / name).write_text(json.dumps(said, indent=1) + "\n")
+    elif name == "training.json":
+        checkpoint.agreed(tmp_path, "an example", 2, [np.array([0, 2]), np.array([1])])
+    else:
+        store = Store.open(tmp_path)
+        store.add({"key": f"k{n}", "stage": "sweep", "loss": n / 7} for n in range(3))
+        store.close()
+    assert (tmp_path / name).read_bytes() == (FORMATS / "0.1.0" / name).read_bytes()
+
+
+@pytest.mark.parametrize("written", ["dwindle-plan/2", "dwindle-plan/99", "dwindle-torch/1", ""])
+def test_a_version_that_is_not_known_is_refused_by_name(written: str, tmp_path: Path) -> None:
+    content = (FORMATS / "0.1.0" / "plan.toml").read_text().replace("dwindle-plan/1", written)
+    (tmp_path / "plan.toml").write_text(content)
+    with pytest.raises(ParseError, match=f"got '{written}'"):
+        text.load(tmp_path / "plan.toml")
+    assert (tmp_path / "plan.toml").read_text() == content

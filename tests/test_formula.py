@@ -100,6 +100,7 @@ def test_one_spelling_one_value() -> None:
     assert dw.parse('peak 0.1 | formula "0.5**(step//30)"').schedule == dw.formula("0.5 ** (step // 30)")
 
 
+@pytest.mark.law
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(schedules, horizons)
 def test_any_schedule_is_a_formula(schedule: Schedule, run: Horizon) -> None:

@@ -51,6 +51,7 @@ def test_shares_are_counted_from_the_beginning() -> None:
     assert at_second.tolist() == [False, False, True, True, False, False, False, False]
 
 
+@pytest.mark.law
 @given(st.integers(1, 30), st.lists(st.integers(0, 3), min_size=1, max_size=30), st.randoms())
 def test_the_best_of_a_group_always_goes_on_and_the_number_is_right(
     cut: int, groups: list[int], random: object

@@ -143,6 +143,7 @@ def test_a_large_body_is_one_file_and_no_list() -> None:
 # --- a curve by few of its points
 
 
+@pytest.mark.law
 @given(st.lists(st.floats(allow_nan=True, width=32), min_size=1, max_size=3000), st.integers(4, 400))
 def test_thinning_keeps_both_ends_and_every_extreme(values: list[float], most: int) -> None:
     array = np.array(values)
@@ -351,6 +352,7 @@ def test_a_control_character_anywhere_in_a_head_is_refused(at: int, code: int) -
     assert head_refusal(head[:place] + bytes([code]) + head[place:]) is not None
 
 
+@pytest.mark.law
 @given(st.data())
 def test_a_token_with_any_character_changed_is_none(data: st.DataObject) -> None:
     door = Door(8721)

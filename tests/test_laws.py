@@ -103,6 +103,7 @@ def shape_of(schedule: Schedule) -> str:
 # --- the algebra -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.law
 @given(schedules, horizons)
 @usual
 def test_a_join_of_one_changes_nothing(s: Schedule, run: Horizon) -> None:
@@ -115,12 +116,14 @@ def test_a_join_of_one_product_leaves_its_open_ramp_the_whole_run() -> None:
     assert Join((s,)).resolve(Horizon(steps=100))(55) == s.resolve(Horizon(steps=100))(55) > 0.4
 
 
+@pytest.mark.law
 @given(schedules, schedules, schedules)
 @usual
 def test_joins_associate(a: Schedule, b: Schedule, c: Schedule) -> None:
     assert a.then(b).then(c) == a.then(b.then(c)) == Join((a, b, c))
 
 
+@pytest.mark.law
 @given(schedules, schedules, schedules, times, times, horizons)
 @usual
 def test_joins_of_given_lengths_associate(a: Schedule, b: Schedule, c: Schedule, m: Any, n: Any, run: Horizon) -> None:
@@ -129,6 +132,7 @@ def test_joins_of_given_lengths_associate(a: Schedule, b: Schedule, c: Schedule,
     assert np.array_equal(left.resolve(run)(STEP_ARRAY), right.resolve(run)(STEP_ARRAY))
 
 
+@pytest.mark.law
 @given(schedules, schedules, schedules)
 @usual
 def test_products_and_sums_associate(a: Schedule, b: Schedule, c: Schedule) -> None:
@@ -136,6 +140,7 @@ def test_products_and_sums_associate(a: Schedule, b: Schedule, c: Schedule) -> N
     assert (a + b) + c == a + (b + c) == Sum((a, b, c))
 
 
+@pytest.mark.law
 @given(schedules, horizons)
 @usual
 def test_what_does_nothing_is_nothing(s: Schedule, run: Horizon) -> None:
@@ -152,6 +157,7 @@ def test_what_does_nothing_is_nothing(s: Schedule, run: Horizon) -> None:
 by = st.sampled_from([0.25, 0.5, 2.0, 3.0, 10.0])
 
 
+@pytest.mark.law
 @given(schedules.filter(lambda s: not isinstance(s, Stretch)), by, by, horizons)
 @usual
 def test_stretching_twice_is_stretching_once_by_the_product(s: Schedule, a: float, b: float, run: Horizon) -> None:
@@ -160,6 +166,7 @@ def test_stretching_twice_is_stretching_once_by_the_product(s: Schedule, a: floa
     assert np.array_equal(twice.resolve(run)(STEP_ARRAY), once.resolve(run)(STEP_ARRAY))
 
 
+@pytest.mark.law
 @given(ramps(whole_steps), st.sampled_from([2, 4, 8]))
 @usual
 def test_a_stretched_ramp_is_a_longer_ramp(s: Ramp, by: int) -> None:
@@ -169,6 +176,7 @@ def test_a_stretched_ramp_is_a_longer_ramp(s: Ramp, by: int) -> None:
     np.testing.assert_allclose(s.stretch(by)(steps), longer(steps), rtol=1e-13, atol=small)
 
 
+@pytest.mark.law
 @given(schedules, st.integers(0, 200), horizons)
 @usual
 def test_a_shift_holds_the_first_value_and_then_plays(s: Schedule, n: int, run: Horizon) -> None:
@@ -178,6 +186,7 @@ def test_a_shift_holds_the_first_value_and_then_plays(s: Schedule, n: int, run: 
         assert late(t) == inside(max(0, t - n))
 
 
+@pytest.mark.law
 @given(leaves, leaves, whole_steps)
 @usual
 def test_a_child_counts_from_its_own_boundary(a: Schedule, b: Schedule, n: int) -> None:
@@ -189,11 +198,13 @@ def test_a_child_counts_from_its_own_boundary(a: Schedule, b: Schedule, n: int) 
         assert joined(n + t) == second(t)
 
 
+@pytest.mark.law
 @given(st.lists(whole_steps, min_size=1, max_size=6))
 def test_a_join_lasts_as_long_as_its_pieces(lengths: list[int]) -> None:
     assert Join(tuple(Ramp(steps=n) for n in lengths)).duration == sum(lengths)
 
 
+@pytest.mark.law
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=4), st.integers(0, 4), st.integers(100, 1000))
 def test_an_open_piece_takes_what_the_others_leave(lengths: list[int], at: int, steps: int) -> None:
     pieces = [Ramp(steps=n) for n in lengths]
@@ -203,6 +214,7 @@ def test_an_open_piece_takes_what_the_others_leave(lengths: list[int], at: int, 
     assert resolved.spans[min(at, len(lengths))] == steps - sum(lengths)
 
 
+@pytest.mark.law
 @given(schedules, horizons)
 @usual
 def test_resolving_twice_is_resolving_once(s: Schedule, run: Horizon) -> None:
@@ -213,6 +225,7 @@ def test_resolving_twice_is_resolving_once(s: Schedule, run: Horizon) -> None:
 # --- every step, every backend ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.law
 @given(schedules, horizons)
 @usual
 def test_one_step_alone_is_the_nth_of_a_vector(s: Schedule, run: Horizon) -> None:
@@ -225,6 +238,7 @@ def test_one_step_alone_is_the_nth_of_a_vector(s: Schedule, run: Horizon) -> Non
     assert curve(resolved, 10, start=30).tolist() == vector[30:40].tolist()
 
 
+@pytest.mark.law
 @given(schedules, horizons)
 @usual
 def test_every_step_has_a_finite_factor_that_is_not_negative(s: Schedule, run: Horizon) -> None:
@@ -244,6 +258,7 @@ def test_points_before_the_start_leave_negative_steps_at_step_zero() -> None:
     assert Join((Interpolate((0,), (0.3,)), Ramp(steps=10))).resolve(Horizon(steps=50))(0) == 0.3  # no duration to take
 
 
+@pytest.mark.law
 @given(schedules, horizons)
 @usual
 def test_torch_gives_the_bits_of_numpy(s: Schedule, run: Horizon) -> None:
@@ -257,6 +272,7 @@ def test_torch_gives_the_bits_of_numpy(s: Schedule, run: Horizon) -> None:
         assert ulps(mine.numpy(), theirs) <= (4 if has_roots(s) else 0)
 
 
+@pytest.mark.law
 @given(schedules, horizons)
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 def test_jax_jit_gives_the_numbers_of_numpy(s: Schedule, run: Horizon) -> None:
@@ -269,6 +285,7 @@ def test_jax_jit_gives_the_numbers_of_numpy(s: Schedule, run: Horizon) -> None:
     np.testing.assert_allclose(mine, resolved(exact), rtol=1e-12, atol=small)
 
 
+@pytest.mark.law
 @given(schedules)
 @usual
 def test_a_step_is_refused_while_a_time_has_a_unit(s: Schedule) -> None:
@@ -283,6 +300,7 @@ def test_a_step_is_refused_while_a_time_has_a_unit(s: Schedule) -> None:
 # --- shapes ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.law
 @given(ramps(st.integers(1, 3000)))
 @settings(deadline=None, max_examples=200)
 def test_a_ramp_is_monotone_inside_its_ends_and_reaches_both(s: Ramp) -> None:
@@ -299,6 +317,7 @@ def test_a_ramp_is_monotone_inside_its_ends_and_reaches_both(s: Ramp) -> None:
     assert (values[-2:] == s.end).all()
 
 
+@pytest.mark.law
 @given(st.one_of(exponentials, power_laws, tanhs.filter(lambda s: s.end <= 1)))
 @usual
 def test_decays_never_rise(s: Schedule) -> None:
@@ -307,6 +326,7 @@ def test_decays_never_rise(s: Schedule) -> None:
     assert np.diff(values).max() <= (4 * EPS if has_library_functions(s) else EPS)
 
 
+@pytest.mark.law
 @pytest.mark.parametrize("shape", [s for s in RAMP_SHAPES if s != "geometric"])
 @given(start=factor, end=factor, steps=st.integers(1, 500), power=st.sampled_from([0.5, 1.0, 2.0]))
 @settings(deadline=None, max_examples=30)
@@ -319,6 +339,7 @@ def test_a_rise_is_the_fall_played_backwards(shape: str, start: float, end: floa
 # --- decay and plan --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.law
 @given(st.floats(1e-6, 1.0), st.floats(0.0, 0.9), schedules, horizons)
 @usual
 def test_decoupled_lambda_is_independent_peak_times_lambda(peak: float, lam: float, s: Schedule, run: Horizon) -> None:
@@ -327,6 +348,7 @@ def test_decoupled_lambda_is_independent_peak_times_lambda(peak: float, lam: flo
     np.testing.assert_allclose(1 - decoupled.shrink, 1 - independent.shrink, rtol=4 * EPS, atol=4 * EPS)
 
 
+@pytest.mark.law
 @given(st.floats(1e-6, 1.0), st.floats(0.0, 0.9), schedules, horizons, st.floats(-10, 10), st.floats(-10, 10))
 @usual
 def test_under_plain_sgd_l2_is_decoupled(
@@ -341,6 +363,7 @@ def test_under_plain_sgd_l2_is_decoupled(
         assert abs(a[0] - b[0]) <= 4 * EPS * (abs(w) + one.lr * (abs(g) + lam * abs(w)))
 
 
+@pytest.mark.law
 @given(st.floats(0.0, 0.5), st.floats(1e-3, 1.0), schedules, horizons)
 @usual
 def test_corrected_is_decoupled_with_the_factor_once_more(lam: float, peak: float, s: Schedule, run: Horizon) -> None:
@@ -349,6 +372,7 @@ def test_corrected_is_decoupled_with_the_factor_once_more(lam: float, peak: floa
     np.testing.assert_allclose(plan.decay_shares(run), twice.decay_shares(run), rtol=4 * EPS, atol=1e-300)
 
 
+@pytest.mark.law
 @given(plans, horizons)
 @usual
 def test_the_table_of_a_plan_is_its_rates_step_by_step(plan: Plan, run: Horizon) -> None:
@@ -363,6 +387,7 @@ def test_the_table_of_a_plan_is_its_rates_step_by_step(plan: Plan, run: Horizon)
         assert table.lr.shape == table.shrink.shape == table.l2.shape == (run.steps,)
 
 
+@pytest.mark.law
 @given(plans, horizons)
 @usual
 def test_resolving_a_plan_changes_no_rate(plan: Plan, run: Horizon) -> None:
@@ -370,6 +395,7 @@ def test_resolving_a_plan_changes_no_rate(plan: Plan, run: Horizon) -> None:
     assert plan.resolve(run).resolve(run) == plan.resolve(run)
 
 
+@pytest.mark.law
 @given(plans, plans)
 @usual
 def test_the_difference_of_plans_is_what_changes_one_into_the_other(a: Plan, b: Plan) -> None:
@@ -380,6 +406,7 @@ def test_the_difference_of_plans_is_what_changes_one_into_the_other(a: Plan, b: 
 # --- text ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.law
 @given(plans)
 @settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @example(Plan(0.1, Join((Ramp(),))))
@@ -394,6 +421,7 @@ def test_text_reads_back_as_the_same_plan(plan: Plan) -> None:
     assert from_json(to_json(plan)) == plan
 
 
+@pytest.mark.law
 @given(schedules, horizons)
 @example(Join((Constant(), Join((Constant(),), (1,))), (1, Time(1, "st"))), Horizon(steps=9))
 @usual
@@ -402,6 +430,7 @@ def test_a_resolved_schedule_has_a_text_too(s: Schedule, run: Horizon) -> None:
     assert parse_schedule(str(s.resolve(run))) == s.resolve(run)
 
 
+@pytest.mark.law
 @given(decays())
 @usual
 def test_text_reads_back_as_the_same_decay(decay: Decay) -> None:
@@ -409,6 +438,7 @@ def test_text_reads_back_as_the_same_decay(decay: Decay) -> None:
     assert str(decay).split()[0] in CONVENTIONS
 
 
+@pytest.mark.law
 @given(st.one_of(st.integers(-(10**30), 10**30), st.floats(allow_nan=False, allow_infinity=False)))
 @example(10**18 + 1000)
 @example(-0.0)
@@ -425,11 +455,13 @@ def rounded(exact: Fraction) -> int:
     return max(1, math.floor(exact + Fraction(1, 2))) if exact > 0 else 0
 
 
+@pytest.mark.law
 @given(horizons, st.one_of(st.integers(0, 100), st.floats(0.0, 100.0)))
 def test_a_percentage_is_rounded_once_and_exactly(run: Horizon, value: float) -> None:
     assert Time(value, "%").steps(run) == rounded(Fraction(value) * run.steps / 100)
 
 
+@pytest.mark.law
 @given(st.integers(1, 99), st.integers(1, 10**6), st.integers(1, 400), st.integers(1, 300))
 def test_down_cuts_as_programs_cut(percent: int, steps: int, epochs: int, each: int) -> None:
     share, time = percent / 100, Time(percent, "%", "down")
@@ -443,6 +475,7 @@ def test_down_cuts_as_programs_cut(percent: int, steps: int, epochs: int, each: 
     assert Time(29, "%", "down").steps(Horizon(100)) == 28
 
 
+@pytest.mark.law
 @given(st.integers(1, 10**9), st.integers(1, 10**6), st.integers(1, 50))
 def test_an_exact_time_ends_where_its_tokens_do(tokens: int, worth: int, times_over: int) -> None:
     every = Time(tokens, "tok", "exact").steps(Horizon(steps=1, tokens_per_step=worth))
@@ -453,6 +486,7 @@ def test_an_exact_time_ends_where_its_tokens_do(tokens: int, worth: int, times_o
     assert int(period_ends) // every == worth * times_over
 
 
+@pytest.mark.law
 @given(horizons, st.one_of(st.integers(0, 10**6), st.floats(0.0, 1e6)))
 def test_epochs_examples_and_tokens_are_rounded_once_and_exactly(run: Horizon, value: float) -> None:
     assert Time(value, "ep").steps(run) == rounded(Fraction(value) * (run.steps_per_epoch or 0))
@@ -461,12 +495,14 @@ def test_epochs_examples_and_tokens_are_rounded_once_and_exactly(run: Horizon, v
     assert Time(value, "st").steps(run) == value
 
 
+@pytest.mark.law
 @given(times)
 def test_a_time_reads_back(time: Any) -> None:
     if isinstance(time, Time):
         assert Time.parse(str(time)) == time
 
 
+@pytest.mark.law
 @given(st.integers(1, 10**6), st.integers(1, 5000), st.integers(1, 40))
 def test_an_epoch_counts_its_last_partial_batch(examples: int, batch: int, epochs: int) -> None:
     run = Horizon(epochs=epochs, examples=examples, batch_size=batch)
@@ -482,6 +518,7 @@ def test_times_add_up() -> None:
     assert [s(t) for t in (0, 333, 333 * 9, 3330)] == [0.0, 1.0, 1.0, 0.0]
 
 
+@pytest.mark.law
 @given(share)
 def test_a_share_of_a_step_is_no_time(value: float) -> None:
     if 0 < value < 1:

@@ -40,6 +40,7 @@ def theorem(lrs: Any, distance: float, norms: Any) -> float:
 # --- the bound -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.law
 @given(rates, st.floats(0.01, 100.0), st.data())
 @usual
 def test_one_sum_is_the_double_sum_of_the_theorem(lrs: list[float], distance: float, data: st.DataObject) -> None:
@@ -52,6 +53,7 @@ def test_a_rate_that_falls_to_almost_nothing_loses_no_digits() -> None:
     assert bound(lrs) == pytest.approx(theorem(lrs, 1.0, np.ones(len(lrs))), rel=1e-12)
 
 
+@pytest.mark.law
 @given(rates, st.data())
 @usual
 def test_the_bound_at_a_step_is_that_of_the_run_ended_there(lrs: list[float], data: st.DataObject) -> None:
@@ -63,6 +65,7 @@ def test_the_bound_at_a_step_is_that_of_the_run_ended_there(lrs: list[float], da
     assert np.array_equal(bounds(lrs, some, distance=3.0, gradient_norm=norms), every[some])
 
 
+@pytest.mark.law
 @given(rates, st.floats(0.1, 10.0), st.floats(0.1, 10.0))
 @usual
 def test_the_units_are_distance_times_gradient_norm(lrs: list[float], distance: float, g: float) -> None:
@@ -108,6 +111,7 @@ def test_a_constant_rate_has_the_bound_of_the_harmonic_numbers(steps: int) -> No
     assert best_peak(np.ones(steps)).bound == pytest.approx(math.sqrt((1 + harmonic) / steps), rel=1e-13)
 
 
+@pytest.mark.law
 @given(rates, st.integers(0, 29), st.integers(1, 3))
 @usual
 def test_a_step_of_rate_zero_is_no_step(lrs: list[float], where: int, many: int) -> None:
@@ -131,6 +135,7 @@ def test_weights_that_never_move_have_no_bound() -> None:
 # --- the best peak and the best shape --------------------------------------------------------------------------------
 
 
+@pytest.mark.law
 @given(rates, st.floats(0.1, 10.0), st.floats(0.1, 10.0))
 @usual
 def test_the_best_peak_is_that_of_a_grid(factors: list[float], distance: float, g: float) -> None:
@@ -270,6 +275,7 @@ def test_a_warmup_may_have_a_unit() -> None:
 # --- refined schedules -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.law
 @pytest.mark.parametrize("rule", ["sgd", "adam"])
 @given(st.integers(2, 400), norm, st.floats(0.0, 1.0))
 @usual
@@ -278,6 +284,7 @@ def test_constant_norms_are_linear_decay_exactly(rule: str, steps: int, size: fl
     assert np.array_equal(curve(s, steps + 2), curve(dw.linear(steps), steps + 2))
 
 
+@pytest.mark.law
 @given(st.lists(norm, min_size=2, max_size=40), st.sampled_from([("sgd", 2), ("adam", 1)]))
 @usual
 def test_the_curve_is_the_formula_in_fractions(norms: list[float], rule: tuple[str, int]) -> None:
@@ -316,6 +323,7 @@ def medians(norms: Array, smooth: float) -> Array:
     return np.array([np.median(held[i : i + 2 * reach + 1]) for i in range(len(norms))])
 
 
+@pytest.mark.law
 @given(st.lists(norm, min_size=2, max_size=60), st.floats(0.0, 1.0))
 @usual
 def test_the_median_runs_over_the_stated_width_and_edges(norms: list[float], smooth: float) -> None:
@@ -358,6 +366,7 @@ def test_a_refined_schedule_is_a_plan_with_a_text() -> None:
     np.testing.assert_allclose(stretched[::2], plan.lrs(300), rtol=1e-12, atol=1e-300)
 
 
+@pytest.mark.law
 @given(st.lists(norm, min_size=2, max_size=50))
 @usual
 def test_the_size_of_the_norms_does_not_matter(norms: list[float]) -> None:

@@ -46,6 +46,7 @@ def assert_close(values: Any, wanted: list[Fraction]) -> None:
     np.testing.assert_allclose(values, [float(w) for w in wanted], rtol=1e-12, atol=1e-300)
 
 
+@pytest.mark.law
 @given(schedules, st.sampled_from(sorted(CONVENTIONS)), st.sampled_from([0.0, 1e-18, 1e-3, 0.3, 1.0, 1.5, 3.0]))
 @usual
 def test_the_shares_are_those_of_the_definition_in_fractions(schedule: Any, convention: str, lam: float) -> None:
@@ -196,6 +197,7 @@ def test_norms_and_angles_follow_a_simulation(case: str, shape: Any) -> None:
         np.testing.assert_allclose(got, wanted, rtol=0.03)
 
 
+@pytest.mark.law
 @given(
     st.sampled_from([Decoupled, L2, Independent]),
     st.sampled_from(["adamw", "sgd"]),
@@ -277,6 +279,7 @@ def test_equilibria_that_do_not_exist_are_refused() -> None:
             wrong()
 
 
+@pytest.mark.law
 @given(plans, st.sampled_from(["adamw", "sgd"]), st.floats(0.0, 0.99))
 @usual
 def test_any_plan_gets_norms_or_a_reason(plan: Plan, rule: str, mu: float) -> None:
@@ -325,6 +328,7 @@ def carried(plan: Plan, *rest: Any, **options: Any) -> Carried:
     return carry(plan, *rest, **options)
 
 
+@pytest.mark.law
 @given(small_plans, runs, st.sampled_from(PAIRS))
 @usual
 def test_carrying_a_plan_nowhere_changes_nothing(plan: Plan, here: Horizon, rules: Any) -> None:
@@ -333,6 +337,7 @@ def test_carrying_a_plan_nowhere_changes_nothing(plan: Plan, here: Horizon, rule
     assert got.changes == ()
 
 
+@pytest.mark.law
 @given(small_plans, runs, runs, runs, st.sampled_from(PAIRS))
 @usual
 def test_carrying_by_way_of_another_run_is_carrying_at_once(
@@ -345,6 +350,7 @@ def test_carrying_by_way_of_another_run_is_carrying_at_once(
     assert replace(in_turn, peak=1.0, decay=None) == replace(at_once, peak=1.0, decay=None)
 
 
+@pytest.mark.law
 @given(small_plans, runs, runs, st.sampled_from(PAIRS))
 @usual
 def test_the_rules_keep_what_they_say(plan: Plan, old: Horizon, new: Horizon, rules: Any) -> None:
@@ -362,6 +368,7 @@ def test_the_rules_keep_what_they_say(plan: Plan, old: Horizon, new: Horizon, ru
     assert kept[0] == pytest.approx(kept[1], rel=1e-12)
 
 
+@pytest.mark.law
 @given(small_plans, runs, runs, st.sampled_from(PAIRS))
 @usual
 def test_groups_masks_and_layer_decay_come_along_in_the_same_ratio(
@@ -429,6 +436,7 @@ def test_tokens_per_parameter_counts_both() -> None:
     assert carry(plan, run, run, rules=[own], parameters=(1, 4)).plan.decay.weight_decay == pytest.approx(0.05)
 
 
+@pytest.mark.law
 @given(schedules, st.integers(100, 5000), st.sampled_from([2, 4, 8]), st.lists(st.integers(0, 5000), max_size=20))
 @usual
 def test_the_schedule_keeps_its_shape(schedule: Any, steps: int, by: int, at: list[int]) -> None:

@@ -104,6 +104,7 @@ def test_separators_line_ends_and_marks_of_byte_order(mark: str, end: str, befor
     assert log.columns == ("step", "lr", "loss")
 
 
+@pytest.mark.law
 @given(st.lists(st.tuples(*[st.none() | st.floats(allow_nan=False)] * 3), min_size=1, max_size=20))
 @settings(deadline=None)
 def test_what_was_written_is_read(

@@ -282,6 +282,7 @@ CELLS = st.one_of(
 )  # fmt: skip
 
 
+@pytest.mark.law
 @given(
     st.integers(2, 4).flatmap(lambda k: st.lists(st.lists(CELLS, min_size=k, max_size=k), min_size=1, max_size=12)),
     st.integers(1, 60),
@@ -323,6 +324,7 @@ def test_rows_at_once_are_the_rows_one_by_one(rows: list[list[str]], times: int,
         np.testing.assert_array_equal(np.signbit(table), np.signbit(slow[name]))
 
 
+@pytest.mark.law
 @given(
     st.lists(st.floats(-10, 10) | st.sampled_from([math.nan, math.inf]), max_size=200),
     st.sampled_from([2, 4, 8, 64]),

@@ -153,6 +153,7 @@ def test_any_bytes_are_read_or_refused(data: bytes, tmp_path: Path) -> None:
         readable(path)
 
 
+@pytest.mark.law
 @given(bit=st.integers(0, 8 * len(SAMPLES["events"]) - 1))
 @settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_flipped_bit_in_events_loses_at_most_its_record(bit: int, tmp_path: Path) -> None:
@@ -185,6 +186,7 @@ def bit_by_bit(data: bytes) -> int:
     return state ^ 0xFFFFFFFF
 
 
+@pytest.mark.law
 @given(
     st.lists(st.integers(0, 40) | st.sampled_from([4095, 4096, 4097, 5000]), min_size=1, max_size=8),
     st.integers(0, 2**32 - 1),

@@ -283,6 +283,7 @@ def test_it_learns():
 # --- the decays
 
 
+@pytest.mark.law
 @given(st.lists(st.floats(-2.0, 2.0), min_size=1, max_size=40))
 def test_scale_and_folds_multiply_to_the_product_of_the_factors(factors):
     factor = np.array(factors)[:, None]

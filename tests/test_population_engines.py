@@ -243,6 +243,7 @@ def test_what_the_optimiser_keeps_fades_to_nothing(optimiser):
     assert np.float32(0.5) ** np.float32(steps) > 0.0  # they were still there, were they not let go
 
 
+@pytest.mark.law
 @given(st.lists(st.sampled_from([1.0, 0.999, 0.5, -0.5, 0.0, 1e-7, 3.0]), min_size=1, max_size=60), st.integers(1, 3))
 def test_scales_are_those_of_a_loop_over_the_steps_to_the_bit(factors, members):
     factor = np.stack([np.roll(factors, k) for k in range(members)], axis=1)

@@ -268,6 +268,7 @@ def descend(optimiser: Any, w0: Any, rates: Rates, steps: int, cautious: bool = 
     )["w"]
 
 
+@pytest.mark.law
 @every_optimiser
 @given(w=weights, shrinks=st.lists(st.floats(0.0, 1.0), min_size=1, max_size=20))
 @settings(max_examples=20)
@@ -286,6 +287,7 @@ def test_without_gradients_only_shrink_remains(optimiser: Any, w: Array, shrinks
     assert np.array_equal(path(True), path(False))  # an update of zero disagrees with no weight
 
 
+@pytest.mark.law
 @given(w=weights, lr=rate, c=rate, slope=st.floats(-1e3, 1e3))
 def test_for_plain_sgd_l2_and_decoupled_are_one_update(w: Array, lr: float, c: float, slope: float) -> None:
     sgd, grad = SGD(), np.full_like(w, slope)
@@ -314,6 +316,7 @@ def test_with_momentum_l2_c_rests_where_decoupled_c_over_one_minus_momentum_does
         np.testing.assert_allclose(end, minimum, rtol=1e-12)
 
 
+@pytest.mark.law
 @given(w=weights, lr=rate, momentum=st.floats(0.0, 0.99), nesterov=st.booleans(), shrink=st.floats(0.5, 1.0))
 def test_a_constant_rate_may_sit_inside_or_outside_the_buffer(
     w: Array, lr: float, momentum: float, nesterov: bool, shrink: float
@@ -344,6 +347,7 @@ def test_the_textbooks_velocity_is_minus_the_buffer() -> None:
         np.testing.assert_allclose(state.buffer, -v, rtol=1e-14)
 
 
+@pytest.mark.law
 @every_optimiser
 @given(w=weights, lr=rate, shrink=st.floats(0.0, 0.999))
 @settings(max_examples=20)
@@ -458,6 +462,7 @@ def test_no_steps_leave_the_start_alone() -> None:
 # --- the textbook ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.law
 @given(w=weights, b=weights, lr=rate, lam=st.floats(0.0, 10.0), n=st.integers(10, 10**6))
 def test_textbook_weights_shrink_and_biases_do_not(w: Array, b: Array, lr: float, lam: float, n: int) -> None:
     new_w, new_b = textbook_step(w, b, np.zeros_like(w), np.zeros_like(b), lr, lam, n)

@@ -48,6 +48,7 @@ def until(at: int) -> list[int]:
 # Any schedule at all
 
 
+@pytest.mark.law
 @settings(max_examples=150, deadline=None)
 @given(plans, horizons, st.data())
 def test_the_past_is_the_same_bit_for_bit_and_the_text_reads_back(
@@ -70,6 +71,7 @@ def test_the_past_is_the_same_bit_for_bit_and_the_text_reads_back(
         assert new.resolve(horizon) == new
 
 
+@pytest.mark.law
 @settings(max_examples=150, deadline=None)
 @given(schedules, horizons, st.data())
 def test_what_was_left_is_played_at_another_pace(schedule: Schedule, run: Horizon, data: st.DataObject) -> None:

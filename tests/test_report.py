@@ -438,6 +438,7 @@ def test_no_text_changes_the_page(poison: str) -> None:
     assert Reader(render(poisoned(SMALL, poison))).skeleton == Reader(render(poisoned(SMALL, "x"))).skeleton
 
 
+@pytest.mark.law
 @given(st.text())
 def test_data_block_is_exact_and_cannot_end_its_element(text: str) -> None:
     block = data_block({"x": text})
@@ -446,6 +447,7 @@ def test_data_block_is_exact_and_cannot_end_its_element(text: str) -> None:
     assert block.isascii()
 
 
+@pytest.mark.law
 @given(st.text())
 def test_markup_escapes_text_and_attributes(text: str) -> None:
     plain = text.replace("\r", "").replace("\x00", "")
@@ -455,6 +457,7 @@ def test_markup_escapes_text_and_attributes(text: str) -> None:
     assert joined(tag("b", text)) == tag("b", text)
 
 
+@pytest.mark.law
 @given(st.text())
 def test_inert_leaves_nothing_hidden_and_is_idempotent(text: str) -> None:
     once = inert(text)

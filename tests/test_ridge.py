@@ -229,6 +229,7 @@ def test_the_smallest_penalties_come_to_the_shortest_solution() -> None:
 small = st.floats(-10, 10).map(lambda x: round(x, 3))
 
 
+@pytest.mark.law
 @given(data=st.data(), rows=st.integers(2, 8), columns=st.integers(1, 8), lam=st.sampled_from([0.01, 0.5, 20.0]))
 def test_any_small_table(data: st.DataObject, rows: int, columns: int, lam: float) -> None:
     X = np.array(data.draw(st.lists(st.lists(small, min_size=columns, max_size=columns), min_size=rows, max_size=rows)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import pytest
 from dwindle.population import StoppedError, legs
 from dwindle.studies import Store, Task, load, study
 
-KILLS = 25  # of each study
+KILLS = int(os.environ.get("DWINDLE_KILLS", "25"))  # of each study
 # A sampler's batches of 24, which halving judges; and folds, in whose batches a checkpoint is left at every evaluation.
 STUDIES = {
     "sampler": [
@@ -82,7 +83,7 @@ def shown(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(max(600, 30 * KILLS))
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 @pytest.mark.parametrize("kind", STUDIES)
 def test_a_study_killed_at_random_moments_ends_as_if_it_had_never_been(tmp_path: Path, kind: str) -> None:

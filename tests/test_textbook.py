@@ -51,6 +51,7 @@ def test_the_gradient_of_the_whole_cost_agrees_with_autograd() -> None:
     assert whole == pytest.approx((c0 + LAM / (2 * 7) * w.square().sum()).item(), rel=1e-14)
 
 
+@pytest.mark.law
 @given(
     lr=st.floats(1e-4, 1.0), lam=st.floats(0.0, 20.0), n=st.integers(100, 10**6),
     w=st.floats(-5, 5), b=st.floats(-5, 5), g=st.floats(-3, 3),

@@ -620,6 +620,27 @@ def test_an_lr_scheduler_beside_the_plan_is_noticed_and_does_not_win():
     assert controller.step == 1
 
 
+@pytest.mark.parametrize("zeros", [False, True])
+def test_a_rate_put_to_zero_by_hand_is_set_back_though_the_gradients_are_still_to_come(zeros):
+    weights, plan, grads = tensors(), dw.Plan(0.1, decay=dw.decoupled(0.5)), gradients(1)
+    optimizer = torch.optim.AdamW(weights.items())
+    controller = attach(optimizer, plan, 6)
+    if zeros:
+        give(weights, {n: np.zeros(p.shape) for n, p in weights.items()})
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    with pytest.warns(UserWarning, match="changed from 0.1 to 0 by something else"):
+        optimizer.step(lambda: give(weights, grads[0]))
+    assert controller.step == 1
+    expected = wanted(reference.Adam(), plan, grads)
+    assert_close({n: p.detach().numpy() for n, p in weights.items()}, {n: path[-1] for n, path in expected.items()})
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    optimizer.zero_grad()
+    optimizer.step()  # nothing has a gradient: a step like any other, as without the hand
+    assert controller.step == 2
+
+
 def test_a_group_added_later_is_taken_in_and_an_impossible_one_refused():
     plan, weights = dw.Plan(0.1, dw.linear(), dw.decoupled(0.5)), tensors()
     optimizer = torch.optim.AdamW(list(weights.items())[:1])

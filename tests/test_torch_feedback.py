@@ -270,6 +270,7 @@ ORDERS = ("aoc", "oac", "aco", "ao", "oa")
 metrics = st.lists(st.integers(1, 30).map(lambda k: k / 10), min_size=0, max_size=3)
 
 
+@pytest.mark.law
 @settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(sorted(RULES)), st.lists(metrics, min_size=STEPS, max_size=STEPS),

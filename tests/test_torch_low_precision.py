@@ -177,6 +177,7 @@ ratios = st.floats(-3.0, 3.0, allow_nan=False, width=32)
 sizes = st.floats(-200.0, 200.0, allow_nan=False, width=16).filter(lambda v: v == 0 or abs(v) > 1e-3)
 
 
+@pytest.mark.law
 @given(st.sampled_from(list(KINDS)), st.lists(st.tuples(sizes, ratios), min_size=1, max_size=6))
 def test_folding_moves_nothing_and_leaves_less_than_the_rounding(dtype, cells):
     w = nn.Parameter(torch.tensor([a for a, _ in cells], dtype=F32).to(dtype))
@@ -196,6 +197,7 @@ def test_folding_moves_nothing_and_leaves_less_than_the_rounding(dtype, cells):
     assert torch.equal(w.detach(), after)
 
 
+@pytest.mark.law
 @given(st.sampled_from(list(KINDS)), sizes.filter(bool), st.floats(-0.5, 0.5), st.floats(1e-7, 0.5))
 def test_the_true_weight_loses_its_share_with_all_the_digits_of_the_residue(dtype, size, ratio, x):
     w = nn.Parameter(torch.tensor([size], dtype=F32).to(dtype))
@@ -413,6 +415,7 @@ def test_deciding_takes_no_time_for_a_long_run():
     assert time.perf_counter() - start < 1.0
 
 
+@pytest.mark.law
 @given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=20))
 def test_what_is_lost_is_a_share_and_falls_as_the_decay_grows(shares):
     x = np.array(shares)
@@ -809,6 +812,7 @@ def test_sharded_weights_keep_sharded_residues():
         dist.destroy_process_group()
 
 
+@pytest.mark.law
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 30), st.sampled_from(["AdamW", "SGD", "Adagrad"]), st.floats(1e-7, 1e-2))
 def test_a_resume_in_the_middle_costs_no_digit(k, name, x):

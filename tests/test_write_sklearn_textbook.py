@@ -316,6 +316,7 @@ def test_lambda_is_c_times_the_examples_of_the_run() -> None:
     assert [space["learning_rate"](step) for step in (at - 1, at)] == [0.5, 0.25]
 
 
+@pytest.mark.law
 @given(st.floats(1e-9, 1.0), st.integers(1, 10**7))
 def test_the_decay_is_read_back_to_the_last_bit_however_many_examples(c: float, n: int) -> None:
     source = foreign.write(Plan(0.1, decay=dw.l2(c)), "textbook", dw.Horizon(steps=1, examples=n))

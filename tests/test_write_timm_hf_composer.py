@@ -375,6 +375,7 @@ _OTHERS = {"gamma": [0.5], "alpha": [0.5, 2.0], "alpha_i": [1.0, 0.5], "alpha_f"
            "power": [1.0, 1.7]}  # fmt: skip
 
 
+@pytest.mark.law
 @given(st.data(), st.sampled_from(sorted(COMPOSER)), composers_runs)
 @settings(max_examples=120, deadline=None)
 @pytest.mark.filterwarnings("ignore:.*warmup duration is 0:UserWarning")

@@ -85,6 +85,7 @@ def test_every_recipe_of_every_peer_runs_in_torch_and_reads_back(case: dict[str,
         assert "LambdaLR" not in source or case["name"] in ("SequentialLR", "CyclicLR", "OneCycleLR"), source
 
 
+@pytest.mark.law
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(schedules, st.integers(100, 400))
 def test_any_schedule_runs_in_torch_and_reads_back(schedule: Schedule, steps: int) -> None:

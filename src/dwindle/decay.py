@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from dwindle.errors import InvalidValueError, NoExactMapError, count, flag, known, real
+from dwindle.errors import InvalidValueError, NoExactMapError, count, flag, known, real, shown
 from dwindle.schedule import Schedule
 from dwindle.units import Horizon, short
 
@@ -280,6 +280,8 @@ def convert(
     2.9999999999999997e-05
     """
     kind = CONVENTIONS[known("convention", to, CONVENTIONS)]
+    if not isinstance(decay, Decay):
+        raise InvalidValueError(f"decay must name its convention, such as l2(x) or decoupled(x); got {shown(decay)}.")
     if isinstance(decay, kind):
         return decay
     peak = real("peak", peak, above=0.0)
@@ -312,10 +314,15 @@ def penalty(coefficient: float, groups: Mapping[str, Iterable[Any]]) -> Penalty:
     Penalty(total=1.3, groups={'hidden': 1.25, 'output': 0.05})
     """
     c = real("coefficient", coefficient, low=0.0)
-    costs = {
-        name: 0.5 * c * sum(float(np.sum(np.square(np.asarray(w, dtype=np.float64)))) for w in weights)
-        for name, weights in groups.items()
-    }
+    if not isinstance(groups, Mapping):
+        raise InvalidValueError(f"groups must map a name to its weight arrays; got {shown(groups)}.")
+    try:
+        costs = {
+            name: 0.5 * c * sum(float(np.sum(np.square(np.asarray(w, dtype=np.float64)))) for w in weights)
+            for name, weights in groups.items()
+        }
+    except (TypeError, ValueError) as error:
+        raise InvalidValueError(f"groups must map a name to arrays of numbers: {error}.") from error
     return Penalty(math.fsum(costs.values()), costs)
 
 

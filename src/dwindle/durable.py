@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import threading
 from pathlib import Path
 
 __all__ = ["write_whole"]
@@ -11,7 +13,8 @@ __all__ = ["write_whole"]
 def write_whole(path: Path, data: bytes) -> None:
     """Write ``data`` to a temporary name in the folder of ``path``, sync it to the disk, and rename it to ``path``.
 
-    Raises OSError; what stood at ``path`` is then untouched, and the temporary file is gone.
+    Raises OSError; what stood at ``path`` is then untouched, or already the new one, whole, where only the folder could not
+    be synced. The temporary file is gone.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -19,7 +22,7 @@ def write_whole(path: Path, data: bytes) -> None:
     ...     [entry.name for entry in Path(folder).iterdir()]
     ['a.txt']
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -37,5 +40,11 @@ def _sync(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (
+            errno.EINVAL,
+            errno.ENOTSUP,
+        ):  # a file system that syncs no folders, such as some on a network
+            raise
     finally:
         os.close(handle)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
+import os
 from collections.abc import Iterable
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 __all__ = [
     "DataError",
@@ -19,6 +21,8 @@ __all__ = [
     "UnknownNameError",
     "UnresolvedTimeError",
 ]
+
+T = TypeVar("T")
 
 
 class DwindleError(Exception):
@@ -117,6 +121,30 @@ def count(name: str, value: Any, *, low: int = 1, remedy: str = "") -> int:
         wanted = "positive" if low == 1 else f"at least {low}"
         raise InvalidValueError(_said(f"{name} must be {wanted}", value, remedy))
     return whole
+
+
+def all_of(name: str, value: Any, kind: type[T]) -> tuple[T, ...]:
+    """Return the members of ``value``, each of which is a ``kind``; else raise.
+
+    >>> all_of("sizes", [784, 10], int)
+    (784, 10)
+    """
+    members = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes | kind) else (value,)
+    for member in members:
+        if not isinstance(member, kind) or member is value:
+            raise InvalidValueError(_said(f"{name} must be a sequence of {kind.__name__}", member, ""))
+    return members
+
+
+def a_path(name: str, value: Any) -> Path:
+    """Return ``value`` as a path; raise if it is none, or has a NUL, which no file's name has.
+
+    >>> a_path("path", "run.csv").suffix
+    '.csv'
+    """
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str) or "\0" in os.fspath(value):
+        raise InvalidValueError(_said(f"{name} must be the path of a file", value, ""))
+    return Path(value)
 
 
 def flag(name: str, value: Any) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from dwindle.errors import InvalidValueError, UnknownNameError, count, flag, known, shown
+from dwindle.errors import InvalidValueError, UnknownNameError, all_of, count, flag, known, shown
 
 __all__ = ["SUBJECTS", "Decision", "Mask", "Param", "Rule", "report"]
 
@@ -59,7 +59,10 @@ class Rule:
 
     def __post_init__(self) -> None:
         known("subject", self.subject, SUBJECTS)
-        object.__setattr__(self, "pattern", str(self.pattern))
+        if self.subject == "ndim" and isinstance(self.pattern, int):
+            object.__setattr__(self, "pattern", str(self.pattern))
+        if not isinstance(self.pattern, str):
+            raise InvalidValueError(f"the pattern of a {self.subject} rule must be text; got {shown(self.pattern)}.")
         flag("decays", self.decays)
         if not self.pattern:
             raise InvalidValueError(f"the pattern of a {self.subject} rule must not be empty.")
@@ -107,10 +110,11 @@ class Mask:
     rules: tuple[Rule, ...] = _STANDARD
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rules", tuple(self.rules))
-        for rule in self.rules:
-            if not isinstance(rule, Rule):
-                raise InvalidValueError(f"a mask is made of Rule(subject, pattern, decays); got {rule!r}.")
+        rules = tuple(self.rules) if isinstance(self.rules, Iterable) else (self.rules,)
+        for rule in rules:
+            if not isinstance(rule, Rule) or not isinstance(self.rules, Iterable):
+                raise InvalidValueError(f"a mask is made of Rule(subject, pattern, decays) in a tuple; got {rule!r}.")
+        object.__setattr__(self, "rules", rules)
 
     @classmethod
     def of(cls, *rules: Rule) -> Mask:
@@ -139,7 +143,7 @@ class Mask:
         owners: dict[int, Decision] = {}
         decisions: list[Decision] = []
         used: set[Rule] = set()
-        for param in params:
+        for param in all_of("params", params, Param):
             rule = next((rule for rule in self.rules if rule.matches(param)), None)
             used.update(rule for rule in self.rules if rule.matches(param))
             decision = Decision(param.name, rule is not None and rule.decays, str(rule) if rule else "no rule matched")

@@ -52,7 +52,7 @@ def namespace(step: Any) -> Namespace:
     5
     """
     kind = type(step)
-    if kind is int or kind is float:
+    if kind is int or (kind is float and step == step):  # not NaN, which clips to nothing
         return SCALAR
     if isinstance(step, np.ndarray | np.generic):
         return NUMPY
@@ -124,8 +124,15 @@ def _torch() -> Namespace:
     def wide(x: Any) -> Any:
         return x.to(torch.float32 if x.device.type == "mps" else torch.float64)
 
-    def like(x: Any, values: Sequence[float]) -> Any:
-        return torch.as_tensor(values, dtype=torch.float64, device=x.device)
+    def like(x: Any, values: Sequence[float]) -> Any:  # whole numbers stay whole: beyond 2^53 a float64 holds some only
+        whole = all(isinstance(value, int) for value in values)
+        return torch.as_tensor(values, dtype=torch.int64 if whole else torch.float64, device=x.device)
+
+    def bucket(edges: Sequence[float], x: Any) -> Any:
+        found = like(x, edges)
+        if x.is_floating_point() or found.is_floating_point():
+            x, found = wide(x), wide(found)
+        return torch.bucketize(x, found, right=True)
 
     return Namespace(
         where=torch.where,
@@ -142,7 +149,7 @@ def _torch() -> Namespace:
         cos=torch.cos,
         tanh=torch.tanh,
         floor=torch.floor,
-        bucket=lambda edges, x: torch.bucketize(wide(x), like(x, edges), right=True),
+        bucket=bucket,
         table=lambda values, index: like(index, values)[index.long()],
     )
 

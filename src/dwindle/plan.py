@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dwindle.decay import Corrected, Decay, Independent, half_life, timescale
-from dwindle.errors import InvalidValueError, UnknownNameError, real, shown, suggestion
+from dwindle.errors import InvalidValueError, UnknownNameError, all_of, real, shown, suggestion
 from dwindle.mask import Mask, Param
 from dwindle.schedule import Constant, Schedule, curve, total
 from dwindle.units import Horizon, as_horizon, short
@@ -112,7 +112,7 @@ class Plan:
             raise InvalidValueError(
                 f"decay must name its convention; got {self.decay!r}. Use l2(x), decoupled(x), independent(x) or corrected(x)."
             )
-        object.__setattr__(self, "groups", tuple(self.groups))
+        object.__setattr__(self, "groups", all_of("groups", self.groups, Group))
         if len({g.name for g in self.groups}) < len(self.groups):
             raise InvalidValueError(f"group names must differ; got {[g.name for g in self.groups]}.")
         if self.layer_decay is not None:
@@ -278,7 +278,7 @@ class Plan:
 
     def assign(self, params: Iterable[Param]) -> tuple[Assignment, ...]:
         """Return for each parameter its group, learning-rate scale, whether it decays and which rule decided."""
-        infos = list(params)
+        infos = all_of("params", params, Param)
         depths = {} if self.layer_decay is None else _layer_depths([p.name for p in infos])
         placed = []
         for decision in self.mask.decide(infos):
@@ -321,6 +321,7 @@ def difference(old: Plan, new: Plan) -> dict[str, tuple[Any, Any]]:
     >>> difference(Plan(0.1), Plan(0.2))
     {'peak': (0.1, 0.2)}
     """
+    old, new = as_plan(old), as_plan(new)
     pairs = ((f.name, getattr(old, f.name), getattr(new, f.name)) for f in fields(Plan))
     return {name: (a, b) for name, a, b in pairs if a != b}
 

@@ -220,11 +220,9 @@ def run(
     now = {name: _array(name, w) for name, w in w0.items()}
     states = {name: optimiser.init(w) for name, w in now.items()}
     path = {name: np.empty((steps + 1, *w.shape)) for name, w in now.items()}
-    for step in range(steps + 1):
-        for name, w in now.items():
-            path[name][step] = w
-        if step == steps:
-            break
+    for name, w in now.items():
+        path[name][0] = w
+    for step in range(steps):
         # A copy: a gradient that writes to its argument must not reach the weights.
         grads = gradient({name: w.copy() for name, w in now.items()}, step)
         _same_names(grads, now, step)
@@ -233,6 +231,7 @@ def run(
             now[name], states[name] = optimiser.update(
                 w, grads[name], states[name], lr=lr, shrink=shrink, l2=l2, cautious=cautious
             )
+            path[name][step + 1] = now[name]
     return path
 
 

@@ -29,7 +29,7 @@ def delimiter(text: str) -> str:
     >>> delimiter("step;lr;loss, final")
     ';'
     """
-    first = next((line for line in io.StringIO(text) if line.strip()), "")[:100_000]
+    first = next((line for line in io.StringIO(text, newline=None) if line.strip()), "")[:100_000]
     return max(",;\t", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from dwindle.decay import L2, Decay
-from dwindle.errors import count, known
+from dwindle.errors import count, known, known_keys
 from dwindle.mask import Param
 from dwindle.plan import Plan
 from dwindle.schedule import Join, Mirror, Ramp, Scaled, Schedule
@@ -282,7 +282,7 @@ def is_near(a: float, b: float, within: float = 0.01) -> bool:
     >>> is_near(1000, 1009), is_near(1000, 1020)
     (True, False)
     """
-    return abs(a - b) <= max(1.0, within * max(abs(a), abs(b)))
+    return abs(a - b) <= 1 or abs(a - b) / max(abs(a), abs(b)) <= within  # a ratio: whole numbers may be beyond floats
 
 
 def sampled(steps: int) -> Array:
@@ -334,6 +334,7 @@ def setup_of_plan(plan: Plan, horizon: Horizon | None = None, **known_too: Any) 
     >>> setup_of_plan(Plan(0.1, mask=Mask.everything())).weights[1].groups
     (0,)
     """
+    known_keys("set-up", known_too, ["dtype", *(field.name for field in fields(Setup))])
     dtype = known_too.pop("dtype", "float32")
     placed = [(p, next((rule.decays for rule in plan.mask.rules if rule.matches(p)), False)) for p in _ANY]
     weights = tuple(Weight(p.name, p.shape, p.kind, dtype, (0,) if decays else (1,)) for p, decays in placed)
@@ -348,5 +349,5 @@ def setup_of_plan(plan: Plan, horizon: Horizon | None = None, **known_too: Any) 
             per_update=1.0, why="a plan counts updates", by_update=True,
         )  # fmt: skip
     groups = Group("decaying", plan.peak, decay, plan.peak), Group("not decaying", plan.peak, None, plan.peak)
-    fields = {"framework": "plan", "plan": plan, "schedule_known": horizon is not None, **known_too}
-    return Setup(groups=groups, weights=weights, scheduler=scheduler, horizon=horizon, **fields)
+    said = {"framework": "plan", "plan": plan, "schedule_known": horizon is not None, **known_too}
+    return Setup(**{"groups": groups, "weights": weights, "scheduler": scheduler, "horizon": horizon, **said})

@@ -20,6 +20,7 @@ from dwindle.errors import (
     count,
     known,
     real,
+    shown,
     suggestion,
 )
 
@@ -119,6 +120,8 @@ class Time:
         value = real("time", self.value)
         if self.unit == "%" and not -100 <= value <= 100:
             raise InvalidValueError(f"a share of the run must be between 0% and 100%; got {value:g}%.")
+        if abs(value) > _FOREVER:
+            raise InvalidValueError(f"a time is at most 1e30 {UNITS[self.unit]}; got {value:g}.")
         object.__setattr__(self, "value", int(self.value) if value.is_integer() else value)
         known("rounding", self.rounding, ROUNDINGS)
         if self.unit == "st" and self.rounding != "nearest":
@@ -213,7 +216,12 @@ def as_time(name: str, value: Any, *, low: int | None = 1) -> Time | int | None:
             f"{name} must be a whole number of steps or a time; got {value!r}. "
             f"For a share of the run write '{value * 100:g}%'."
         )
-    return count(name, value, low=-_FOREVER if low is None else low)
+    steps = count(name, value, low=-_FOREVER if low is None else low)
+    if steps > _FOREVER:
+        raise InvalidValueError(
+            f"{name} must be at most 1e30 steps; got {shown(value)}. Leave it out for the whole run."
+        )
+    return steps
 
 
 def in_steps(time: Time | int | None, horizon: Horizon, room: float | None = None) -> Time | int:

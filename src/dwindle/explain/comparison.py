@@ -39,8 +39,9 @@ class Comparison:
 
     ``lr_parts`` and ``decay_parts`` are the first steps at which the rates and the shares that decay takes are different
     numbers, None where they never are; ``apart`` counts the steps at which either differs. ``ratio`` is new lr/old lr at
-    ``ratio_at``, the step at which it is farthest from 1 of those where both are positive; ``one_is_zero`` counts the steps
-    at which one rate only is 0. ``steps`` and ``lrs`` [2, points] are the rates at up to 240 steps, to draw.
+    ``ratio_at``, the step at which it is farthest from 1 of those where both are positive, and infinite beyond float64;
+    ``one_is_zero`` counts the steps at which one rate only is 0. ``steps`` and ``lrs`` [2, points] are the rates at up to
+    240 steps, to draw.
     """
 
     old: str
@@ -138,7 +139,7 @@ def compare(old: Plan, new: Plan, horizon: Horizon | int) -> Comparison:
         logs = np.abs(np.log(b, where=both, out=np.zeros_like(b)) - np.log(a, where=both, out=np.zeros_like(a)))
         i = int(logs.argmax())
         if logs[i] > farthest:
-            farthest, ratio, ratio_at = float(logs[i]), float(b[i] / a[i]), first + i
+            farthest, ratio, ratio_at = float(logs[i]), float(b[i]) / float(a[i]), first + i
         first += len(a)
     at = np.unique(np.linspace(0, run.steps - 1, _DRAWN).astype(np.int64))
     drawn = np.stack([np.zeros(len(at)) + plan.lr(at) for plan in resolved])

@@ -99,7 +99,7 @@ def _over(plan: Plan, first: int, last: int, lr_scale: float, decays: bool) -> _
         with np.errstate(divide="ignore"):  # a = 1 leaves nothing
             logs = np.log1p(-np.minimum(taken, 2.0 - taken))
         after = np.concatenate((np.cumsum(logs[:0:-1])[::-1], [0.0]))
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # a rate of 0 times what has left float64
             moved = float(lrs @ np.exp(after))
         dose.append(math.fsum(taken))
         log.append(math.fsum(logs) if np.isfinite(logs).all() else float(logs.sum()))

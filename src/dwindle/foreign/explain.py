@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dwindle.decay import L2, convert
-from dwindle.errors import DwindleError, InvalidValueError
+from dwindle.errors import DwindleError, InvalidValueError, shown
 from dwindle.foreign.carried import ASSUMED, carry, settings_lost
 from dwindle.foreign.conventions import BIASES, BOUNDARY, CLOCK, DECAY, EPOCHS
 from dwindle.foreign.habits import steps_by_epochs
@@ -21,7 +21,7 @@ from dwindle.foreign.schedules.peers import PEERS, peer_named
 from dwindle.foreign.source.pair import ON_TORCH
 from dwindle.mask import Mask
 from dwindle.plan import Plan
-from dwindle.schedule import Schedule
+from dwindle.schedule import FeedbackRule, Schedule
 from dwindle.units import Horizon, as_horizon
 
 __all__ = ["Explanation", "explain"]
@@ -85,6 +85,8 @@ def explain(
     >>> told.difference, dict(told.rates)["first decayed"]
     (0.0, 'step 30, at 0.05; 30 steps run at the peak')
     """
+    if not isinstance(plan, Plan | FeedbackRule):
+        raise InvalidValueError(f"plan must be a Plan; got {shown(plan)}. For text use parse(text).")
     if not isinstance(plan, Plan):
         raise InvalidValueError(
             f"only a Plan has a curve to explain; {type(plan).__name__} answers a metric as it comes."

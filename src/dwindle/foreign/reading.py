@@ -61,7 +61,10 @@ def read(
         return peers.read(peer, name, params, base_lr=base_lr)
     if params is not None or base_lr is not None:
         raise InvalidValueError("params and base_lr belong to read(peer, name, ...); a text holds its own lr.")
-    return _read_text(peer, None if run is None else as_horizon(run))
+    try:
+        return _read_text(peer, None if run is None else as_horizon(run))
+    except RecursionError as error:
+        raise ParseError("this source names a value by itself, or is nested too deep to be read.") from error
 
 
 def peer_of_text(text: str) -> str:

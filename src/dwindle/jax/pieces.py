@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from dwindle.decay import L2
-from dwindle.errors import InvalidValueError, flag
+from dwindle.errors import DwindleError, InvalidValueError, flag
 from dwindle.jax.clock import numbers, resolved, succeeding
 from dwindle.jax.tree import put
 from dwindle.mask import Mask, Param
@@ -155,7 +155,15 @@ def _assigned(plan: Plan, infos: tuple[Param, ...]) -> tuple[Assignment, ...]:
 
 def _spread(mask: Any, params: Any) -> list[bool]:
     """Return the bool of each parameter from a tree of bools that is ``params`` or stops above its leaves."""
-    spread = jax.tree.map(lambda flagged, below: jax.tree.map(lambda _: flag("mask", flagged), below), mask, params)
+    try:
+        spread = jax.tree.map(lambda flagged, below: jax.tree.map(lambda _: flag("mask", flagged), below), mask, params)
+    except DwindleError:
+        raise
+    except ValueError as error:
+        why = " ".join(str(error).split())
+        raise InvalidValueError(
+            f"mask must be a tree of bools like the parameters, or that stops above: {why:.200}"
+        ) from error
     leaves: list[bool] = jax.tree.leaves(spread)
     return leaves
 

@@ -178,8 +178,13 @@ class Planned:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Any = None) -> Any:
+        plan, horizon = read(config)
+        if not {"optimizer", "placed"} <= config.keys():
+            raise InvalidValueError(
+                f"a configuration holds an optimizer, as get_config() wrote it; got {shown(config)}."
+            )
         optimizer = keras.optimizers.deserialize(dict(config["optimizer"]), custom_objects=custom_objects)
-        return _attached(optimizer, *read(config), placed=tuple(Assignment(*row) for row in config["placed"]))
+        return _attached(optimizer, plan, horizon, placed=tuple(Assignment(*row) for row in config["placed"]))
 
 
 def _attached(optimizer: Any, plan: Plan, horizon: Any, model: Any = None, placed: tuple[Assignment, ...] = ()) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from dwindle.errors import DwindleError, InvalidValueError
+from dwindle.errors import DwindleError, InvalidValueError, shown
 from dwindle.keras.clock import at
 from dwindle.plan import Plan, as_plan
 from dwindle.text import parse
@@ -61,7 +61,7 @@ class PlanSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ig
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> PlanSchedule:
-        return cls(*read(config), group=config["group"])
+        return cls(*read(config), group=config.get("group"))
 
 
 def checked(plan: Any, horizon: Any) -> tuple[Plan, Horizon]:
@@ -88,4 +88,8 @@ def written(plan: Plan, horizon: Horizon) -> dict[str, Any]:
 
 def read(config: Mapping[str, Any]) -> tuple[Plan, Horizon]:
     """Return what `written` wrote."""
+    if not isinstance(config, Mapping) or not {"plan", "horizon"} <= config.keys():
+        raise InvalidValueError(
+            f"a configuration holds a plan and its horizon, as get_config() wrote them; got {shown(config)}."
+        )
     return parse(config["plan"]), Horizon(**config["horizon"])

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dwindle.errors import DataError
-from dwindle.studies.store import TRIALS, owner_of, record_in
+from dwindle.studies.lock import owner_of
+from dwindle.studies.store import TRIALS, record_in
 
 __all__ = ["studied"]
 

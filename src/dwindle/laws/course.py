@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dwindle.errors import InvalidValueError
+from dwindle.errors import InvalidValueError, shown
 from dwindle.laws.average import doses
 from dwindle.plan import Plan
 from dwindle.units import Horizon, as_horizon
 
-__all__ = ["Course", "course", "pace"]
+__all__ = ["Course", "course", "numbers", "pace"]
 
 
 class Course(NamedTuple):
@@ -47,6 +47,8 @@ def course(lr: Any, horizon: Horizon | int | None = None, share: Any = None, *, 
             return Course(_rates(lr.lrs(horizon), "the plan"))
         rates, taken = doses(lr, as_horizon(horizon), None)
         return Course(_rates(rates, "the plan"), _shares(taken, len(rates), "the plan"))
+    if isinstance(lr, str):
+        raise InvalidValueError(f"a plan must be a Plan, or its rates; got {shown(lr)}. For text use parse(text).")
     if horizon is not None:
         raise InvalidValueError("an array of learning rates has its own length; give no horizon with it.")
     rates = _rates(lr, name)
@@ -58,8 +60,16 @@ def pace(given: Course) -> float | None:
     return None if given.share is None else float(given.share.sum() / given.lr.sum())
 
 
+def numbers(name: str, what: str, value: Any) -> Any:
+    """Return a float64 array of its own; raise InvalidValueError for what is none."""
+    try:
+        return np.array(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidValueError(f"{name}: {what} must be numbers; got {shown(value)}.") from error
+
+
 def _rates(lr: Any, name: str) -> Any:
-    found = np.array(lr, dtype=np.float64)
+    found = numbers(name, "lr", lr)
     if found.ndim != 1 or len(found) < 2:
         raise InvalidValueError(
             f"{name}: lr must hold the learning rate of every step, [T]; got the shape {found.shape}."
@@ -75,7 +85,7 @@ def _rates(lr: Any, name: str) -> Any:
 
 
 def _shares(share: Any, steps: int, name: str) -> Any:
-    found = np.array(share, dtype=np.float64)
+    found = numbers(name, "share", share)
     if found.shape != (steps,):
         raise InvalidValueError(
             f"{name}: share has the shape {found.shape}; give what decay takes in each of {steps} steps."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -178,7 +178,7 @@ def fit(runs: Any, law: str | Law = "auto", *, like: Any = ()) -> Fitted:
     >>> max(fitted.error.values()) < 0.01
     True
     """
-    given = [runs] if hasattr(runs, "step") else list(runs)
+    given = [runs] if hasattr(runs, "step") else _listed(runs)
     kept, notes = usable([_run(each) for each in given])
     chosen = law if isinstance(law, Law) else _auto(kept) if law == "auto" else LAWS[known("law", law, LAWS)]
     if chosen.decays:
@@ -204,9 +204,17 @@ def fit(runs: Any, law: str | Law = "auto", *, like: Any = ()) -> Fitted:
     return Fitted(chosen, tuple(kept), tuple(notes), frame, values, covariance, missed)
 
 
+def _listed(runs: Any) -> list[Any]:
+    if isinstance(runs, str) or not isinstance(runs, Iterable):
+        raise InvalidValueError(
+            f"runs must be a Run or a list of them; got {shown(runs)}. A log is read by logs.read(path)."
+        )
+    return list(runs)
+
+
 def _groups(like: Any) -> list[list[Run]]:
     """Return groups of runs, one of each model."""
-    given = [like] if hasattr(like, "step") else list(like)
+    given = [like] if hasattr(like, "step") else _listed(like)
     if given and hasattr(given[0], "step"):
         given = [given]
     return [[_run(each) for each in group] for group in given]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dwindle.errors import DataError, InvalidValueError, count
-from dwindle.laws.course import Course, course, pace
+from dwindle.laws.course import Course, course, numbers, pace
 from dwindle.plan import Plan, as_plan
 from dwindle.units import Horizon
 
@@ -43,7 +43,7 @@ class Run:
 
     def __post_init__(self) -> None:
         (lr, share), notes = course(self.lr, share=self.share, name=self.name), list[str]()
-        step, loss = np.atleast_1d(np.asarray(self.step)), np.atleast_1d(np.asarray(self.loss, dtype=np.float64))
+        step, loss = np.atleast_1d(np.asarray(self.step)), np.atleast_1d(numbers(self.name, "loss", self.loss))
         if step.shape != loss.shape or step.ndim != 1:
             raise InvalidValueError(
                 f"{self.name}: step has the shape {step.shape} and loss {loss.shape}; give one loss for each step."
@@ -88,7 +88,8 @@ class Run:
         >>> Run.logged([100, 200, 300, 400], [0.1, 0.2, 0.3, 0.3], [3.0, 2.5, 2.2, 2.1]).lr[[0, 20, 100]].round(6).tolist()
         [0.0, 0.02, 0.1]
         """
-        steps, given, losses = (np.atleast_1d(np.asarray(array, np.float64)) for array in (step, lr, loss))
+        arrays = (("step", step), ("lr", lr), ("loss", loss))
+        steps, given, losses = (np.atleast_1d(numbers(name, what, array)) for what, array in arrays)
         if not steps.shape == given.shape == losses.shape:
             raise InvalidValueError(
                 f"{name}: {len(steps)} steps, {len(given)} learning rates, {len(losses)} losses; give one of each for a point, "
@@ -161,33 +162,33 @@ def _begin(rates: Any, every: Any, points: Any, logged: Any) -> list[str]:
 
 def _cleaned(name: str, step: Any, loss: Any, notes: list[str]) -> tuple[Any, Any]:
     """Return the points that can be used, in order of their steps."""
-    numbers = np.asarray(step, dtype=np.float64)
-    finite = np.isfinite(numbers) & np.isfinite(loss)
+    steps = numbers(name, "step", step)
+    finite = np.isfinite(steps) & np.isfinite(loss)
     if not finite.all():
         notes.append(f"{_points(int((~finite).sum()))} not finite and left out")
-    numbers, loss = numbers[finite], loss[finite]
-    if (numbers != np.floor(numbers)).any():
+    steps, loss = steps[finite], loss[finite]
+    if (steps != np.floor(steps)).any():
         raise DataError(
-            f"{name}: step {numbers[numbers != np.floor(numbers)][0]:g} is no whole number; give steps, not epochs."
+            f"{name}: step {steps[steps != np.floor(steps)][0]:g} is no whole number; give steps, not epochs."
         )
-    order = np.argsort(numbers, kind="stable")
-    if (np.diff(numbers) < 0).any():
+    order = np.argsort(steps, kind="stable")
+    if (np.diff(steps) < 0).any():
         notes.append("the points were not in order of their steps; they were sorted")
-    numbers, loss = numbers[order].astype(np.int64), loss[order]
-    last = np.append(np.diff(numbers) > 0, True) if len(numbers) else np.zeros(0, dtype=bool)
+    steps, loss = steps[order].astype(np.int64), loss[order]
+    last = np.append(np.diff(steps) > 0, True) if len(steps) else np.zeros(0, dtype=bool)
     if not last.all():
-        _refuse_mixed(name, numbers, loss)
+        _refuse_mixed(name, steps, loss)
         dropped = int((~last).sum())
         notes.append(
             f"{dropped} point{'s' * (dropped > 1)} that repeat{'s' * (dropped == 1)} a step {_was(dropped)} left out; "
             "the later one counts"
         )
-        numbers, loss = numbers[last], loss[last]
-    if len(numbers) < _FEWEST:
+        steps, loss = steps[last], loss[last]
+    if len(steps) < _FEWEST:
         raise DataError(
-            f"{name}: {_points(len(numbers))} usable; a curve needs at least {_FEWEST}. Log the loss more often."
+            f"{name}: {_points(len(steps))} usable; a curve needs at least {_FEWEST}. Log the loss more often."
         )
-    return numbers, loss
+    return steps, loss
 
 
 def _refuse_mixed(name: str, step: Any, loss: Any) -> None:

@@ -61,6 +61,9 @@ class Frame:
         return {"level": self.nats(value), "amount": self.scale * value, "pure": value}[kind]
 
 
+_WILD = "the losses and learning rates lie too far apart for a law: its terms are not finite. Is a column another than it seems?"
+
+
 class Curve:
     """The points of a run as they are fitted, with the weight of each."""
 
@@ -90,12 +93,16 @@ def solved(law: Law, data: Sequence[Curve]) -> tuple[Any, Any]:
         tie = [(math.log(now[one] / now[other]) - law.tie.expected) / law.tie.spread] if law.tie else []
         return np.concatenate([*parts, (found - expected) / spread, tie])
 
+    if not np.isfinite(errors(expected)).all():
+        raise DataError(_WILD)
     reach = _FARTHEST * spread
     solution = least_squares(
         errors, expected, bounds=(expected - reach, expected + reach), x_scale=np.minimum(spread, 1.0),
         ftol=1e-10, xtol=1e-10, gtol=1e-10, max_nfev=200,
     )  # fmt: skip
     found = values(solution.x)
+    if not np.isfinite(solution.jac).all():
+        raise DataError(_WILD)
     inverse = np.linalg.pinv(solution.jac.T @ solution.jac)
     to_values = np.where(positive, found, 1.0)
     return found, inverse * to_values[:, None] * to_values[None, :]

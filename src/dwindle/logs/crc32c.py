@@ -8,7 +8,7 @@ Source: Castagnoli, Bräuer, Herrmann, IEEE Trans. Commun. 41 (1993); RFC 3720, 
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ def _fed(state: Any, table: Any) -> Any:
     return state
 
 
-@cache
+@lru_cache(maxsize=64)  # of 40 kB each
 def _past(zeros: int) -> tuple[list[int], ...]:
     """Return what each byte of a register becomes over that many zero bytes."""
     state = (np.arange(256, dtype=np.uint32)[None, :] << np.array([[0], [8], [16], [24]], dtype=np.uint32)).reshape(-1)

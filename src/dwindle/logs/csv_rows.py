@@ -144,17 +144,20 @@ class CsvRows:
         if len(cells) > MOST_COLUMNS:
             self.tally.say(f"of {len(cells):,} columns the first {MOST_COLUMNS:,} were read")
         names: list[str] = []
-        taken = set[str]()
+        taken, last = set[str](), dict[str, int]()
         for i, cell in enumerate(cells):
             name, n = cell or f"Unnamed: {i}", 0
+            if name in taken:
+                n = last.get(cell, 0)
             while name in taken:
                 n += 1
                 name = f"{cell}.{n}"
-            if n:
+            if n and i < MOST_COLUMNS:
                 self.twice.add(cell)
                 self.tally.add(
                     f"the column {shown(cell)} stands twice in the header; the second was read as {shown(name)}", line
                 )
+            last[cell] = n
             taken.add(name)
             names.append(name)
         self._columns = names

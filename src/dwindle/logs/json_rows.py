@@ -145,7 +145,7 @@ class JsonRows:
             try:
                 number = float(value)
             except OverflowError:
-                number = math.copysign(math.inf, value)
+                number = math.inf if value > 0 else -math.inf
             if isinstance(value, int) and math.isinf(number):
                 self.tally.add("numbers beyond the range of float64 count as infinite", line)
         else:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dwindle.errors import DataError, shown
+from dwindle.errors import DataError, a_path, shown
 from dwindle.logs.block import Block, Cells
 from dwindle.logs.gather import named, place
 from dwindle.logs.names import EPOCH, LR, STEP, TRAINING, VALIDATION, kind, matches
@@ -92,7 +92,7 @@ def read(
     wanted = _Wanted(step, lr, loss, needs_lr)
     found: dict[str, list[str]] | None = None
     while True:
-        reading = Reading(Path(path)).begun()
+        reading = Reading(a_path("path", path)).begun()
         if found is None:
             found = _candidates(reading, wanted)
         rows = _Rows(reading, found)

@@ -78,7 +78,7 @@ def agreed(folder: Path, whose: str, threads: int, chunks: Chunks) -> tuple[int,
             raise ValueError("it is not as it was written")
         if theirs == (FORMAT, whose) and not _is_split(*found, sum(map(len, chunks))):
             raise ValueError("its chunks are not those of the members")
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, OSError, OverflowError, RecursionError) as error:
         raise ResumeError(f"{file} cannot be read: {error}. Take another folder.") from error
     if theirs != (FORMAT, whose):
         raise ResumeError(f"{folder} {_OTHER}")
@@ -107,12 +107,12 @@ def read(file: Path, whose: str) -> Kept | None:
         with safe_open(file, "np") as found:
             said = found.metadata() or {}
             arrays = {name: found.get_tensor(name) for name in found.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError) as error:  # TypeError: a type that NumPy has not
         raise ResumeError(_damaged(file, str(error))) from error
     if (said.get("format"), said.get("training")) != (FORMAT, whose):
         raise ResumeError(f"{file} {_OTHER}")
     step = said.get("step", "")
-    if not step.isdecimal() or said.get("digest") != _digest(int(step), arrays):
+    if not (step.isdecimal() and len(step) < 20) or said.get("digest") != _digest(int(step), arrays):
         raise ResumeError(_damaged(file, "it is not as it was written"))
     return Kept(int(step), arrays)
 

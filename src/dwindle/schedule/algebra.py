@@ -27,6 +27,7 @@ __all__ = ["Clip", "Join", "Mirror", "Product", "Repeat", "Scaled", "Schedule", 
 
 _BLOCK = 8192  # elements evaluated at once: the intermediate arrays then stay in the second-level cache
 _LAST_STEP = 2**62
+_LONGEST = 10**9  # steps of a curve, 8 GB
 
 
 class Schedule(ABC):
@@ -100,6 +101,10 @@ def curve(schedule: Schedule, steps: int, start: int = 0) -> npt.NDArray[np.floa
     >>> curve(Ramp(steps=4), 5)
     array([1.  , 0.75, 0.5 , 0.25, 0.  ])
     """
+    if steps > _LONGEST:
+        raise InvalidValueError(
+            f"a curve of {steps} steps does not fit in memory; at most {_LONGEST:.0e} are drawn. Ask plan.lr(step) for one."
+        )
     out = np.empty(steps, dtype=np.float64)
     for low in range(0, steps, _BLOCK):
         high = min(low + _BLOCK, steps)
@@ -527,8 +532,9 @@ class Mirror(Schedule):
 
 
 def _wide(step: Any, number: float) -> Any:
-    """Return ``step``, as float64 if ``number`` has a fraction: torch would take integers beside it to float32."""
-    return step if isinstance(number, int) else namespace(step).as_float(step)
+    """Return ``step``, as float64 if ``number`` has a fraction, or twice it is no 64-bit integer: torch would take float32."""
+    whole = isinstance(number, int) and abs(number) <= _LAST_STEP // 2
+    return step if whole else namespace(step).as_float(step)
 
 
 def _inner(schedule: Schedule) -> str:

@@ -20,6 +20,7 @@ __all__ = ["FUNCTIONS", "Formula"]
 
 _LONGEST, _DEEPEST = 20_000, 60
 _LAST_STEP = 2**53  # beyond it a float64 no longer holds every step
+_WIDEST = 2**63 - 1  # of a 64-bit integer
 
 FUNCTIONS = ("abs", "cos", "exp", "floor", "log", "max", "min", "sin", "sqrt", "tanh")
 """The functions a formula may call."""
@@ -68,8 +69,11 @@ class Formula(Schedule):
         here = xp.clip(step, 0, _LAST_STEP)
         if xp is not NUMPY:
             return _as_array(self._compiled.value(here, xp), here, xp)
-        with np.errstate(all="ignore"):  # both branches of a condition are worked out
-            values = _as_array(self._compiled.value(here, xp), here, xp)
+        try:
+            with np.errstate(all="ignore"):  # both branches of a condition are worked out
+                values = _as_array(self._compiled.value(here, xp), here, xp)
+        except (ZeroDivisionError, OverflowError):  # of numbers in a branch that perhaps no step takes
+            return np.array([self(each) for each in np.asarray(here).ravel().tolist()]).reshape(np.shape(here))
         bad = ~(np.isfinite(values) & (values >= 0))
         if bad.any():
             self._checked(float(values[bad][0]) if values.ndim else float(values), np.asarray(here)[bad].ravel()[0])
@@ -85,18 +89,20 @@ class Formula(Schedule):
 
 
 class Compiled(NamedTuple):
-    """A part of a formula: its ``value`` at (step, namespace), and its ``kind``: "whole", "real", or "condition"."""
+    """A part of a formula: its ``value`` at (step, namespace), and its ``kind``: "whole", "real", or "condition".
+
+    ``largest`` is a bound of |value| where it is whole: beyond 64 bits whole numbers are worked out as floats.
+    """
 
     value: Callable[[Any, Namespace], Any]
     kind: str
+    largest: float = _LAST_STEP
 
 
 def _scalar(part: Compiled, step: Any) -> Any:
     try:
         return part.value(step, SCALAR)
-    except ZeroDivisionError:
-        return math.nan
-    except (OverflowError, ValueError):  # as NumPy has it
+    except (ZeroDivisionError, OverflowError, ValueError):  # as NumPy has it
         return math.nan
 
 
@@ -110,9 +116,21 @@ def _parsed(text: Any) -> ast.expr:
     if len(text) > _LONGEST:
         raise ParseError(f"a formula has at most {_LONGEST} characters; got {len(text)}. For many values use a table.")
     try:
-        return ast.parse(text.strip(), mode="eval").body
+        tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ParseError(f"{shown(text)} is not a formula: {getattr(error, 'msg', error)}.") from error
+    _refuse_depth(tree)
+    return tree
+
+
+def _refuse_depth(tree: ast.expr) -> None:
+    """Raise ParseError for a tree deeper than any formula, before it is shown in a message: that recurses too."""
+    level: list[ast.AST] = [tree]
+    for _ in range(_DEEPEST + 20):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if not level:
+            return
+    raise ParseError(f"a formula nests at most {_DEEPEST} deep; for many values use a table.")
 
 
 def _compiled(node: ast.expr, depth: int) -> Compiled:
@@ -132,7 +150,15 @@ def _number(node: ast.Constant, depth: int) -> Compiled:
     value = node.value
     if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e300:
         raise ParseError(f"{shown(ast.unparse(node))} is not a number that a formula can hold.")
-    return Compiled(lambda step, xp: value, "whole" if isinstance(value, int) else "real")
+    return _constant(value)
+
+
+def _constant(value: float) -> Compiled:
+    """Return a number; one that is no 64-bit integer counts as a fraction, for no array holds it beside its steps."""
+    if isinstance(value, int) and abs(value) <= _WIDEST:
+        return Compiled(lambda step, xp: value, "whole", abs(value))
+    number = float(value)
+    return Compiled(lambda step, xp: number, "real")
 
 
 def _name(node: ast.Name, depth: int) -> Compiled:
@@ -156,21 +182,39 @@ def _sign(node: ast.UnaryOp, depth: int) -> Compiled:
     if isinstance(node.op, ast.Not):
         return Compiled(lambda step, xp: xp.where(part.value(step, xp), False, True), "condition")
     if isinstance(node.op, ast.USub):
-        return Compiled(lambda step, xp: -part.value(step, xp), part.kind)
+        if part.kind == "condition":  # NumPy has no minus for its truth values
+            return Compiled(lambda step, xp: -_wide(part.value(step, xp), xp), "real")
+        return Compiled(lambda step, xp: -part.value(step, xp), part.kind, part.largest)
     if isinstance(node.op, ast.UAdd):
         return part
     raise ParseError(f"{shown(ast.unparse(node))} is not arithmetic of a formula.")
 
 
-def _whole_or_float(operation: Callable[[Any, Any], Any]) -> Callable[[Compiled, Compiled], Compiled]:
-    """Return how an operation that keeps whole numbers whole is built; beside a fraction all becomes float64."""
+def _whole_or_float(
+    operation: Callable[[Any, Any], Any], bound: Callable[[float, float], float]
+) -> Callable[[Compiled, Compiled], Compiled]:
+    """Return how an operation that keeps whole numbers whole is built; beside a fraction all becomes float64.
+
+    ``bound`` is that of |operation| for bounds of both sides: what it says to go beyond 64 bits is a whole float64.
+    """
 
     def build(a: Compiled, b: Compiled) -> Compiled:
         if _real(a, b) == "whole":
-            return Compiled(lambda step, xp: operation(a.value(step, xp), b.value(step, xp)), "whole")
+            largest = bound(a.largest, b.largest)
+            if max(largest, a.largest, b.largest) <= _WIDEST:
+                return Compiled(lambda step, xp: operation(a.value(step, xp), b.value(step, xp)), "whole", largest)
+            return Compiled(
+                lambda step, xp: operation(_float(a.value(step, xp), xp), _float(b.value(step, xp), xp)),
+                "whole",
+                largest,
+            )
         return Compiled(lambda step, xp: operation(_wide(a.value(step, xp), xp), _wide(b.value(step, xp), xp)), "real")
 
     return build
+
+
+def _float(value: Any, xp: Namespace) -> Any:
+    return float(value) if isinstance(value, int | float) else xp.as_float(value)
 
 
 def _divided(a: Compiled, b: Compiled) -> Compiled:
@@ -221,11 +265,11 @@ def _power_of(number: float, b: Compiled) -> Compiled:
 
 
 _OPERATORS: dict[type[ast.operator], Callable[[Compiled, Compiled], Compiled]] = {
-    ast.Add: _whole_or_float(lambda a, b: a + b),
-    ast.Sub: _whole_or_float(lambda a, b: a - b),
-    ast.Mult: _whole_or_float(lambda a, b: a * b),
-    ast.FloorDiv: _whole_or_float(lambda a, b: a // b),
-    ast.Mod: _whole_or_float(lambda a, b: a % b),
+    ast.Add: _whole_or_float(lambda a, b: a + b, lambda a, b: a + b),
+    ast.Sub: _whole_or_float(lambda a, b: a - b, lambda a, b: a + b),
+    ast.Mult: _whole_or_float(lambda a, b: a * b, lambda a, b: a * b),
+    ast.FloorDiv: _whole_or_float(lambda a, b: a // b, lambda a, b: a + 1),
+    ast.Mod: _whole_or_float(lambda a, b: a % b, lambda a, b: b),
     ast.Div: _divided,
     ast.Pow: _power,
 }
@@ -312,7 +356,7 @@ def _choice(node: ast.IfExp, depth: int) -> Compiled:
             sides = _as_array(sides[0], step, xp), _as_array(sides[1], step, xp)
         return xp.where(test.value(step, xp), *sides)
 
-    return Compiled(value, kind)
+    return Compiled(value, kind, max(yes.largest, no.largest))
 
 
 def _call(node: ast.Call, depth: int) -> Compiled:
@@ -327,7 +371,7 @@ def _call(node: ast.Call, depth: int) -> Compiled:
         raise ParseError(f"{shown(ast.unparse(node))} takes one value.")
     part = _compiled(node.args[0], depth)
     if name == "abs":
-        return Compiled(lambda step, xp: abs(part.value(step, xp)), part.kind)
+        return Compiled(lambda step, xp: abs(part.value(step, xp)), part.kind, part.largest)
     if name == "floor" and part.kind == "whole":
         return part
 
@@ -356,7 +400,7 @@ def _extreme(name: str, parts: list[Compiled]) -> Compiled:
                 best = xp.where(first, _as_array(best, step, xp), _as_array(other, step, xp))
         return best
 
-    return Compiled(value, kind)
+    return Compiled(value, kind, max(part.largest for part in parts))
 
 
 def _lookup(node: ast.Subscript, depth: int) -> Compiled:

@@ -205,6 +205,7 @@ def triangular(up: Any, down: Any = None, *, low: float = 0.0, decay: float = 1.
     rise = Ramp(start=0.0, end=1.0, steps=up)
     sink = Ramp(steps=rise.steps if down is None else down)
     cycle = Repeat(Join((rise, sink)), _both(rise.steps, sink.steps), decay=decay)
+    low = real("low", low, low=0.0, high=1.0)
     return cycle if low == 0 else Constant(low) + cycle * (1.0 - low)
 
 

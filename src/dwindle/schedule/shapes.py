@@ -163,7 +163,7 @@ class Ramp(Schedule):
         steps = self._steps
         if steps is None:
             raise _unresolved(self)
-        if type(step) is int or type(step) is float:
+        if type(step) is int or (type(step) is float and step == step):
             return self.start if step <= 0 else self.end if step >= steps else self._inside(float(step), steps, SCALAR)
         xp = namespace(step)
         inside = self._inside(xp.clip(xp.as_float(step), 0.0, steps), steps, xp)

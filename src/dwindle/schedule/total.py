@@ -69,17 +69,14 @@ def _(schedule: Shift, steps: int) -> float:
 @_total.register
 def _(schedule: Join, steps: int) -> float:
     parts, left = [], steps
-    for piece, span in zip(schedule.pieces, schedule.spans, strict=True):
+    for piece, span in zip(schedule.pieces[:-1], schedule.spans[:-1], strict=True):
         whole = number_of_steps(span)
-        last = piece is schedule.pieces[-1]
-        if not last and (whole is None or whole != int(whole)):
+        if left and (whole is None or whole != int(whole)):
             return math.fsum(curve(schedule, steps))  # a boundary between two steps
-        here = left if last or whole is None else min(left, int(whole))
+        here = min(left, int(whole or 0))
         parts.append(_total(piece, here))
         left -= here
-        if not left:
-            break
-    return math.fsum(parts)
+    return math.fsum([*parts, _total(schedule.pieces[-1], left)])
 
 
 @_total.register

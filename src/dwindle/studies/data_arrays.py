@@ -9,6 +9,7 @@ import math
 import zipfile
 import zlib
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,10 @@ from dwindle.studies.dataset import PARTS, Provenance
 __all__ = ["content", "labels_beside", "parse_idx", "read_idx", "read_npz", "sha256"]
 
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_OF_NUMPY = (
+    ValueError, TypeError, LookupError, SyntaxError, TokenError, RecursionError, MemoryError, OverflowError,
+)  # fmt: skip  # what its reader raises, which takes a header for a Python literal
+_PART, _BOMB = 2**22, (2**26, 200)  # bytes read at once; bytes unpacked, and their ratio to those packed
 _PAIRS = (("images-idx3", "labels-idx1"), ("images.idx3", "labels.idx1"), ("images", "labels"))
 
 
@@ -44,9 +49,22 @@ def content(path: Path) -> bytes:
     if not data.startswith(b"\x1f\x8b"):
         return data
     try:
-        return gzip.decompress(data)
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            parts, size = [], 0
+            while part := file.read(_PART):
+                parts.append(part)
+                size += len(part)
+                _refuse_bomb(path, size, len(data))
+            return b"".join(parts)
     except (EOFError, OSError, zlib.error) as error:
         raise DataError(f"{path}: broken gzip: {error}. Copy or download the file again.") from None
+
+
+def _refuse_bomb(path: Path, size: int, packed: int) -> None:
+    if size > _BOMB[0] and size > _BOMB[1] * packed:
+        raise DataError(
+            f"{path}: unpacks to over {_BOMB[1]} times its size, as no measured data do. If they are yours, unpack them."
+        )
 
 
 def parse_idx(path: Path, data: bytes) -> NDArray[Any]:
@@ -123,21 +141,33 @@ def read_npz(path: Path) -> Raw:
 def _arrays(path: Path, data: bytes) -> dict[str, NDArray[Any]]:
     if not zipfile.is_zipfile(io.BytesIO(data)):
         raise DataError(f"{path}: not an NPZ (zip) file. Write it with numpy.savez(path, x=..., y=...).")
-    arrays = {}
+    arrays, name = {}, ""
     try:
+        with zipfile.ZipFile(io.BytesIO(data)) as packed:
+            _refuse_bomb(path, sum(member.file_size for member in packed.infolist()), len(data))
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             for name in archive.files:
                 arrays[name] = archive[name]
-    except ValueError as error:
+    except DataError:
+        raise
+    except _OF_NUMPY as error:
         pickled = "Object arrays" in str(error) or "pickled" in str(error)
         cause = "holds pickled objects, which could run code" if pickled else f"cannot be read ({error})"
         raise DataError(f"{path}: array {name!r} {cause}. Save numbers, and text as numpy.str_.") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
         raise DataError(f"{path}: broken: {error}. Write or copy the file again.") from None
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
             raise DataError(f"{path}: {name!r} is no array. Write the file with numpy.savez(path, x=..., y=...).")
+        if array.dtype.kind == "U" and not _is_text(array):
+            raise DataError(f"{path}: array {name!r} holds what is no text. Write the file again.")
     return arrays
+
+
+def _is_text(array: NDArray[Any]) -> bool:
+    """Whether every code point of an array of text is one that a text may hold."""
+    codes = np.frombuffer(np.ascontiguousarray(array).tobytes(), np.dtype("u4").newbyteorder(array.dtype.byteorder))
+    return not bool(((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))).any())
 
 
 def _key(path: Path, name: str) -> tuple[str, str]:

@@ -22,6 +22,9 @@ __all__ = ["read_csv", "read_parquet"]
 
 MISSING = frozenset(("", "na", "n/a", "nan", "-nan", "+nan", "null", "<na>", "?"))
 
+# what pyarrow raises: its own errors are of Python's kinds
+_OF_ARROW = (OSError, ValueError, TypeError, LookupError, NotImplementedError, MemoryError, OverflowError)
+
 Columns = Mapping[str, NDArray[Any]]
 
 
@@ -58,7 +61,7 @@ def read_parquet(path: Path, *, target: str | None, drop: Sequence[str] = ()) ->
     data = content(path)
     try:
         table = parquet.read_table(io.BytesIO(data))
-    except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
+    except _OF_ARROW as error:
         raise DataError(f"{path}: not a Parquet table: {error}. Write or copy the file again.") from None
     names = [str(name) for name in table.column_names]
     _check_names(path, names, drop)
@@ -160,7 +163,10 @@ def _from_arrow(path: Path, name: str, column: Any) -> NDArray[Any]:
     numeric = types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind)
     if not text and not numeric:
         raise DataError(f"{path}: column {name!r} holds {column.type}, neither numbers nor text. Convert or drop it.")
-    values = column.to_pylist()
+    try:
+        values = column.to_pylist()
+    except _OF_ARROW as error:
+        raise DataError(f"{path}: column {name!r} cannot be read: {error}. Write or copy the file again.") from None
     missing = [row for row, value in enumerate(values) if value is None or value != value]
     if missing:
         more = f", and {len(missing) - 1} more of this column" if len(missing) > 1 else ""

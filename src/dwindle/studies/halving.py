@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dwindle.errors import InvalidValueError
+from dwindle.errors import InvalidValueError, shown
 from dwindle.population import Seen
 
 __all__ = ["Halving", "Judge"]
@@ -36,11 +36,14 @@ class Halving:
     rungs: tuple[tuple[float, float], ...] = ((0.25, 0.5), (0.5, 0.5))
 
     def __post_init__(self) -> None:
-        rungs = tuple((float(at), float(keep)) for at, keep in self.rungs)
+        try:
+            rungs = tuple((float(at), float(keep)) for at, keep in self.rungs)
+        except (TypeError, ValueError):
+            rungs = ((math.nan, math.nan),)
         places = [at for at, _ in rungs]
         if not all(0.0 < value < 1.0 for rung in rungs for value in rung) or sorted(set(places)) != places:
             raise InvalidValueError(
-                f"rungs must be pairs (share done, share kept) of numbers between 0 and 1, rising; got {self.rungs}. "
+                f"rungs must be pairs (share done, share kept) of numbers between 0 and 1, rising; got {shown(self.rungs)}. "
                 "Write ((0.25, 0.5), (0.5, 0.5))."
             )
         object.__setattr__(self, "rungs", rungs)

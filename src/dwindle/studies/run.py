@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from dwindle.errors import InvalidValueError, count, flag
+from dwindle.errors import InvalidValueError, count, flag, shown
 from dwindle.plan import Plan
 from dwindle.studies.executors import Executor, Here
 from dwindle.studies.halving import Halving
@@ -100,17 +100,31 @@ def study(
     >>> best.plan.peak, len(best.evidence["settings"][0]["trials"])
     (0.01, 8)
     """
-    listed = [tasks] if isinstance(tasks, Task) else list(tasks)
+    listed = [tasks] if isinstance(tasks, Task) or not isinstance(tasks, Iterable) else list(tasks)
     if not listed or not all(isinstance(task, Task) for task in listed):
-        raise InvalidValueError("a study needs a Task or a list of them.")
+        raise InvalidValueError(
+            f"a study needs a Task or a list of them; got {shown(tasks)}. Make one: Task(data=load(...))."
+        )
     if len({task.name for task in listed}) < len(listed):
         raise InvalidValueError(f"the tasks need different names; got {[task.name for task in listed]}.")
     count("seeds", seeds, low=2, remedy="One seed has no spread to judge by.")
     count("seed", seed, low=0)
     if not isinstance(halving, bool | Halving):
         raise InvalidValueError(f"halving must be True, False or a Halving; got {halving!r}.")
+    flag("refit", refit)
+    if folds is not None:
+        count("folds", folds)
+    for name, given in (("progress", progress), ("listen", listen), ("stop", stop)):
+        if given is not None and not callable(given):
+            raise InvalidValueError(f"{name} must be a function, or None; got {shown(given)}.")
+    if executor is not None and not hasattr(executor, "width"):
+        raise InvalidValueError(f"executor must be Here(), Processes() or Ray(); got {shown(executor)}.")
     rule = Halving() if halving is True else halving or None
-    searched = Space.parse(space) if isinstance(space, str) else space or Space.default(listed[0].optimiser)
+    searched = (
+        Space.parse(space) if isinstance(space, str) else Space.default(listed[0].optimiser) if space is None else space
+    )
+    if not isinstance(searched, Space):
+        raise InvalidValueError(f"space must be a Space or its one line of text; got {shown(searched)}.")
     search = Search(searched, trials, sampler, storage if storage is not None or not has_optuna() else folder, seed)
     begun = time.monotonic()
     store = Store.open(folder)

@@ -39,7 +39,8 @@ class Search:
 
     def __post_init__(self) -> None:
         asks = self.asks()  # refused here, not in the middle of the study
-        most = len(asks.points) if isinstance(asks, Listed) else count("trials", self.trials or _TRIALS)
+        asked = _TRIALS if self.trials is None else self.trials
+        most = len(asks.points) if isinstance(asks, Listed) else count("trials", asked)
         object.__setattr__(self, "most", most)
 
     def asks(self) -> Sampler:

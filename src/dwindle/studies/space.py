@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +17,13 @@ from dwindle.population import SGD, Optimiser
 from dwindle.schedule import Constant, Schedule, constant, cosine, exponential, step
 from dwindle.studies.axis import Axis, Range, Value, numbers
 from dwindle.studies.family import Family, as_schedule, unused
+from dwindle.text.files import tables_of_toml
 from dwindle.units import short
 
 __all__ = ["Axis", "Candidate", "Family", "Range", "Space"]
+
+
+_LARGEST = 20_000  # bytes of a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +84,14 @@ class Space:
         for name, check in (("lams", _lam), ("peaks", _peak), ("batch_sizes", _batch_size)):
             given = numbers(name, _listed(name, getattr(self, name)), whole=name == "batch_sizes")
             object.__setattr__(self, name, tuple(dict.fromkeys(_checked(name, value, check) for value in given)))
-        schedules = tuple(dict.fromkeys(as_schedule(value) for value in _listed("schedules", self.schedules)))
-        object.__setattr__(self, "schedules", schedules)
+        schedules = [as_schedule(value) for value in _listed("schedules", self.schedules)]
+        for schedule in schedules:
+            if not isinstance(schedule, Schedule | Family):
+                raise InvalidValueError(f"schedules must be schedules or their text; got {shown(schedule)}.")
+        object.__setattr__(self, "schedules", tuple(dict.fromkeys(schedules)))
         for name in ("lams", "peaks", "schedules"):
             if not getattr(self, name):
                 raise InvalidValueError(f"{name} must not be empty; a space needs at least one value of each kind.")
-        for schedule in schedules:
-            if not isinstance(schedule, Schedule | Family):
-                raise InvalidValueError(f"schedules must be schedules or their text; got {schedule!r}.")
         object.__setattr__(self, "convention", _conventions(self.convention))
         object.__setattr__(self, "axes", tuple(self._axes()))
         for lam, peak, convention in itertools.product(_ends(self.lams), _ends(self.peaks), self.conventions):
@@ -227,8 +230,12 @@ class Space:
         Ranges are text: lams = [0, "1e-4..1"]. ``convention`` is one word, several, or a list of them.
         """
         try:
-            table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            with open(path, "rb") as file:
+                text = file.read(_LARGEST + 1).decode("utf-8")
+            if len(text) > _LARGEST:
+                raise ValueError(f"a space has at most {_LARGEST:,} characters")
+            table = tables_of_toml(text)
+        except (OSError, ValueError, RecursionError) as error:
             raise ParseError(f"{path} cannot be read as a space: {error}.") from error
         known_keys("space", table, ["lams", "peaks", "schedules", "convention", "batch_sizes"])
         return cls(**table)
@@ -307,7 +314,10 @@ def _peak(value: float) -> float:
 
 
 def _batch_size(value: float) -> int:
-    return count("batch_sizes", value)
+    size = count("batch_sizes", value)
+    if size > 2**53:  # numbers of a space's text are floats
+        raise InvalidValueError(f"batch_sizes must be at most 2^53; got {shown(size)}. Give a size that data has.")
+    return size
 
 
 def _checked(name: str, value: Any, check: Any) -> Any:

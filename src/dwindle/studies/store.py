@@ -7,14 +7,14 @@ import os
 import shutil
 import zlib
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dwindle.errors import DataError, ResumeError
+from dwindle.errors import DataError, InvalidValueError, shown
+from dwindle.studies.lock import claim, give_free
 
-__all__ = ["TRIALS", "Store", "owner_of", "record_in"]
+__all__ = ["TRIALS", "Store", "record_in"]
 
 TRIALS = "trials.jsonl"
 _FORMAT = "dwindle-trials/2"  # 1: before trainings were let go at rungs
@@ -49,7 +49,7 @@ class Store:
                 f"the folder {place} cannot be made: {error.strerror}. Choose another with --out."
             ) from error
         store = cls(place)
-        store._claim(place)
+        claim(place)
         try:
             store._read(place / TRIALS)
         except OSError as error:
@@ -62,6 +62,9 @@ class Store:
     def add(self, records: Iterable[dict[str, Any]]) -> None:
         """Append finished trials, each with its ``key``, and wait until they are on disk."""
         new = list(records)
+        for record in new:
+            if not isinstance(record.get("key"), str):
+                raise InvalidValueError(f"a record needs its key, a text; got {shown(record)}.")
         if self.folder is not None and new:
             _append(self.folder / TRIALS, "".join(_line(record) for record in new))
         self.records.update((record["key"], record) for record in new)
@@ -74,27 +77,7 @@ class Store:
     def close(self) -> None:
         """Give the folder free for another study."""
         if self.folder is not None:
-            with suppress(OSError):  # a disk that failed has an error already, and a lock of the dead stops no one
-                (self.folder / "lock").unlink(missing_ok=True)
-
-    def _claim(self, folder: Path) -> None:
-        lock = folder / "lock"
-        try:
-            if _made(lock):
-                return
-            owner = owner_of(folder)
-            if owner is not None and owner != os.getpid():
-                raise ResumeError(
-                    f"process {owner} is running a study in {folder}; wait for it or choose another folder. "
-                    f"If it is something else, delete {lock}."
-                )
-            lock.unlink(missing_ok=True)  # left behind by a kill
-            if not _made(lock):
-                raise ResumeError(f"another process has just begun a study in {folder}; wait for it.")
-        except OSError as error:
-            raise DataError(
-                f"the folder {folder} cannot be written: {error.strerror}. Make room or give leave, or choose another."
-            ) from error
+            give_free(self.folder)
 
     def _read(self, path: Path) -> None:
         if not path.exists():
@@ -106,21 +89,6 @@ class Store:
                     self.spoilt += bool(raw.strip())
                 else:
                     self.records[record["key"]] = record
-
-
-def _made(lock: Path) -> bool:
-    """Make the lock of this process, whole or not at all; return False if there is one."""
-    try:
-        descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-    except FileExistsError:
-        return False
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(str(os.getpid()))
-    except OSError:
-        lock.unlink(missing_ok=True)
-        raise
-    return True
 
 
 def _append(path: Path, text: str) -> None:
@@ -159,22 +127,3 @@ def record_in(raw: bytes) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return record if isinstance(record, dict) and isinstance(record.get("key"), str) else None
-
-
-def owner_of(folder: Path) -> int | None:
-    """Return the living process that has a study in ``folder``, by its lock; None where its lock is of the dead, or nonsense.
-
-    Raises OSError where there is no lock to read.
-    """
-    owner = (folder / "lock").read_text(encoding="ascii", errors="replace").strip()
-    return int(owner) if owner.isdigit() and len(owner) < 12 and _alive(int(owner)) else None
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

@@ -12,14 +12,14 @@ from typing import Any, TypeVar
 
 from dwindle.checksum import checksum
 from dwindle.durable import write_whole
-from dwindle.errors import DataError, DwindleError, InvalidValueError, ParseError, known_keys, shown
+from dwindle.errors import DataError, DwindleError, InvalidValueError, ParseError, a_path, known_keys, shown
 from dwindle.mask import Mask
-from dwindle.plan import Group, Plan
+from dwindle.plan import Group, Plan, as_plan
 from dwindle.text.grammar import parse, parse_decay, parse_mask, parse_schedule
 from dwindle.text.reader import LONGEST
 from dwindle.units import short
 
-__all__ = ["FORMAT", "from_json", "from_line", "from_toml", "load", "save", "to_json", "to_toml"]
+__all__ = ["FORMAT", "from_json", "from_line", "from_toml", "load", "save", "tables_of_toml", "to_json", "to_toml"]
 
 FORMAT = "dwindle-plan/1"
 _HEAD = re.compile(rf"# {FORMAT} (crc32:[0-9a-f]{{8}})\n")  # of a saved line
@@ -56,7 +56,7 @@ def from_toml(text: str) -> Plan:
     >>> str(from_toml('format = "dwindle-plan/1"\npeak = 0.1'))
     'peak 0.1 | constant'
     """
-    return _read(_structure("TOML", _tables_of_toml, text))
+    return _read(_structure("TOML", tables_of_toml, text))
 
 
 def to_json(plan: Plan) -> str:
@@ -106,7 +106,7 @@ def save(plan: Plan, path: str | os.PathLike[str]) -> Path:
     what it is of, so that a part of the file is never read as a shorter plan. Raises ParseError for another suffix,
     DataError if it cannot be written.
     """
-    path = Path(path)
+    path = a_path("path", path)
     if path.suffix.lower() not in _FORMATS:
         raise ParseError(f"a plan is saved as .toml, .json or .txt; got {path.name!r}.")
     text = _FORMATS[path.suffix.lower()][0](plan)
@@ -123,7 +123,7 @@ def load(path: str | os.PathLike[str]) -> Plan:
     A file written by hand has no checksum and needs none. Raises ParseError, UnknownNameError or InvalidValueError, each
     naming the file; ParseError too where a checksum is not that of the content.
     """
-    path = Path(path)
+    path = a_path("path", path)
     try:
         with open(path, "rb") as file:
             raw = file.read(LONGEST + 1)
@@ -141,7 +141,7 @@ def load(path: str | os.PathLike[str]) -> Plan:
 _FORMATS: dict[str, tuple[Callable[[Plan], str], Callable[[str], Plan]]] = {
     ".toml": (lambda plan: _as_toml(_sealed(_written(plan))), from_toml),
     ".json": (lambda plan: _as_json(_sealed(_written(plan))), from_json),
-    ".txt": (lambda plan: f"# {FORMAT} {checksum(str(plan))}\n{plan}\n", from_line),
+    ".txt": (lambda plan: f"# {FORMAT} {checksum(str(as_plan(plan)))}\n{plan}\n", from_line),
 }
 
 
@@ -165,7 +165,7 @@ def _agree(given: Any, found: str) -> None:
 
 def _written(plan: Plan) -> dict[str, Any]:
     """Return the plan in the words of the file; each part is read back before it is handed out."""
-    whole: dict[str, Any] = {"format": FORMAT, "peak": plan.peak}
+    whole: dict[str, Any] = {"format": FORMAT, "peak": as_plan(plan).peak}
     whole["schedule"] = _said("schedule", plan.schedule, parse_schedule)
     if plan.decay is not None:
         whole["decay"] = _said("decay", plan.decay, parse_decay)
@@ -242,12 +242,12 @@ def _structure(kind: str, read: Callable[[str], Any], text: str) -> Any:
         raise ParseError(f"this is not {kind}: {error}.") from error
 
 
-def _tables_of_toml(text: str) -> dict[str, Any]:
+def tables_of_toml(text: str) -> dict[str, Any]:
     """Return tomllib's reading; a key of thousands of dots, which costs it their square, is refused before."""
     for line in text.splitlines():
         key = line.partition("=")[0].lstrip()
         if key.count(".") > 50 and not key.startswith("#"):
-            raise ParseError(f"{shown(key)} is no key of a plan.")
+            raise ParseError(f"{shown(key)} is no key of a plan or a space.")
     return tomllib.loads(text)
 
 

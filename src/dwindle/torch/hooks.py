@@ -89,7 +89,8 @@ class StepHooks:
         self._groups.retype()
         # A fused optimiser under a GradScaler is called for skipped steps too, and skips inside.
         found_inf = getattr(optimizer, "found_inf", None)
-        dry = self._groups.is_dry_run()
+        closure = args[1] if len(args) > 1 else kwargs.get("closure")
+        dry = not callable(closure) and self._groups.is_dry_run()  # a closure has the gradients still to make
         self._idle = dry or (found_inf is not None and bool(found_inf))
         if dry:
             self._groups.prepare()
@@ -98,7 +99,6 @@ class StepHooks:
         self._warn()
         self._groups.settle(compiled)
         self._groups.set_rates(self.step)
-        closure = args[1] if len(args) > 1 else kwargs.get("closure")
         if not callable(closure) or set(self._groups.ways) <= {"none", "own"}:
             self._groups.begin(self._update, self.step)
             return None

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
-from dwindle.errors import InvalidValueError, MissingExtraError, ResumeError, flag, shown
+from dwindle.errors import InvalidValueError, MissingExtraError, ResumeError, flag, known_keys, shown
 from dwindle.plan import Plan
 from dwindle.torch.attach import Controller, attach
 from dwindle.units import Horizon
@@ -34,6 +34,7 @@ def _callback() -> Any:
 
 
 Callback: Any = _callback()
+_OPTIONS = ("model", "feedback", "on_change", "compensated", "step")  # of `attach`
 
 
 class FollowPlan(Callback):  # type: ignore[misc]  # a class found at run time
@@ -61,8 +62,9 @@ class FollowPlan(Callback):  # type: ignore[misc]  # a class found at run time
     def __init__(
         self, plan: Plan | Sequence[Plan], horizon: Horizon | int | None = None, *, log: bool = True, **options: Any
     ) -> None:
-        if not isinstance(plan, Plan | list | tuple):
+        if not isinstance(plan, Plan | list | tuple) or plan in ([], ()):
             raise InvalidValueError(f"plan must be a Plan, or a list with one for each optimiser; got {shown(plan)}.")
+        known_keys("option", options, _OPTIONS)
         self.plan, self.horizon, self.options = plan, horizon, options
         self.log = flag("log", log)
         self.controllers: list[Controller] = []

@@ -304,11 +304,12 @@ class LiveGroups:
         return None
 
     def is_dry_run(self) -> bool:
-        """Whether this is torch's distributed checkpoint making optimiser state: lr put to 0, gradients all zero."""
+        """Whether this is torch's distributed checkpoint making optimiser state: lr put to 0, gradients all there and zero."""
         groups = self._optimizer.param_groups
         if not all(g["lr"] is not lr and float(g["lr"]) == 0.0 for g, (lr, *_) in zip(groups, self._lrs, strict=False)):
             return False
-        return not any(bool(p.grad.any()) for g in groups for p in g["params"] if p.grad is not None)
+        params = [p for g in groups for p in g["params"]]
+        return not any(p.requires_grad if p.grad is None else bool(p.grad.any()) for p in params)
 
     # Outside a step
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dwindle.errors import InvalidValueError
+from dwindle.errors import InvalidValueError, shown
 from dwindle.mask import Param
 
 __all__ = ["described", "params"]
@@ -24,6 +24,8 @@ def params(model: torch.nn.Module) -> tuple[Param, ...]:
     >>> params(torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.LayerNorm(3)))[2]._replace(key=None)
     Param(name='1.weight', shape=(3,), kind='LayerNorm', key=None)
     """
+    if not isinstance(model, torch.nn.Module):
+        raise InvalidValueError(f"model must be a torch.nn.Module; got {shown(model)}.")
     modules = dict(model.named_modules(remove_duplicate=False))
     if any("_fsdp_wrapped_module" in path for path in modules):
         raise InvalidValueError(

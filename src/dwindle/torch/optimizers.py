@@ -10,7 +10,7 @@ from typing import Any, TypedDict, Unpack
 import torch
 from torch.optim import optimizer as machinery
 
-from dwindle.errors import InvalidValueError, flag, known_keys, real
+from dwindle.errors import InvalidValueError, flag, known_keys, real, shown
 from dwindle.plan import Plan
 from dwindle.schedule import FeedbackRule
 from dwindle.torch.attach import attach
@@ -38,6 +38,15 @@ class _Planned(torch.optim.Optimizer):
 
     _rule: type[torch.optim.Optimizer]
     control: Controller
+
+    def _build(self, params: Any, **settings: Any) -> None:
+        """Make it as torch does, whose refusals become ours."""
+        try:
+            self._rule.__init__(self, params, **settings)
+        except (TypeError, ValueError) as error:
+            raise InvalidValueError(
+                f"{type(self).__name__} cannot be made: {error}. Give it model.named_parameters(), and settings of torch's."
+            ) from error
 
     def _begin(self, given: dict[str, Any], plan: Any, horizon: Any, options: dict[str, Any]) -> None:
         for name in ("lr", "weight_decay"):
@@ -276,9 +285,8 @@ class SGD(_Planned, torch.optim.SGD):
         zero: bool = False,
         **options: Unpack[Options],
     ) -> None:
-        torch.optim.SGD.__init__(
-            self, params, lr=_peak(plan), momentum=momentum, dampening=dampening, nesterov=nesterov, maximize=maximize
-        )
+        numbers = {"momentum": real("momentum", momentum, low=0.0), "dampening": real("dampening", dampening)}
+        self._build(params, lr=_peak(plan), **numbers, nesterov=nesterov, maximize=maximize)
         given = {
             "momentum": momentum, "dampening": dampening, "nesterov": nesterov, "maximize": maximize,
             "clip": clip, "ema": ema, "norms": norms, "zero": zero,
@@ -318,8 +326,12 @@ class AdamW(_Planned, torch.optim.AdamW):
         zero: bool = False,
         **options: Unpack[Options],
     ) -> None:
-        torch.optim.AdamW.__init__(
-            self, params, lr=_peak(plan), betas=betas, eps=eps, weight_decay=0.0, maximize=maximize
+        if not isinstance(betas, tuple | list) or len(betas) != 2:
+            raise InvalidValueError(f"betas must be two numbers, such as (0.9, 0.999); got {shown(betas)}.")
+        for name, beta in zip(("beta1", "beta2"), betas, strict=True):
+            real(name, beta, low=0.0, below=1.0)
+        self._build(
+            params, lr=_peak(plan), betas=betas, eps=real("eps", eps, low=0.0), weight_decay=0.0, maximize=maximize
         )
         given = {
             "betas": betas, "eps": eps, "maximize": maximize, "clip": clip, "ema": ema, "norms": norms, "zero": zero,

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
-from dwindle.checksum import checksum
 from dwindle.errors import DwindleError, InvalidValueError, ResumeError, count, known, known_keys, shown
 from dwindle.plan import Plan, difference
 from dwindle.schedule import FeedbackRule
@@ -80,14 +79,14 @@ def record(given: Given, now: Progress) -> dict[str, Any]:
     """Return the state as plain JSON values: the plan given, and beside it the one in effect if that is another.
 
     >>> record(Given(Plan(0.1), Horizon(steps=10)), Progress(3, Plan(0.1), Horizon(steps=10)))
-    {'format': 'dwindle-torch/1', 'step': 3, 'plan': 'peak 0.1 | constant', 'horizon': {'steps': 10}, 'checksum': ...}
+    {'format': 'dwindle-torch/1', 'step': 3, 'plan': 'peak 0.1 | constant', 'horizon': {'steps': 10}}
     """
     state: dict[str, Any] = {"format": FORMAT, "step": now.step, **_said(given.plan, given.horizon)}
     if (now.plan, now.horizon) != (given.plan, given.horizon):
         state["replanned"] = _said(now.plan, now.horizon)
     if given.rule is not None:
         state["feedback"] = {"rule": _described(given.rule), "state": _plain(now.feedback)}
-    return state | {"checksum": checksum(state)}
+    return state
 
 
 def resumed(saved: Any, given: Given, on_change: str) -> Progress:
@@ -151,8 +150,7 @@ def _checked(saved: Any) -> _Saved:
     if missing:
         raise ResumeError(f"the saved state lacks {', '.join(missing)}; it is not whole. Take an earlier checkpoint.")
     try:
-        known_keys("state", saved, ["format", "step", "plan", "horizon", "replanned", "feedback", "checksum"])
-        _intact(saved)
+        known_keys("state", saved, ["format", "step", "plan", "horizon", "replanned", "feedback"])
         step = count("step", saved["step"], low=0)
         plan, horizon = _read(saved)
         anew = saved.get("replanned")
@@ -166,13 +164,6 @@ def _checked(saved: Any) -> _Saved:
     except (TypeError, ValueError) as error:
         raise ResumeError(f"the saved state cannot be read: {error} Take an earlier checkpoint.") from error
     return _Saved(step, {"plan": plan, "horizon": _times(horizon)}, anew, rule, feedback["state"])
-
-
-def _intact(saved: Mapping[str, Any]) -> None:
-    """Raise InvalidValueError where a state has a checksum, as all since 0.1 do, and it is not its own."""
-    said = {key: value for key, value in saved.items() if key != "checksum"}
-    if "checksum" in saved and saved["checksum"] != checksum(said):
-        raise InvalidValueError("it is not as it was saved: its checksum differs.")
 
 
 def _whole(name: str, value: Any, *keys: str) -> Mapping[str, Any]:

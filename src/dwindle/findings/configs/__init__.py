@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from dwindle.errors import ParseError, shown
+from dwindle.errors import DwindleError, ParseError, shown
 from dwindle.finding import Finding
 from dwindle.findings.config_files import mapping_of
 from dwindle.findings.configs.config import Config
@@ -66,7 +66,9 @@ def read_config(path: str | PathLike[str], **run: Any) -> Config:
         for is_one, reader in _KINDS:
             if is_one(given):
                 return reader(given, known_too)
-    except (TypeError, AttributeError) as error:
+    except DwindleError:
+        raise
+    except (TypeError, AttributeError, ValueError, ArithmeticError) as error:
         raise ParseError(f"{path}: a value is not of the kind its key takes: {error}.") from error
     raise ParseError(
         f"{path}: no configuration that is known: it has none of learning_rate, lr, optimizer, weight_decay; its keys begin "

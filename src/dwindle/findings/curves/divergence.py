@@ -20,6 +20,7 @@ _AWAY = 2.0  # times the first loss, or the fall, above the first: a run that do
 _FAR_AWAY = (
     30.0  # the same of a loss that rattles: where steps are too long but the loss bounds them, its level is high
 )
+_FEW = 10  # points: of fewer only an explosion is told from noise
 _SETTLED = 0.1  # of the run: when a loss that steps are too long for has come to its level
 _RATTLES = 0.15  # of the height above the best: a late loss that swings by more rattles
 _BEYOND = 8.0  # times the noise
@@ -85,6 +86,8 @@ def _exploded(record: Record, loss: Line) -> list[Finding]:
     above = start + (_FAR_AWAY if always else _AWAY) * max(abs(start), fallen)
     if near > max(float(np.arcsinh((above - lowest) / fallen)), float(high.value[0]) + _BEYOND * noise):
         return [_away(record, loss, above, lowest)]
+    if loss.size < _FEW:
+        return []  # what rises within so few may be noise
     mean = _running(high.value, width)
     since = min(int(np.searchsorted(loss.step, record.begin + settled * record.length)), mean.size - 1)
     best = since + int(np.argmin(mean[since:]))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dwindle.decay import L2, Corrected, Decay, Decoupled, Independent
-from dwindle.errors import InvalidValueError, NoExactMapError
+from dwindle.errors import InvalidValueError, NoExactMapError, shown
 from dwindle.foreign.optimizers.recipe import Rate, Recipe, decay_of, plan_from, rate_of, settings_of
 from dwindle.foreign.schedules.peers import read as read_schedule
 from dwindle.foreign.schedules.settings import Settings
@@ -52,7 +52,10 @@ def _training_arguments(s: Settings) -> Plan:
     """Return what the Trainer does with its arguments: a schedule of max_steps, decay on all but biases and norms."""
     lr = s.real("learning_rate", above=0.0)
     name = s["lr_scheduler_type"]
-    given = dict(s["lr_scheduler_kwargs"] or {})
+    more = s["lr_scheduler_kwargs"] or {}
+    if not isinstance(more, Mapping):
+        raise InvalidValueError(f"lr_scheduler_kwargs must be a mapping of names to values; got {shown(more)}.")
+    given = dict(more)
     if name not in ("constant", "reduce_lr_on_plateau", "greedy"):
         given = {"num_warmup_steps": _warmup_steps(s), "num_training_steps": _training_steps(s, name), **given}
     if given.get("num_training_steps", 0) is None:

@@ -126,7 +126,15 @@ def read(
     """
     peer = peer_named(peer)
     known(f"{peer} schedule", name, PEERS[peer])
-    given = {} if params is None else params
+    try:
+        return _read(peer, name, {} if params is None else params, base_lr)
+    except (OverflowError, ZeroDivisionError) as error:
+        raise InvalidValueError(
+            f"{name} of {peer} cannot be worked out with numbers so large or so small: {error}."
+        ) from error
+
+
+def _read(peer: str, name: str, given: Mapping[str, Any], base_lr: float | None) -> Plan | Plateau | Greedy:
     if not multiplies_lr(peer, name):
         if base_lr is not None:
             raise InvalidValueError(f"{peer} schedules hold absolute rates; leave base_lr={base_lr!r} out.")

@@ -135,7 +135,7 @@ def _plan(pieces: list[Piece], scope: Scope, follow: Follow) -> Plan:
         elif call.name in ("scale_by_learning_rate", "scale_by_schedule"):
             rates.append(_argument(call, 0, "learning_rate" if "rate" in call.name else "step_size_fn"))
         elif call.name == "scale":
-            times *= abs(float(scope.value(_argument(call, 0, "step_size"))))
+            times *= abs(scope.number(_argument(call, 0, "step_size")))
         elif call.name == "add_decayed_weights":
             if rates:
                 raise NoExactMapError(
@@ -174,7 +174,7 @@ def _with_rate(
         params = {**params, "weight_decay": 0.0}  # the decay is read by itself
     followed = _followed(rates[0], scope, follow) if rates else None
     if followed is None:
-        params["learning_rate"] = abs(float(scope.value(rates[0]))) if rates else times
+        params["learning_rate"] = abs(scope.number(rates[0])) if rates else times
         times = 1.0 if not rates else times
     plan = plan_from_pair(Pair("optax", followed, {"name": name, "params": params}, "optax"))
     if not isinstance(plan, Plan):
@@ -241,7 +241,7 @@ def _value(
             raise ParseError(f"the weight decay {shown(ast.unparse(node))} answers a metric; a plan's does not.")
         lam: Schedule = curve.schedule if curve.peak == 1.0 else curve.schedule * curve.peak
         return kind(lam)
-    number = float(scope.value(node))
+    number = scope.number(node)
     return kind(number) if number else None
 
 
@@ -259,11 +259,11 @@ def _times_rate(node: ast.expr, rates: list[ast.expr], scope: Scope) -> float | 
         return None
     match function.body:
         case ast.BinOp(left=left, op=ast.Mult(), right=ast.Call(func=ast.Name(id=called))) if called == name:
-            return float(scope.value(left))
+            return scope.number(left)
         case ast.BinOp(left=ast.Call(func=ast.Name(id=called)), op=ast.Mult() | ast.Div() as op, right=right) if (
             called == name
         ):
-            return float(scope.value(right)) if isinstance(op, ast.Mult) else 1.0 / float(scope.value(right))
+            return scope.number(right if isinstance(op, ast.Mult) else ast.BinOp(ast.Constant(1.0), op, right))
         case ast.Call(func=ast.Name(id=called)) if called == name:
             return 1.0
     raise ParseError(f"the weight decay {shown(ast.unparse(node))} is not a number times {name}.")

@@ -6,7 +6,7 @@ import ast
 from dataclasses import replace
 
 from dwindle.decay import L2
-from dwindle.errors import NoExactMapError
+from dwindle.errors import InvalidValueError, NoExactMapError, shown
 from dwindle.foreign.optimizers.keras import NAMES as OPTIMIZERS
 from dwindle.foreign.source.literal import Scope, at_line, callee
 from dwindle.foreign.source.masks import mask_of
@@ -79,7 +79,7 @@ def _penalty(node: ast.expr, scope: Scope) -> float:
             "it out and give the plan its decay."
         )
     named = {**dict(zip(_REGULARIZERS[call.name], call.args, strict=False)), **call.named}
-    values = {key: float(scope.value(value) or 0.0) for key, value in named.items()}
+    values = {key: 0.0 if scope.value(value) is None else scope.number(value) for key, value in named.items()}
     if values.get("l1", 0.01 if call.name.upper() == "L1" else 0.0):
         raise NoExactMapError(f"{ast.unparse(node)}{at_line(node)} has an l1 penalty, and a plan has none.")
     return values.get("l2", 0.01 if call.name in ("L2", "l2") else 0.0)
@@ -94,5 +94,8 @@ def _excluded(node: ast.Call, scope: Scope) -> Mask:
         )
     if names is None:
         return mask_of(scope)
-    rules = [Rule("regex", str(name), False) for name in scope.value(names)]
+    listed = scope.value(names)
+    if not isinstance(listed, list):
+        raise InvalidValueError(f"var_names must be a list of names; got {shown(listed)}{at_line(node)}.")
+    rules = [Rule("regex", str(name), False) for name in listed]
     return Mask((*rules, Rule("name", "*", True)))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dwindle.errors import ParseError, shown
+from dwindle.foreign.source.growth import check_growth
 from dwindle.foreign.source.names import Names
 from dwindle.foreign.source.numbers import number_of
 
@@ -44,6 +45,7 @@ class Scope:
                 if method is not None:
                     functions[node.name] = method
         names = Names.of(tree)
+        check_growth(names.values)
         return cls(names.values, functions, names.reasons, names.arguments)
 
     def looked_up(self, node: ast.expr) -> ast.expr:
@@ -85,6 +87,10 @@ class Scope:
             if why
             else f"{shown(ast.unparse(node))} is not a number, a text, a list or a mapping that could be read{at_line(node)}."
         )
+
+    def number(self, node: ast.expr) -> float:
+        """Return the number that a literal, a name or arithmetic is; raise ParseError for anything else."""
+        return float(number_of(node, self.value))
 
     def items(self, node: ast.expr) -> dict[Any, ast.expr]:
         """Return the entries of a mapping, written as ``{...}`` or ``dict(...)``, also one that takes in another by ``**``.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import sys
 from collections.abc import Callable
 
 from dwindle.errors import ParseError, shown
@@ -46,7 +47,7 @@ def number_of(node: ast.expr, value: Callable[[ast.expr], object]) -> float:
 def _of(node: ast.expr, value: Callable[[ast.expr], object]) -> float:
     match node:
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-            return _BINARY[type(op)](_of(left, value), _of(right, value))
+            return _checked(_BINARY[type(op)](_of(left, value), _of(right, value)))
         case ast.UnaryOp(op=ast.USub() | ast.UAdd() as op, operand=operand):
             inner = _of(operand, value)
             return -inner if isinstance(op, ast.USub) else inner
@@ -59,6 +60,13 @@ def _of(node: ast.expr, value: Callable[[ast.expr], object]) -> float:
     number = value(node)
     if not isinstance(number, int | float):
         raise ParseError(f"{shown(ast.unparse(node))} is {shown(number)} and no number.")
+    return number
+
+
+def _checked(number: float) -> float:
+    """Return the number, which may be a power of one worked out before: whole numbers would grow without end."""
+    if isinstance(number, int) and abs(number) > sys.float_info.max:
+        raise OverflowError("it is larger than any float")
     return number
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from dwindle.errors import NoExactMapError
+from dwindle.errors import NoExactMapError, real
 from dwindle.foreign.source.literal import Scope, at_line, callee
 
 __all__ = ["group_decays"]
@@ -31,7 +31,7 @@ def group_decays(groups: ast.expr | None, scope: Scope, lr: Any, usual: float | 
     items = node.elts if isinstance(node, ast.List | ast.Tuple) else []
     written = [scope.looked_up(item) for item in items]
     found = [_group(item, scope, lr, usual) for item in written if _is_mapping(item)]
-    decays = [decay for decay in found if decay is not None]
+    decays = [real("weight_decay", decay) for decay in found if decay is not None]
     if len({decay for decay in decays if decay}) > 1:
         raise NoExactMapError(
             f"the param groups have weight_decay {', '.join(f'{decay:g}' for decay in decays)}; a plan has one decay and a "
@@ -52,4 +52,4 @@ def _group(node: ast.expr, scope: Scope, lr: Any, usual: float | None) -> float 
             "lr_scale for it."
         )
     given = entries.get("weight_decay")
-    return usual if given is None else float(scope.value(given))
+    return usual if given is None else scope.number(given)

@@ -225,7 +225,9 @@ def _schedule_of(node: ast.expr, scope: Scope, peer: str) -> Mapping[str, Any] |
     name, args, named = call.name, list(call.args), dict(call.named)
     takes_optimizer = (peer in ("torch", "timm", "hf") or name == "LambdaLR") and name != "ChainedScheduler"
     if name == "get_scheduler":
-        name = scope.value(args.pop(0) if args else named.pop("name"))
+        if not args and "name" not in named:
+            raise InvalidValueError("get_scheduler is called without the name of a schedule.")
+        name = str(scope.value(args.pop(0) if args else named.pop("name")))
         if args:
             args.pop(0)
         for key, arg in zip(("num_warmup_steps", "num_training_steps"), args, strict=False):
@@ -236,6 +238,8 @@ def _schedule_of(node: ast.expr, scope: Scope, peer: str) -> Mapping[str, Any] |
     named.pop("optimizer", None)
     name = _GET.get(name, name)
     if name == "LambdaLR":
+        if not args and "lr_lambda" not in named:
+            raise InvalidValueError("LambdaLR is called without its lr_lambda.")
         return _of_lambda(args[0] if args else named["lr_lambda"], scope)
     if name not in PEERS[peer]:
         return None

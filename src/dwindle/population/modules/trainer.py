@@ -115,6 +115,9 @@ def train_modules(
         raise DataError(f"batch_size {batch_size} is more than the {rows} training examples. Use at most that many.")
     if not isinstance(optimiser, SGD | Adam):
         raise InvalidValueError(f"optimiser is {shown(optimiser)}; it must be SGD() or Adam().")
+    for name, function in {"loss": loss, **(metrics or {})}.items():
+        if not callable(function):
+            raise InvalidValueError(f"{name} must be a function of (output, y); got {shown(function)}.")
     evaluations = np.append(np.arange(0, rates.steps, every), rates.steps)
     rungs = rungs_of(judge, judge_at, evaluations)
     numbers = [int(seed) for seed in seeds]

@@ -1,0 +1,67 @@
+"""Print what the tests reach, line by line and branch by branch: `core` by the core's own tests, or `all` by all of them.
+
+    python scripts/coverage_of.py core
+    python scripts/coverage_of.py all -n 2        further words go to pytest
+
+Ends with the figures and fails below the floor. What numba or torch compiles is traced as Python in a run of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+CORE = ["schedule", "decay.py", "plan.py", "text", "mask.py", "units.py", "reference.py", "replan.py"]
+TESTS = ["algebra", "bad_inputs", "core_corners", "decay", "feedback", "formats", "formula", "laws", "mask", "reference",
+         "replan", "schedule_exact", "space", "text", "textbook", "total"]  # fmt: skip
+# The engines and kernels, whose loops numba compiles
+COMPILED = ["population", "population_engines", "population_rungs", "torch_onepass", "torch_rows"]
+FLOORS = {"core": 98.0, "all": 90.0}  # percent of the branches
+
+
+def main(which: str, *more: str) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "data"
+        runs = [_run(data, which, [], more)]
+        if which == "all":
+            words = [f"tests/test_{name}.py" for name in COMPILED]
+            runs.append(_run(data, which, [*words, "--cov-append"], more, NUMBA_DISABLE_JIT="1"))
+        found = _report(data, CORE if which == "core" else [])
+    print(f"{which}: {found['branches']:.1f} % of {found['of']:,} branches, {found['lines']:.1f} % of the lines")
+    return int(any(runs) or found["branches"] < FLOORS[which])
+
+
+def _run(data: Path, which: str, words: list[str], more: tuple[str, ...], **environment: str) -> int:
+    if which == "core":
+        words = [f"tests/test_{name}.py" for name in TESTS] + [f"src/dwindle/{place}" for place in CORE]
+    only = ["-m", "not slow and not browser", "--timeout", "600", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", *only, "--cov", "--cov-report=", *words, *more]
+    return subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "COVERAGE_FILE": str(data), **environment}, check=False
+    ).returncode
+
+
+def _report(data: Path, places: list[str]) -> dict[str, float]:
+    said = data.with_name("report.json")
+    only = [f"src/dwindle/{place}" + ("" if place.endswith(".py") else "/*") for place in places]
+    words = ["--include", ",".join(only)] if only else []
+    environment = {**os.environ, "COVERAGE_FILE": str(data)}
+    for report in (["report"], ["json", "-q", "-o", str(said)]):
+        subprocess.run([sys.executable, "-m", "coverage", *report, *words], cwd=ROOT, env=environment, check=True)
+    totals = json.loads(said.read_text())["totals"]
+    return {
+        "branches": 100.0 * totals["covered_branches"] / totals["num_branches"],
+        "of": totals["num_branches"],
+        "lines": 100.0 * totals["covered_lines"] / totals["num_statements"],
+    }
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2 or sys.argv[1] not in FLOORS:
+        sys.exit(__doc__)
+    sys.exit(main(*sys.argv[1:]))

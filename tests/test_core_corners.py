@@ -1,0 +1,190 @@
+"""Corners of the core that the laws do not come by: what is refused, what is unresolved, and forms that are rare."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import dwindle as dw
+from dwindle.errors import DwindleError, InvalidValueError, ParseError, UnknownNameError, UnresolvedTimeError
+from dwindle.mask import Mask, Param, Rule
+from dwindle.plan import Group, Plan, integrated_decay
+from dwindle.replan import extended
+from dwindle.schedule import (
+    Constant,
+    Custom,
+    Exponential,
+    Extend,
+    Formula,
+    Interpolate,
+    Join,
+    Mirror,
+    Piecewise,
+    Plateau,
+    PowerLaw,
+    Ramp,
+    Repeat,
+    Schedule,
+    Table,
+    Tanh,
+    curve,
+    total,
+)
+from dwindle.schedule.recipes import triangular
+from dwindle.text import parse_mask, to_toml
+from dwindle.units import Horizon, Time, as_time
+
+UNRESOLVED: list[Schedule] = [
+    Ramp(steps="1ep"), Tanh(0.0, "1ep"), Exponential(0.5, "1ep"), PowerLaw(0.5, "1ep"), Piecewise(("1ep",), (1.0, 0.5)),
+    Interpolate((Time(1, "ep"),), (1.0,)), Repeat(Ramp(steps=3), "1ep"), Mirror(Ramp(steps=3), "1ep"),
+    Extend(Ramp(steps=3), "1ep"), Join((Ramp(), Constant()), ("1ep", None)), Constant(0.5).shift("1ep"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("schedule", UNRESOLVED, ids=lambda s: type(s).__name__)
+def test_a_step_of_what_has_no_steps_yet_is_refused(schedule: Schedule) -> None:
+    for step in (3, np.arange(3)):
+        with pytest.raises(UnresolvedTimeError, match="Horizon"):
+            schedule(step)
+    assert schedule.resolve(Horizon(epochs=3, steps_per_epoch=10))(3) >= 0
+
+
+REFUSED: list[tuple[Any, str]] = [
+    (lambda: Rule("name", "", True), "must not be empty"),
+    (lambda: Plan(0.1, layer_decay=0.5).assign([Param("head", (3, 3))]), "name the blocks so"),
+    (lambda: Join((Ramp(), Ramp()), (3,)), "as many lengths as pieces; got 1 for 2"),
+    (lambda: Join(()), "as many lengths as pieces; got 0 for 0"),
+    (lambda: Repeat(Ramp(steps=3), 3, growth=1.0005), "1 or at least 1.001"),
+    (lambda: PowerLaw(0.5, None), "every must be given"),
+    (lambda: Ramp(0.0, 5, shape="geometric"), "never reaches 0"),
+    (lambda: Ramp(0.5, 5, shape="geometric", power=2.0), "power has no meaning"),
+    (lambda: Ramp(0.5, 5, shape="exponential", ratio=1.0), "ratio must not be 1"),
+    (lambda: Ramp(0.5, 5, ratio=0.25), "ratio belongs to the exponential shape"),
+    (lambda: Piecewise((None,), (1.0, 0.5)), "must be times; got None"),
+    (lambda: triangular("1ep", 5), "up and down must have the same unit"),
+    (lambda: Custom(lambda step: 1.0)(torch.arange(3)), "one step at a time"),
+    (lambda: as_time("steps", Time(1e-31, "st")), "of a step"),
+    (lambda: Horizon(steps=10**19), "at most 10\\^18"),
+    (lambda: Time(1e31, "tok"), "at most 1e30"),
+    (lambda: as_time("steps", 10**31), "at most 1e30 steps"),
+    (lambda: Time(1, "%", "down").steps(Horizon(steps=3)), "less than one step"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "words"), REFUSED)
+def test_what_cannot_work_is_refused_and_says_why(call: Any, words: str) -> None:
+    with pytest.raises(InvalidValueError, match=words):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("~step", "not arithmetic"),
+        ("-" * 300 + "step", "nests"),
+        ("1e300 ** (step + 2)", "must be finite"),
+        ("0 ** -1", "must be finite"),
+    ],
+)
+def test_a_formula_that_is_none_is_refused(text: str, words: str) -> None:
+    with pytest.raises(DwindleError, match=words):
+        Formula(text)(0)
+
+
+def test_powers_in_formulas_are_those_of_python() -> None:
+    steps = np.arange(1, 50)
+    for text in ("(step + 1) ** (step / 100)", "(step / 10) ** 2", "0 ** step", "floor(step) / 7", "(step / 3) ** 1",
+                 "2 ** (-step)", "(step + 0.5) ** 0.5"):  # fmt: skip
+        wanted = [float(eval(text, {"floor": math.floor, "step": int(step)})) for step in steps]
+        np.testing.assert_allclose(Formula(text)(steps), wanted, rtol=1e-15, err_msg=text)
+        np.testing.assert_allclose([Formula(text)(int(step)) for step in steps], wanted, rtol=1e-15, err_msg=text)
+
+
+def test_a_rule_by_dimensions_takes_a_number() -> None:
+    assert Rule("ndim", 2, True) == Rule("ndim", "2", True)  # type: ignore[arg-type]
+
+
+def test_a_mask_begins_with_the_word_of_a_subject() -> None:
+    with pytest.raises(UnknownNameError, match="must be one of everything, kind, name"):
+        parse_mask('"head" does not')
+    assert parse_mask("nothing") == Mask(())
+
+
+def test_a_number_is_no_word() -> None:
+    with pytest.raises(ParseError, match="a word was expected; got '3'"):
+        dw.parse("peak 0.1 | warmup 5st shape 3")
+
+
+def test_a_group_has_its_own_rate_by_name() -> None:
+    plan = Plan(0.1, Ramp(steps=10), groups=(Group("head", "head.*", 3.0),))
+    assert plan.lr(5, "head") == pytest.approx(0.15)
+    assert plan.lr(5) == 0.05
+    assert integrated_decay(plan, 10) == 0.0
+
+
+def test_a_ramp_that_is_over_is_stretched_to_what_it_ended_at() -> None:
+    plan, _ = extended(Plan(0.1, Ramp(0.5, 10)), 100, 50, 400)
+    assert plan.schedule(np.array([0, 10, 50, 51, 400])).tolist() == [1.0, 0.5, 0.5, 0.5, 0.5]
+    assert str(plan.schedule) == "linear to 50% over 10st for 50st, constant at 50%"
+
+
+def test_a_rule_that_observes_first_takes_its_metric_before_the_step() -> None:
+    metrics = [3.0, 2.0, 2.0, 2.0, 2.0]
+    after, first = (Plateau(0.5, patience=0, observes_first=flag).factors(metrics) for flag in (False, True))
+    assert after.tolist() == [1.0, 1.0, 1.0, 0.5, 0.25]
+    assert first.tolist() == [1.0, 1.0, 0.5, 0.25, 0.125]  # the metric of index 0, before the run, is not observed
+
+
+def test_the_same_piece_twice_in_a_join_is_counted_twice() -> None:
+    ramp = Ramp(steps=10)
+    joined = Join((ramp, Constant(0.3), ramp), (10, 20, None)).resolve(Horizon(steps=60))
+    twice = Join((joined.pieces[0], joined.pieces[1], joined.pieces[0]), (10, 20, None))
+    for steps in (0, 5, 10, 25, 35, 60):
+        assert total(twice, steps) == pytest.approx(math.fsum(curve(twice, steps)), rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        Join((Ramp(steps=3), Constant(0.2)), (Time(2.5, "st"), None)),
+        Exponential(1.0, 7),
+        Exponential(1.0, 7, staircase=True),
+        Exponential(0.5, Time(2.5, "st"), staircase=True),
+        Join((Constant(0.5), Table((0.3, 0.1), 4), Ramp(steps=9)), (2, 7, None)),
+    ],
+    ids=str,
+)
+def test_sums_with_boundaries_between_two_steps_are_sums_of_the_curve(schedule: Schedule) -> None:
+    for steps in (0, 1, 2, 3, 8, 9, 40):
+        assert total(schedule, steps) == pytest.approx(math.fsum(curve(schedule, steps)), rel=1e-13, abs=1e-15)
+
+
+@dataclass(frozen=True)
+class Odd(Constant):
+    """A schedule of a user's own that has another's text."""
+
+    def __str__(self) -> str:
+        return "constant at 0.25"
+
+
+def test_a_schedule_whose_text_is_anothers_is_not_written() -> None:
+    with pytest.raises(InvalidValueError, match="does not read back as the same value"):
+        to_toml(Plan(0.1, Odd(0.5)))
+    assert dw.parse("peak 0.1 | constant at 0.25").schedule(0) == 0.25
+
+
+@pytest.mark.parametrize("step", [2**53 + 1, 2**55 + 3, 10**18 + 1])
+def test_torch_counts_cycles_beyond_every_step_a_float_holds(step: int) -> None:
+    s = Repeat(Exponential(0.1, 1), 1, growth=2).resolve(Horizon(steps=100))
+    near = [step - 1, step, step + 1]
+    assert s(torch.tensor(near)).tolist() == s(np.array(near)).tolist() == [s(each) for each in near]
+    assert s.stretch(3.0)(torch.tensor([1, 2, 3, 100])).tolist() == s.stretch(3.0)(np.array([1, 2, 3, 100])).tolist()
+
+
+def test_triangles_of_whole_steps() -> None:
+    assert [triangular(2, 4)(t) for t in (0, 1, 2, 4, 6)] == [0.0, 0.5, 1.0, 0.5, 0.0]
