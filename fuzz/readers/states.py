@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 import dwindle as dw
+from dwindle.checksum import checksum
 from dwindle.population import checkpoint
 from dwindle.schedule.plateau import Plateau
 from dwindle.text import parse
