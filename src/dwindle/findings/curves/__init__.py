@@ -43,7 +43,7 @@ _EXPLAINED = {
 }
 
 
-_RATES = ("wrong-resume", "lr-rise", "schedule-short", "schedule-long", "warmup-long")
+_RATES = ("wrong-resume", "lr-rise")
 
 
 def of_history(
