@@ -11,6 +11,7 @@ import os
 import re
 import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, ForwardRef, get_type_hints
 
 import typer
@@ -131,6 +132,8 @@ def _said(value: Any) -> str:
         return f"{{{', '.join(sorted(map(repr, value)))}}}"
     if callable(value) and hasattr(value, "__qualname__"):
         return str(value.__qualname__)
+    if isinstance(value, Path):  # of a file of the package, wherever that lies
+        return f"Path({value.name!r})"
     return re.sub(r"<([\w.]+)[^<>]* at 0x[0-9a-f]+>", r"<\1>", repr(value))
 
 
