@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import dwindle as dw
+
 from .training import Job, Trained, train
 from .writers import View, write
 
@@ -43,6 +45,11 @@ class Said:
     file: str = ""
     plan: str | None = None
     horizon: int | None = None
+
+
+def lrs(text: str, steps: int) -> list[float]:
+    """Return the learning rates of a plan in text."""
+    return list(dw.parse(text).lrs(steps))
 
 
 def make(case: LogCase | Said, folder: Path) -> dict[str, Any]:

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import math
 
-import dwindle as dw
 from clinic import checks, rates
-from clinic.case import LogCase, Said
+from clinic.case import LogCase, Said, lrs
 from clinic.said import SAID
 from clinic.training import Job, Resume
 from clinic.writers import View
-
-
-def lrs(text: str, steps: int) -> list[float]:
-    return list(dw.parse(text).lrs(steps))
-
 
 OVERFITTING = [
     LogCase(

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import math
 
-import dwindle as dw
 from clinic import checks, rates
-from clinic.case import LogCase
+from clinic.case import LogCase, lrs
 from clinic.said_second import SAID
 from clinic.training import Job, Resume
 from clinic.writers import View
-
-
-def lrs(text, steps):
-    return list(dw.parse(text).lrs(steps))
 
 
 def case(name, must, how, job, check, view, may=(), plan=None, horizon=None):

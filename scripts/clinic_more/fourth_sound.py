@@ -1,24 +1,11 @@
 import math
-from dataclasses import replace
 
 from book import V
-from clinic.case import LogCase
 from engine import J, R, Resume, r
+from entry import sound_of
 from proofs import fine
 
-
-def ok(name, how, job, view, check=None, may=(), plan=None, horizon=None):
-    return LogCase(
-        f"f-sound-{name}",
-        (),
-        how,
-        replace(job, norms=view.norms or view.tool == "hf"),
-        check or fine(),
-        view,
-        tuple(may),
-        plan,
-        horizon,
-    )
+ok = sound_of("f")
 
 
 TIMM = {"loss": "train_loss", "val_loss": "eval_loss", "val_accuracy": "eval_top1", "learning_rate": "lr"}

@@ -1,8 +1,7 @@
 import math
-from dataclasses import replace
 
 from book import V
-from clinic.case import LogCase
+from clinic.case import lrs
 from clinic.checks import (
     cut_too_early,
     cut_too_late,
@@ -14,27 +13,10 @@ from clinic.checks import (
     rises_again,
 )
 from engine import J, Resume, r
+from entry import faults_of
 from proofs import blown, bounces, floors, hurts_early, jumps, overfit, restarted, rises_back, stands, warms_long
 
-import dwindle as dw
-
-
-def lrs(text, steps):
-    return list(dw.parse(text).lrs(steps))
-
-
-def case(name, must, how, job, check, view, may=(), plan=None, horizon=None):
-    return LogCase(
-        f"t-{name}",
-        (must,),
-        how,
-        replace(job, norms=view.norms or view.tool == "hf"),
-        check,
-        view,
-        tuple(may),
-        plan,
-        horizon,
-    )
+case = faults_of("t")
 
 
 O = "overfitting"

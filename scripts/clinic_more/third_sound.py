@@ -1,24 +1,11 @@
 import math
-from dataclasses import replace
 
 from book import V
-from clinic.case import LogCase
 from engine import J, Resume, r
+from entry import sound_of
 from proofs import fine
 
-
-def ok(name, how, job, view, check=None, may=(), plan=None, horizon=None):
-    return LogCase(
-        f"t-sound-{name}",
-        (),
-        how,
-        replace(job, norms=view.norms or view.tool == "hf"),
-        check or fine(),
-        view,
-        tuple(may),
-        plan,
-        horizon,
-    )
+ok = sound_of("t")
 
 
 C = r("warm_cosine", 0.05)

@@ -84,14 +84,12 @@ app.command()(lab)
 
 
 def _plan(text: str) -> Any:
-    from dwindle.text import load, parse
+    from dwindle.text.files import plan_of
 
-    if text.endswith((".toml", ".json")):
-        return load(text)
     try:
-        return parse(text)
+        return plan_of(text)
     except DwindleError as error:
-        if not os.path.isfile(text):
+        if text.lower().endswith((".toml", ".json")) or not os.path.isfile(text):
             raise
         raise InvalidValueError(
             f"{text} is a file; a plan is one line, or a .toml or .json file. For a recipe use dwindle convert, for a log check."

@@ -83,13 +83,15 @@ def check(
 
     The exit code is 1 if a fault or a warning was found, 0 if not.
     """
+    from dwindle.text.files import plan_of
+
     for name, value in (("--steps", steps), ("--steps-per-epoch", steps_per_epoch)):
         if value is not None and value < 1:
             raise InvalidValueError(f"{name} must be at least 1; got {value}.")
     if dtype is not None:
         dtype = _DTYPES[known("--dtype", dtype, _DTYPES)]
     run = Run(steps, steps_per_epoch, processes, accumulation, dtype)
-    found = _checked(target, None if plan is None else _plan(plan), run, step)
+    found = _checked(target, None if plan is None else plan_of(plan), run, step)
     if as_json:
         say_json(_as_json(target, found))
     else:
@@ -105,6 +107,7 @@ def _checked(target: str, plan: Plan | None, run: Run, step: str | None) -> Chec
     from dwindle.findings.configs import read_config, read_plan, read_recipe
     from dwindle.findings.recognised import kind_of
     from dwindle.studies.data_function import is_function
+    from dwindle.text.files import plan_of
 
     path = Path(target)
     exists = "\n" not in target and len(target) < 4096 and "\0" not in target and path.exists()
@@ -115,21 +118,13 @@ def _checked(target: str, plan: Plan | None, run: Run, step: str | None) -> Chec
     if exists:
         return _configured(read_config(path, **run._asdict()))
     if re.match(r"\s*(peak|lr)\s", target) or "|" in target:
-        return _configured(read_plan(_plan(target), **run._asdict()))
+        return _configured(read_plan(plan_of(target), **run._asdict()))
     if "(" in target:
         return _configured(read_recipe(target, **run._asdict()))
     raise DataError(
         f"{shown(target)}: no such file, and no plan such as 'peak 1e-3 | cosine to 0 | decoupled 0.1', recipe such as "
         "'torch:AdamW(lr=1e-3) StepLR(30)', or module:function either."
     )
-
-
-def _plan(text: str) -> Plan:
-    from dwindle.text import load, parse
-
-    if text.lower().endswith((".toml", ".json")):
-        return load(text)
-    return parse(text)
 
 
 def _configured(found: Config) -> Checked:

@@ -220,11 +220,11 @@ def _refuse_other_rates(path: Path, log: Log, lrs: Any) -> None:
 
 
 def given_plan(option: str, text: str) -> Plan:
-    """Return the plan in one line, or in the .toml or .json file of that name."""
-    from dwindle.text import load, parse
+    """Return the plan in one line, or in the .toml or .json file of that name; the option is named where it is none."""
+    from dwindle.text.files import plan_of
 
     try:
-        return load(text) if text.lower().endswith((".toml", ".json")) else parse(text)
+        return plan_of(text)
     except DwindleError as error:
         raise type(error)(f"{option}: {error}") from error
 

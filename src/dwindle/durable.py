@@ -41,10 +41,7 @@ def _sync(folder: Path) -> None:
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in (
-            errno.EINVAL,
-            errno.ENOTSUP,
-        ):  # a file system that syncs no folders, such as some on a network
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems on a network sync no folders
             raise
     finally:
         os.close(handle)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dwindle.decay import Decay, Decoupled
-from dwindle.errors import InvalidValueError, shown
+from dwindle.errors import InvalidValueError
 from dwindle.laws.course import Course, course, pace
-from dwindle.laws.fit import Fitted
+from dwindle.laws.fit import Fitted, as_fitted
 from dwindle.laws.forecast import reasons
 from dwindle.plan import Plan, as_plan
 from dwindle.schedule import Schedule
@@ -62,8 +62,7 @@ def best_decay(fitted: Fitted, plan: Plan, horizon: Horizon | int) -> BestDecay:
     >>> best_decay(fitted, plans[0], 1000).plan.decay is not None
     True
     """
-    if not isinstance(fitted, Fitted):
-        raise InvalidValueError(f"a law must have been fitted first, by fit(runs); got {shown(fitted)}.")
+    as_fitted(fitted)
     plan, run = as_plan(plan), as_horizon(horizon)
     best = lowest_decay(fitted, plan, run)
     decay, unit = _plain(plan.decay), paced(plan, run)

@@ -26,7 +26,7 @@ from dwindle.laws.runs import Run
 from dwindle.laws.solve import EARLY, WRONG, Curve, Frame, misfit, solved, unit_of, usable
 from dwindle.units import Horizon
 
-__all__ = ["LAWS", "Fitted", "fit"]
+__all__ = ["LAWS", "Fitted", "as_fitted", "fit"]
 
 LAWS: dict[str, Law] = {
     law.name: law for law in (NOISE_FLOOR, DECAY_AWARE, MULTI_POWER, FUNCTIONAL_SCALING, ANNEALING, CONVEX, POWER)
@@ -202,6 +202,13 @@ def fit(runs: Any, law: str | Law = "auto", *, like: Any = ()) -> Fitted:
             "as much wider"
         )
     return Fitted(chosen, tuple(kept), tuple(notes), frame, values, covariance, missed)
+
+
+def as_fitted(value: Any) -> Fitted:
+    """Return ``value`` if it is a law that was fitted; else raise."""
+    if not isinstance(value, Fitted):
+        raise InvalidValueError(f"a law must have been fitted first, by fit(runs); got {shown(value)}.")
+    return value
 
 
 def _listed(runs: Any) -> list[Any]:

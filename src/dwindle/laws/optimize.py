@@ -10,11 +10,11 @@ import numpy as np
 from scipy.optimize import minimize
 
 from dwindle.decay import Decay, Decoupled
-from dwindle.errors import DwindleError, InvalidValueError, count, real, shown
+from dwindle.errors import DwindleError, InvalidValueError, count, real
 from dwindle.laws.best_decay import lowest_decay, paced
 from dwindle.laws.course import course
 from dwindle.laws.features import warmup as risen
-from dwindle.laws.fit import Fitted
+from dwindle.laws.fit import Fitted, as_fitted
 from dwindle.laws.forecast import reasons
 from dwindle.laws.law import Stretches
 from dwindle.plan import Plan
@@ -94,8 +94,7 @@ def optimize(
     >>> found.plan in [candidate.plan for candidate in found.candidates if candidate.tied]
     True
     """
-    if not isinstance(fitted, Fitted):
-        raise InvalidValueError(f"a law must have been fitted first, by fit(runs); got {shown(fitted)}.")
+    as_fitted(fitted)
     run, law = as_horizon(horizon), fitted.law
     if law.end is None:
         raise InvalidValueError(f"{law.name} has no gradient to optimise by; fit 'noise-floor'.")

@@ -18,12 +18,10 @@ from dwindle.schedule import Constant, Schedule, constant, cosine, exponential, 
 from dwindle.studies.axis import Axis, Range, Value, numbers
 from dwindle.studies.family import Family, as_schedule, unused
 from dwindle.text.files import tables_of_toml
+from dwindle.text.reader import LONGEST
 from dwindle.units import short
 
 __all__ = ["Axis", "Candidate", "Family", "Range", "Space"]
-
-
-_LARGEST = 20_000  # bytes of a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,9 +229,9 @@ class Space:
         """
         try:
             with open(path, "rb") as file:
-                text = file.read(_LARGEST + 1).decode("utf-8")
-            if len(text) > _LARGEST:
-                raise ValueError(f"a space has at most {_LARGEST:,} characters")
+                text = file.read(LONGEST + 1).decode("utf-8")
+            if len(text) > LONGEST:
+                raise ValueError(f"a space has at most {LONGEST:,} characters")
             table = tables_of_toml(text)
         except (OSError, ValueError, RecursionError) as error:
             raise ParseError(f"{path} cannot be read as a space: {error}.") from error

@@ -19,7 +19,18 @@ from dwindle.text.grammar import parse, parse_decay, parse_mask, parse_schedule
 from dwindle.text.reader import LONGEST
 from dwindle.units import short
 
-__all__ = ["FORMAT", "from_json", "from_line", "from_toml", "load", "save", "tables_of_toml", "to_json", "to_toml"]
+__all__ = [
+    "FORMAT",
+    "from_json",
+    "from_line",
+    "from_toml",
+    "load",
+    "plan_of",
+    "save",
+    "tables_of_toml",
+    "to_json",
+    "to_toml",
+]
 
 FORMAT = "dwindle-plan/1"
 _HEAD = re.compile(rf"# {FORMAT} (crc32:[0-9a-f]{{8}})\n")  # of a saved line
@@ -136,6 +147,15 @@ def load(path: str | os.PathLike[str]) -> Plan:
         raise ParseError(f"{path}: not a text file in UTF-8. A plan is saved by dwindle.text.save.") from error
     except DwindleError as error:
         raise type(error)(f"{path}: {error}") from error
+
+
+def plan_of(text: str) -> Plan:
+    """Return the plan in one line, or in the .toml or .json file of that name: what a command is given.
+
+    >>> plan_of("peak 0.1 | constant").peak
+    0.1
+    """
+    return load(text) if text.lower().endswith((".toml", ".json")) else parse(text)
 
 
 _FORMATS: dict[str, tuple[Callable[[Plan], str], Callable[[str], Plan]]] = {

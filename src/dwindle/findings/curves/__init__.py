@@ -40,10 +40,8 @@ _EXPLAINED = {
     "cut-early": ("wrong-stepping", "lr-lambda-large", "divergence", "wrong-resume"),
     "cut-late": ("wrong-stepping", "divergence", "wrong-resume"),
     "divergence": ("lr-lambda-large", "wrong-resume", "lr-rise"),
+    UNLIKE: ("wrong-resume", "lr-rise"),
 }
-
-
-_RATES = ("wrong-resume", "lr-rise")
 
 
 def of_history(
@@ -83,8 +81,8 @@ def _explained(found: list[Finding]) -> list[Finding]:
     codes = {finding.code for finding in found if finding.severity != "note" and finding.subject != UNLIKE}
     kept = []
     for finding in found:
-        known = _RATES if finding.subject == UNLIKE else _EXPLAINED.get(finding.code, ())
-        causes = [cause for cause in known if cause in codes]
+        key = UNLIKE if finding.subject == UNLIKE else finding.code
+        causes = [cause for cause in _EXPLAINED.get(key, ()) if cause in codes]
         certain = finding.code == "divergence" and "column" in finding.evidence  # not a number needs no other cause
         if causes and not certain and finding.severity != "note":
             finding = replace(finding, severity="note", evidence={**finding.evidence, "explained by": causes[0]})

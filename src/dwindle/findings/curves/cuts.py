@@ -11,7 +11,7 @@ import numpy as np
 
 from dwindle.finding import Finding, Remedy
 from dwindle.findings.curves.record import Record
-from dwindle.findings.curves.standing import stands, stood_still
+from dwindle.findings.curves.standing import earliest, stands, stood_still
 from dwindle.findings.curves.trends import Fall, Line, fall, level, octave
 
 __all__ = ["cuts"]
@@ -100,12 +100,12 @@ def _late(record: Record, loss: Line, cut: Cut, at: float, done: float) -> Findi
 
 def _idle(loss: Line, start: float, at: float, little: float) -> tuple[float, Fall] | None:
     """Return the earliest step from which the loss fell by surely less than ``little`` until ``at``, and that fall."""
-    for part in (0.0, 0.15, 0.3, 0.45, 0.6):
-        begins = start + part * (at - start)
+
+    def surely(begins: float) -> Fall | None:
         found = fall(loss.between(begins, at))
-        if found is not None and abs(found.drop) < little and found.high < little:
-            return begins, found
-    return None
+        return found if found is not None and abs(found.drop) < little and found.high < little else None
+
+    return earliest(start, at, surely)
 
 
 def _too_short(record: Record, at: float, since: float) -> bool:

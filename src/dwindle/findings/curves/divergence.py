@@ -17,9 +17,7 @@ __all__ = ["divergence"]
 _EXPLODED = 0.5  # of the fall so far: a run that ends so far above its best has lost it
 _LOST = 0.2  # the same after a spike at a single place
 _AWAY = 2.0  # times the first loss, or the fall, above the first: a run that does not come back from there has lost it
-_FAR_AWAY = (
-    30.0  # the same of a loss that rattles: where steps are too long but the loss bounds them, its level is high
-)
+_FAR_AWAY = 30.0  # the same of a loss that rattles: its level is high where it bounds steps that are too long
 _FEW = 10  # points: of fewer only an explosion is told from noise
 _SETTLED = 0.1  # of the run: when a loss that steps are too long for has come to its level
 _RATTLES = 0.15  # of the height above the best: a late loss that swings by more rattles

@@ -41,15 +41,20 @@ def _planned(record: Record) -> float | None:
     return None if record.plan is None or record.horizon is None else float(record.horizon.steps)
 
 
-def _short(record: Record, lr: Line, peak: float, ended: float, stands: bool = False) -> list[Finding]:
+def _short(record: Record, lr: Line, peak: float, ended: float) -> list[Finding]:
     """Return the finding if a smooth fall ended long before the run, at a rate that brings nothing more."""
     rest, bottom = 1.0 - record.share(ended), float(lr.value[-1]) / peak
     if rest < _REST or bottom > 0.5:
         return []
     loss = record.loss
-    stands = stands or (loss is not None and is_flat(record, loss, ended, record.end) is not None)
-    if bottom > _ZERO and not stands:
+    if bottom > _ZERO and (loss is None or is_flat(record, loss, ended, record.end) is None):
         return []
+    return [_over(record, lr, peak, ended)]
+
+
+def _over(record: Record, lr: Line, peak: float, ended: float) -> Finding:
+    """Return the finding of a rate that had come to its end at the step ``ended``."""
+    rest, bottom = 1.0 - record.share(ended), float(lr.value[-1]) / peak
     planned = _planned(record)
     as_planned = planned is not None and record.end <= 1.02 * planned and _follows(record, lr)
     ratio = record.length / (ended - record.begin)
@@ -61,11 +66,8 @@ def _short(record: Record, lr: Line, peak: float, ended: float, stands: bool = F
         f"The learning rate reached its end, {lr.value[-1]:.3g}, at {record.at(ended)} of {record.end:,.0f}: the last "
         f"{100 * rest:.0f} % of the run had none to speak of."
     )
-    return [
-        Finding(
-            "schedule-short", "fault" if bottom <= _ZERO and rest >= 0.4 else "warning", said, evidence, _stretch(ratio)
-        )
-    ]
+    severity = "fault" if bottom <= _ZERO and rest >= 0.4 else "warning"
+    return Finding("schedule-short", severity, said, evidence, _stretch(ratio))
 
 
 def _ended_early(record: Record, lr: Line, peak: float, first: int) -> list[Finding]:
@@ -90,7 +92,7 @@ def _died_away(record: Record, lr: Line, peak: float, least: float = 0.1 * _ZERO
     learned = float(np.median(loss.value[:2]) - np.median(rest.value))
     since = float(np.mean(rest.value[: rest.size // 2]) - np.mean(rest.value[rest.size // 2 :]))
     if abs(since) <= _STOOD * learned or is_flat(record, loss, at, record.end) is not None:
-        return _short(record, lr, peak, at, stands=True)
+        return [_over(record, lr, peak, at)]
     return []
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from dwindle.finding import Finding, Remedy
 from dwindle.findings.curves.rates import Piece
 from dwindle.findings.curves.record import Record
+from dwindle.findings.curves.trends import Line
 
 __all__ = ["lr_rise"]
 
@@ -31,14 +32,7 @@ def lr_rise(record: Record) -> list[Finding]:
     if slow:
         first = slow[0]
         at, low, high = float(lr.step[first.first]), float(lr.value[first.first]), float(lr.value[first.last])
-        evidence = {
-            "first": at,
-            "from": low,
-            "to": high,
-            "rises": len(slow),
-            "peak": peak,
-            "lr at end": float(lr.value[-1]),
-        }
+        evidence = {"first": at, "from": low, "to": high, "rises": len(slow)} | _of_all(lr)
         said = (
             f"The learning rate rises again from {low:.3g} at {record.at(at)} to {high:.3g} at "
             f"{record.at(lr.step[first.last])}, after it had fallen: a cosine stepped past its end does that."
@@ -67,19 +61,16 @@ def _cut_undone(record: Record, up: Piece) -> Finding:
     lr = record.logged_lr
     assert lr is not None
     at, low, high = float(lr.step[up.last]), float(lr.value[up.first]), float(lr.value[up.last])
-    evidence = {
-        "first": at,
-        "from": low,
-        "to": high,
-        "rises": 1,
-        "peak": float(lr.value.max()),
-        "lr at end": float(lr.value[-1]),
-    }
+    evidence = {"first": at, "from": low, "to": high, "rises": 1} | _of_all(lr)
     said = (
         f"The learning rate, once cut, is set back from {low:.3g} to {high:.3g} at {record.at(at)}: the cut is undone."
     )
     remedy = Remedy("leave the rate where the cut took it; if the run was resumed there, load the scheduler's state.")
     return Finding("lr-rise", "warning", said, evidence, remedy)
+
+
+def _of_all(lr: Line) -> dict[str, float]:
+    return {"peak": float(lr.value.max()), "lr at end": float(lr.value[-1])}
 
 
 def _restarts(record: Record, steps: list[float], how: str) -> Finding:

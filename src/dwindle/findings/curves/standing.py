@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from dwindle.findings.curves.record import Record
 from dwindle.findings.curves.trends import Fall, Line, fall, noise_of, octave, smooth
 
-__all__ = ["is_flat", "stands", "stood_still"]
+__all__ = ["earliest", "is_flat", "stands", "stood_still"]
 
 _OCTAVE = 0.1  # of the second best of the last octaves' progress (the best may be a spike's end): less is flat
 _FALLEN = 0.012  # of the whole fall: the same, where all was learned early
@@ -48,9 +49,14 @@ def is_flat(record: Record, loss: Line, start: float, end: float, *, lenient: fl
 
 def stood_still(record: Record, loss: Line, start: float, end: float) -> tuple[float, Fall] | None:
     """Return the earliest step from which the loss is flat until ``end``, and its fall since; None if it never is."""
+    return earliest(start, end, lambda begins: is_flat(record, loss, begins, end))
+
+
+def earliest(start: float, end: float, look: Callable[[float], Fall | None]) -> tuple[float, Fall] | None:
+    """Return the first of five steps between ``start`` and ``end`` for which ``look`` returns a fall, and that fall."""
     for part in (0.0, 0.15, 0.3, 0.45, 0.6):
         begins = start + part * (end - start)
-        if (found := is_flat(record, loss, begins, end)) is not None:
+        if (found := look(begins)) is not None:
             return begins, found
     return None
 

@@ -14,9 +14,7 @@ _EARLY = 0.1  # of the run: where a missing warm-up shows
 _FULL = 0.5  # of the peak: a first rate above it is no warm-up
 _RISE = 0.1  # of the fall of the whole run: a smaller rise harms nothing
 _BEYOND = 6.0  # times the noise
-_TAILS = (
-    2.0 / 3.0
-)  # of a standard deviation, which counts heavy tails, against the robust noise that _BEYOND is made for
+_TAILS = 2.0 / 3.0  # of a standard deviation, which counts heavy tails; _BEYOND is made for robust noise
 _BURST = 10.0  # times the first and the later norm of the gradient
 _LONG = 0.25  # of the run; common recipes take 1 to 10 %
 _CYCLE = 0.5  # of the run: how long a rise of a one-cycle may be
@@ -34,9 +32,8 @@ def warmup_missing(record: Record) -> list[Finding]:
         return []
     first, top = float(early.value[0]), int(np.argmax(early.value))
     rise, later = float(early.value[top]) - first, loss.value[loss.size // 2 :]
-    noise = max(
-        _noise(record, loss, early), 0.5 * noise_of(early.value), float(np.std(later))
-    )  # it may swing later as well
+    swings = float(np.std(later))  # it may do so later as well
+    noise = max(_noise(record, loss, early), 0.5 * noise_of(early.value), swings)
     end = float(np.median(loss.value[-max(3, loss.size // 10) :]))
     high = int((early.value > first + 0.3 * rise).sum())
     loss_rose = (
