@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from payloads import MEGABYTES, PAYLOADS, SECONDS, file
+from payloads import MEGABYTES, PAYLOADS, SECONDS
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="it forks"),
@@ -42,12 +43,16 @@ def test_there_are_more_than_a_hundred() -> None:
     assert len(PAYLOADS) > 100
 
 
-def test_the_sentinel_tells_what_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import pickle
-
-    import payloads
-
-    monkeypatch.chdir(tmp_path)
-    opened = file("x", payloads.PICKLE, lambda path: pickle.loads(path.read_bytes()))
-    monkeypatch.setattr(payloads, "PAYLOADS", {"opened": opened})
-    assert payloads.run_all(tmp_path / "each")["opened"]["ran"]
+def test_the_sentinel_tells_what_runs(tmp_path: Path) -> None:
+    opens = """
+import pickle, sys
+from pathlib import Path
+import payloads
+opened = payloads.file("x", payloads.PICKLE, lambda path: pickle.loads(path.read_bytes()))
+payloads.PAYLOADS = {"opened": opened}
+assert payloads.run_all(Path("each").resolve())["opened"]["ran"]
+"""
+    where = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    # in a process of its own, as it forks and threads may run in this one
+    process = subprocess.run([sys.executable, "-c", opens], cwd=tmp_path, env=where, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr

@@ -100,7 +100,7 @@ def filled(folder: Path) -> None:
             "full cannot be written: OperationalError: disk I/O error",
         ),
         ("weights.npz", [*GRID, "--hidden", "64"], 190_000, "the weights cannot be written"),
-        ("report.html", [*GRID, "--hidden", "6", "--storage", "elsewhere"], 120_000, "the report ("),
+        ("report.html", [*GRID, "--hidden", "6", "--storage", "elsewhere"], 120_000, "the page ("),
     ],
 )
 def test_a_full_disk_is_one_line_and_the_study_goes_on_when_there_is_room(
