@@ -1,0 +1,175 @@
+"""The arithmetic of a formula: its parts as functions of (step, namespace), whole where they are and the same bits everywhere."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dwindle.elementary import power, power_parts
+from dwindle.namespace import SCALAR, Namespace
+
+__all__ = [
+    "COMPARISONS",
+    "LAST_STEP",
+    "OPERATORS",
+    "Compiled",
+    "all_of",
+    "as_array",
+    "constant",
+    "kind_of",
+    "power_of",
+    "scalar",
+    "wide",
+]
+
+LAST_STEP = 2**53  # beyond it a float64 no longer holds every step
+_WIDEST = 2**63 - 1  # of a 64-bit integer
+
+
+class Compiled(NamedTuple):
+    """A part of a formula: its ``value`` at (step, namespace), and its ``kind``: "whole", "real", or "condition".
+
+    ``largest`` is a bound of |value| where it is whole: beyond 64 bits whole numbers are worked out as floats.
+    """
+
+    value: Callable[[Any, Namespace], Any]
+    kind: str
+    largest: float = LAST_STEP
+
+
+def scalar(part: Compiled, step: Any) -> Any:
+    """Return the value of a part at one step, NaN where arithmetic has none."""
+    try:
+        return part.value(step, SCALAR)
+    except (ZeroDivisionError, OverflowError, ValueError):  # as NumPy has it
+        return math.nan
+
+
+def as_array(value: Any, step: Any, xp: Namespace) -> Any:
+    """Return ``value`` as floats of the shape of ``step``."""
+    return xp.as_float(step) * 0.0 + value
+
+
+def constant(value: float) -> Compiled:
+    """Return a number; one that is no 64-bit integer counts as a fraction, for no array holds it beside its steps."""
+    if isinstance(value, int) and abs(value) <= _WIDEST:
+        return Compiled(lambda step, xp: value, "whole", abs(value))
+    number = float(value)
+    return Compiled(lambda step, xp: number, "real")
+
+
+def wide(value: Any, xp: Namespace) -> Any:
+    """Return a number as it is, an array as floats."""
+    return value if isinstance(value, int | float) else xp.as_float(value)
+
+
+def kind_of(*parts: Compiled) -> str:
+    """Return whether what is made of these parts is whole or real."""
+    return "whole" if all(part.kind == "whole" for part in parts) else "real"
+
+
+def _whole_or_float(
+    operation: Callable[[Any, Any], Any], bound: Callable[[float, float], float]
+) -> Callable[[Compiled, Compiled], Compiled]:
+    """Return how an operation that keeps whole numbers whole is built; beside a fraction all becomes float64.
+
+    ``bound`` is that of |operation| for bounds of both sides: what it says to go beyond 64 bits is a whole float64.
+    """
+
+    def build(a: Compiled, b: Compiled) -> Compiled:
+        if kind_of(a, b) == "whole":
+            largest = bound(a.largest, b.largest)
+            if max(largest, a.largest, b.largest) <= _WIDEST:
+                return Compiled(lambda step, xp: operation(a.value(step, xp), b.value(step, xp)), "whole", largest)
+            return Compiled(
+                lambda step, xp: operation(_float(a.value(step, xp), xp), _float(b.value(step, xp), xp)),
+                "whole",
+                largest,
+            )
+        return Compiled(lambda step, xp: operation(wide(a.value(step, xp), xp), wide(b.value(step, xp), xp)), "real")
+
+    return build
+
+
+def _float(value: Any, xp: Namespace) -> Any:
+    return float(value) if isinstance(value, int | float) else xp.as_float(value)
+
+
+def _divided(a: Compiled, b: Compiled) -> Compiled:
+    def value(step: Any, xp: Namespace) -> Any:
+        top, bottom = wide(a.value(step, xp), xp), wide(b.value(step, xp), xp)
+        if isinstance(top, int | float) or not isinstance(bottom, int | float):
+            return top / bottom
+        return xp.divide(top, bottom)
+
+    return Compiled(value, "real")
+
+
+def _power(a: Compiled, b: Compiled) -> Compiled:
+    def value(step: Any, xp: Namespace) -> Any:
+        base, exponent = a.value(step, xp), b.value(step, xp)
+        if isinstance(exponent, int | float):
+            return _raised(wide(base, xp), exponent, SCALAR if isinstance(base, int | float) else xp)
+        return xp.pow(as_array(base, exponent, xp), xp.as_float(exponent))
+
+    return Compiled(value, "real")
+
+
+def _raised(base: Any, exponent: float, xp: Namespace) -> Any:
+    if exponent == 1:
+        return base
+    if exponent == 2:
+        return base * base
+    with np.errstate(all="ignore"):
+        return xp.pow(base, exponent)
+
+
+def power_of(number: float, b: Compiled) -> Compiled:
+    """Return number**b for a positive constant: by additions and multiplications, the same bits in every library."""
+    parts = power_parts(number)
+
+    def value(step: Any, xp: Namespace) -> Any:
+        exponent = b.value(step, xp)
+        xp = SCALAR if isinstance(exponent, int | float) else xp
+        exponent = xp.as_float(exponent)
+        size = power(parts, abs(exponent), xp)
+        if number > 1.0:  # where it overflows, `power` stops counting
+            size = xp.where(abs(exponent) > parts.largest, size * math.inf, size)
+        if xp is SCALAR:
+            return size if exponent >= 0 else 1.0 / size if size else math.inf
+        return xp.where(exponent < 0, 1.0 / size, size)
+
+    return Compiled(value, "real")
+
+
+OPERATORS: dict[type[ast.operator], Callable[[Compiled, Compiled], Compiled]] = {
+    ast.Add: _whole_or_float(lambda a, b: a + b, lambda a, b: a + b),
+    ast.Sub: _whole_or_float(lambda a, b: a - b, lambda a, b: a + b),
+    ast.Mult: _whole_or_float(lambda a, b: a * b, lambda a, b: a * b),
+    ast.FloorDiv: _whole_or_float(lambda a, b: a // b, lambda a, b: a + 1),
+    ast.Mod: _whole_or_float(lambda a, b: a % b, lambda a, b: b),
+    ast.Div: _divided,
+    ast.Pow: _power,
+}
+
+
+COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Lt: lambda a, b: a < b,
+    ast.LtE: lambda a, b: a <= b,
+    ast.Gt: lambda a, b: a > b,
+    ast.GtE: lambda a, b: a >= b,
+    ast.Eq: lambda a, b: a == b,
+    ast.NotEq: lambda a, b: a != b,
+}
+
+
+def all_of(held: list[Any]) -> Any:
+    """Return whether every one of the conditions holds, element by element."""
+    whole = held[0]
+    for one in held[1:]:
+        whole = whole & one
+    return whole
