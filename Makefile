@@ -18,7 +18,7 @@ test: .venv/.dev
 	.venv/bin/python -m pytest -q -n 2 -m "not slow and not browser"
 
 test-slow: .venv/.dev
-	.venv/bin/python -m pytest -q -n 2 -m "slow or browser"
+	.venv/bin/python -m pytest -q -n 2 --dist loadgroup -m "slow or browser"
 
 # Each law with EXAMPLES examples (about an hour), and the state machines at length; ends in a table
 laws: .venv/.dev

@@ -74,7 +74,9 @@ def asked_for(about: Message) -> Iterator[Component]:
     wanted: dict[str, tuple[str, list[str]]] = {}
     for line in about.get_all("Requires-Dist", []):
         need = Requirement(line)
-        if need.name == about["Name"] or any(f'"{own}"' in str(need.marker) for own in ("dev", "docs", "fuzz", "release")):
+        if need.name == about["Name"] or any(
+            f'"{own}"' in str(need.marker) for own in ("dev", "docs", "fuzz", "release")
+        ):
             continue
         extra = str(need.marker).partition('"')[2].rstrip('"') if need.marker else ""
         said, extras = wanted.setdefault(need.name, (str(need.specifier), []))

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CLINICS = sorted(p.parent for p in (ROOT / "tests").glob("clinic*/cases.json"))
 CASES = [case for clinic in CLINICS for case in json.loads((clinic / "cases.json").read_text())]
 CODES = sorted({code for case in CASES for code in case["must"]})
+pytestmark = pytest.mark.xdist_group("clinic")  # it is scored once, for all tests of one worker
 LOGS = (
     "overfitting", "oscillation", "noise-floor", "plateau", "divergence", "warmup-missing", "warmup-long", "schedule-short",
     "schedule-long", "cut-early", "cut-late", "lr-rise", "lr-lambda-large", "wrong-stepping", "wrong-resume",

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 import dwindle as dw
+from dwindle.errors import InvalidValueError
 from dwindle.mask import Mask, Param, Rule, report
+from dwindle.plan import Group
+from dwindle.text import parse_mask
 
 NETWORK = [
     Param("embed.weight", (100, 8), "Embedding", 1),
@@ -101,3 +106,15 @@ def test_the_difference_of_plans_names_the_fields() -> None:
     b = dw.Plan(0.1, dw.linear(), dw.decoupled(0.2))
     assert set(dw.difference(a, b)) == {"schedule", "decay"}
     assert dw.difference(a, a) == {}
+
+
+def test_two_halves_of_a_character_side_by_side_are_refused_as_no_text_keeps_them_apart() -> None:
+    halves = "\ud800\udccb"
+    makes: list[Callable[[str], object]] = [
+        lambda t: Rule("name", t, True), lambda t: Group(t, "*"), lambda t: Group("a", t)
+    ]  # fmt: skip
+    for make in makes:
+        with pytest.raises(InvalidValueError, match="the two halves of one character"):
+            make(halves)
+    for kept in ("\U000100cb", "\udccb\ud800", "caf\udce9"):
+        assert parse_mask(str(Mask.of(Rule("name", kept, True)))) == Mask.of(Rule("name", kept, True))

@@ -17,6 +17,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="it forks"),
     pytest.mark.slow,
     pytest.mark.timeout(600),
+    pytest.mark.xdist_group("payloads"),  # all are tried once, for all tests of one worker
 ]
 
 

@@ -20,7 +20,7 @@ import pytest
 from dwindle.population import StoppedError, legs
 from dwindle.studies import Store, Task, load, study
 
-KILLS = int(os.environ.get("DWINDLE_KILLS", "10"))  # of each study
+KILLS = int(os.environ.get("DWINDLE_KILLS", "6"))  # of each study
 # A sampler's batches of 24, which halving judges; and folds, in whose batches a checkpoint is left at every evaluation.
 STUDIES = {
     "sampler": [

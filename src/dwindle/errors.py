@@ -154,6 +154,15 @@ def flag(name: str, value: Any) -> bool:
     return value
 
 
+def characters(name: str, value: str) -> str:
+    """Return a text that reads back from a file as it is: without the two halves of one character side by side."""
+    if value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass") != value:
+        raise InvalidValueError(
+            f"{name} {shown(value)} holds the two halves of one character; write the character itself."
+        )
+    return value
+
+
 def known(name: str, value: Any, choices: Iterable[str]) -> str:
     """Return ``value`` if it is one of ``choices``; else raise with the nearest one as a suggestion.
 

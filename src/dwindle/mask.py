@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from dwindle.errors import InvalidValueError, UnknownNameError, all_of, count, flag, known, shown
+from dwindle.errors import InvalidValueError, UnknownNameError, all_of, characters, count, flag, known, shown
 
 __all__ = ["SUBJECTS", "Decision", "Mask", "Param", "Rule", "report"]
 
@@ -66,6 +66,7 @@ class Rule:
         flag("decays", self.decays)
         if not self.pattern:
             raise InvalidValueError(f"the pattern of a {self.subject} rule must not be empty.")
+        characters(f"the pattern of a {self.subject} rule", self.pattern)
         if self.subject == "ndim":
             count("ndim", int(self.pattern) if re.fullmatch("[0-9]{1,9}", self.pattern) else self.pattern, low=0)
         if self.subject == "regex":

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dwindle.decay import Corrected, Decay, Independent, half_life, timescale
-from dwindle.errors import InvalidValueError, UnknownNameError, all_of, real, shown, suggestion
+from dwindle.errors import InvalidValueError, UnknownNameError, all_of, characters, real, shown, suggestion
 from dwindle.mask import Mask, Param
 from dwindle.schedule import Constant, Schedule, curve, total
 from dwindle.units import Horizon, as_horizon, short
@@ -76,6 +76,7 @@ class Group:
         for what in ("name", "match"):
             if not isinstance(getattr(self, what), str) or not getattr(self, what):
                 raise InvalidValueError(f"a group's {what} must be text; got {getattr(self, what)!r}.")
+            characters(f"a group's {what}", getattr(self, what))
         object.__setattr__(self, "lr_scale", real("lr_scale", self.lr_scale, low=0.0))
 
 
