@@ -9,7 +9,7 @@ JSON =
 EXAMPLES = 10000
 PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test test-slow laws coverage check bench fuzz docs wheel sbom lock check-install clean
+.PHONY: run test test-slow laws coverage check bench fuzz mutate docs wheel sbom lock check-install clean
 
 run: .venv/.base
 	.venv/bin/dwindle study --out runs/fashion
@@ -41,6 +41,11 @@ bench: .venv/.dev
 fuzz: .venv/.dev
 	$(PIP) -e '.[fuzz]'
 	.venv/bin/python fuzz/run.py --seconds $(or $(SECONDS),60) $(if $(ONLY),--only $(ONLY))
+
+# A change of one operator, number or word of the core at a time: does a test fail? (hours; SAMPLE=700 is an hour's worth)
+mutate: .venv/.dev
+	$(PIP) -e '.[mutate]'
+	.venv/bin/python scripts/mutate.py $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(ONLY),--only $(ONLY))
 
 docs: .venv/.dev
 	$(PIP) -e '.[docs]'

@@ -75,7 +75,7 @@ def asked_for(about: Message) -> Iterator[Component]:
     for line in about.get_all("Requires-Dist", []):
         need = Requirement(line)
         if need.name == about["Name"] or any(
-            f'"{own}"' in str(need.marker) for own in ("dev", "docs", "fuzz", "release")
+            f'"{own}"' in str(need.marker) for own in ("dev", "docs", "fuzz", "mutate", "release")
         ):
             continue
         extra = str(need.marker).partition('"')[2].rstrip('"') if need.marker else ""
