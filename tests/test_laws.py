@@ -88,6 +88,12 @@ def has_library_functions(schedule: Schedule) -> bool:
     )
 
 
+def slack(schedule: Schedule) -> float:
+    """How far an ulp or so of 1 - p^warp takes (1 - p^warp)^power near its end: |a^q - b^q| <= |a - b|^q for q below 1."""
+    powers = [min(1.0, part.power) for part in parts(schedule) if isinstance(part, Ramp) and part.warp != 1.0]
+    return float((4 * EPS) ** min(powers, default=1.0))
+
+
 def has_roots(schedule: Schedule) -> bool:
     """Whether some value is a square root, which torch does not round correctly in long tensors."""
     return any(
@@ -267,7 +273,7 @@ def test_torch_gives_the_bits_of_numpy(s: Schedule, run: Horizon) -> None:
     assert mine.dtype == torch.float64
     theirs = resolved(STEP_ARRAY)
     if has_library_functions(s):  # exp and pow differ by an ulp, a steep tanh makes dozens of that, 1 - p^0.7 cancels
-        assert np.all(np.abs(mine.numpy() - theirs) <= 64 * np.spacing(theirs) + 4 * EPS * theirs.max())
+        assert np.all(np.abs(mine.numpy() - theirs) <= 64 * np.spacing(theirs) + slack(s) * theirs.max())
     else:
         assert ulps(mine.numpy(), theirs) <= (4 if has_roots(s) else 0)
 
