@@ -2,6 +2,7 @@
 
     python scripts/mutate.py --sample 1000 --seed 1      so many of the mutants, chosen at random
     python scripts/mutate.py --only schedule/shapes.py   those of one file
+    python scripts/mutate.py --again                     those that no test found the last time
 
 mutmut makes the mutants, all of them in one copy of the package. A mutant is tried in a fork of a pytest that has collected the
 core's tests once; there the tests that reach its function run, the quickest first, until one fails or takes far longer than it
@@ -34,6 +35,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOOR = 90.0  # percent of the mutants that tests must find
 MARGIN = 3.0, 6.0  # seconds, and times what a test took, after which a mutant is one that never ends
 MEMORY = 8 << 30
+MISSED = "survived", "no test"
+TOLD = ROOT / "build" / "mutants.json"
 
 SWITCH = """
 import functools as _functools
@@ -215,7 +218,7 @@ def table(mutants: dict[str, tuple[str, str, str]], outcome: dict[str, str]) -> 
     """Print what came of the mutants file by file and return the share of them that were found, in percent."""
     rows: dict[str, Counter[str]] = {}
     for name, said in outcome.items():
-        rows.setdefault(mutants[name][1], Counter())["found" if said not in ("survived", "no test") else said] += 1
+        rows.setdefault(mutants[name][1], Counter())["found" if said not in MISSED else said] += 1
     print(f"{'file':<24}{'mutants':>8}{'found':>8}{'survived':>10}{'no test':>9}{'score':>8}")
     whole: Counter[str] = Counter()
     for file, row in [*rows.items(), ("all", whole)]:
@@ -230,11 +233,15 @@ def main() -> int:
     words.add_argument("--sample", type=int, help="try so many, chosen at random, instead of all")
     words.add_argument("--seed", type=int, default=0)
     words.add_argument("--only", help="the mutants of one file, as schedule/shapes.py")
+    words.add_argument("--again", action="store_true", help="those that no test found the last time")
     words.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     given = words.parse_args()
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
         mutants = copy_of(Path(folder))
         chosen = sorted(name for name, (_, file, _) in mutants.items() if not given.only or file == given.only)
+        if given.again:
+            before = {each["mutant"] for each in json.loads(TOLD.read_text("utf-8")) if each["outcome"] in MISSED}
+            chosen = [name for name in chosen if name in before]
         if given.sample and given.sample < len(chosen):
             chosen = random.Random(given.seed).sample(chosen, given.sample)
         print(f"{len(mutants):,} mutants, {len(chosen):,} to try", flush=True)
@@ -243,12 +250,11 @@ def main() -> int:
     if len(trial.outcome) < len(chosen):
         return 2
     score = table(mutants, trial.outcome)
-    said = ROOT / "build" / "mutants.json"
-    said.parent.mkdir(exist_ok=True)
+    TOLD.parent.mkdir(exist_ok=True)
     told = [{"mutant": name, "file": mutants[name][1], "function": mutants[name][0], "change": mutants[name][2],
              "outcome": outcome} for name, outcome in trial.outcome.items()]  # fmt: skip
-    said.write_text(json.dumps(told, indent=1), "utf-8")
-    print(f"{score:.1f} % of {len(chosen):,} mutants were found; what came of each: {said}")
+    TOLD.write_text(json.dumps(told, indent=1), "utf-8")
+    print(f"{score:.1f} % of {len(chosen):,} mutants were found; what came of each: {TOLD}")
     return int(score < FLOOR)
 
 
