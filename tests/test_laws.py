@@ -90,7 +90,11 @@ def has_library_functions(schedule: Schedule) -> bool:
 
 def slack(schedule: Schedule) -> float:
     """How far an ulp or so of 1 - p^warp takes (1 - p^warp)^power near its end: |a^q - b^q| <= |a - b|^q for q below 1."""
-    powers = [min(1.0, part.power) for part in parts(schedule) if isinstance(part, Ramp) and part.warp != 1.0]
+    powers = [
+        0.5 if "sqrt" in shape_of(part) else min(1.0, part.power)
+        for part in parts(schedule)
+        if isinstance(part, Ramp) and part.warp != 1.0
+    ]
     return float((4 * EPS) ** min(powers, default=1.0))
 
 
