@@ -17,8 +17,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CORE = ["schedule", "decay.py", "plan.py", "text", "mask.py", "units.py", "reference.py", "replan.py"]
-TESTS = ["algebra", "bad_inputs", "core_corners", "decay", "feedback", "formats", "formula", "laws", "mask", "reference",
-         "replan", "schedule_exact", "space", "text", "textbook", "total"]  # fmt: skip
+TESTS = ["algebra", "bad_inputs", "core_corners", "decay", "feedback", "feedback_corners", "formats", "formula",
+         "formula_corners", "laws", "mask", "plan_corners", "reference", "reference_corners", "replan", "schedule_corners",
+         "schedule_exact", "space", "text", "text_corners", "textbook", "total"]  # fmt: skip
 # The engines and kernels, whose loops numba compiles
 COMPILED = ["population", "population_engines", "population_rungs", "torch_onepass", "torch_rows"]
 FLOORS = {"core": 98.0, "all": 90.0}  # percent of the branches

@@ -266,6 +266,7 @@ def _pytest(place: Path, trial: Trial) -> None:
     os.chdir(place)
     tests = [f"tests/test_{name}.py" for name in TESTS] + [f"src/dwindle/{name}" for name in CORE]
     words = ["-q", "-m", "not slow and not browser", "--timeout", "0", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    words += ["--tb", "no"]  # to show the lines of a traceback costs more than most tests: the files are very long
     pytest.main([*words, "--rootdir", str(place), *tests], plugins=[trial])
 
 

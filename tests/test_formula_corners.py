@@ -424,3 +424,38 @@ def test_what_python_cannot_parse_is_refused_with_its_reason(text: str) -> None:
 )
 def test_what_is_just_within_the_limits_is_a_formula(text: str) -> None:
     assert math.isfinite(Formula(text)(0))
+
+
+# --- parts without the step, and branches that no step takes -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("[1, 2][0]", [1.0, 1.0, 1.0]),
+        ("1 if 1 < 2 else 3", [1.0, 1.0, 1.0]),
+        ("1 if not 1 < 2 else step", [0.0, 1.0, 2.0]),
+        ("abs(step < 2) + 1", [2.0, 2.0, 1.0]),
+        ("2 if 1 < 2 and step < 1 else 3", [2.0, 3.0, 3.0]),
+        ("1 ** (1e300 * 1e300) if step > 5 else 1", [1.0, 1.0, 1.0]),
+        ("[1, 2][floor(1e300 * 1e300 - 1e300 * 1e300)] if step > 5 else 1", [1.0, 1.0, 1.0]),
+    ],
+)
+def test_what_has_no_step_in_it_is_worked_out_once_for_every_library(text: str, values: list[float]) -> None:
+    formula = Formula(text)
+    assert [formula(step) for step in range(3)] == values
+    np.testing.assert_array_equal(formula(np.arange(3)), values)
+    if "1e300" not in text:
+        torch_steps = torch.arange(3)
+        assert formula(torch_steps).tolist() == values
+        assert formula(torch_steps).dtype == torch.float64
+
+
+def test_a_quotient_beyond_two_to_the_53_is_the_same_alone_and_in_an_array() -> None:
+    formula, step = Formula("1 / (step + 3)"), 2**53
+    assert formula(step) == formula(np.array([step]))[0] == formula(torch.tensor([step]))[0] == 1.0 / float(step + 3)
+
+
+def test_a_formula_too_deep_for_python_says_so() -> None:
+    with pytest.raises(ParseError, match=r"is not a formula: .+\.$"):
+        Formula("-" * 19_000 + "1")

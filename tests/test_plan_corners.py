@@ -152,7 +152,7 @@ NO_MAP: list[tuple[Any, dict[str, Any], str]] = [
        f"with {name} no constant carries {way}: l2 is divided by the gradient's running size, {other} decay is not. "
        "Keep the convention, or search λ anew.") for decay, to, name, way, other in (
         *((L2(0.1), "independent", name, "l2 into independent", "independent") for name in EIGHT.split(", ") if name != "sgd"),
-        (Corrected(0.1), "l2", "Adam", "corrected into l2", "decoupled"),
+        (Corrected(0.1), "l2", "Adam", "corrected into l2", "corrected"),
     )],
 ]  # fmt: skip
 
@@ -471,3 +471,10 @@ def test_a_report_is_a_line_for_each_parameter() -> None:
         "tied       decays  tied to fc.weight: two",
     ]
     assert report([]) == ""
+
+
+def test_a_peak_in_effect_above_a_plan_of_peak_0_is_refused_and_0_is_as_it_was() -> None:
+    plan = Plan(0.0, decay=Independent(0.1))
+    assert plan.dose(0, peak=0.0) == plan.dose(0)
+    with pytest.raises(InvalidValueError, match=r"peak 0.1 is infinitely far above the plan's peak of 0"):
+        plan.dose(0, peak=0.1)

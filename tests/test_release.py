@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 SECURITY = (ROOT / "SECURITY.md").read_text("utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
-APART = {"timm", "mosaicml", "atheris", "mutmut"}  # read by tests only, without what they need; for `make fuzz`, `make mutate`
+APART = {"timm", "mosaicml", "atheris", "mutmut"}  # read by tests only; for `make fuzz` and `make mutate` only
 
 
 def normal(name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dwindle.errors import DwindleError, UnknownNameError, UnresolvedTimeError
+from dwindle.errors import DwindleError, InvalidValueError, UnknownNameError, UnresolvedTimeError
 from dwindle.schedule import (
     Clip,
     Constant,
@@ -736,3 +736,46 @@ def test_a_sum_is_that_of_its_terms(schedule: Schedule, steps: int, sum_of_all: 
     found = total(schedule, steps)
     assert isinstance(found, float)
     assert found == pytest.approx(sum_of_all, rel=1e-13, abs=1e-13)
+
+
+# --- what the corners found -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [lambda s: Scaled(s, 0.5), lambda s: Shift(s, 3), lambda s: Stretch(s, 2.0), Clip,
+                                  lambda s: Repeat(s, 3), lambda s: Mirror(s, 3), Extend])  # fmt: skip
+def test_a_number_in_the_place_of_a_schedule_is_refused_with_the_way_to_write_it(
+    make: Callable[[Any], Schedule],
+) -> None:
+    with pytest.raises(
+        InvalidValueError, match=r"^schedule must be a schedule; got 3\. For a number use constant\(3\)\.$"
+    ):
+        make(3)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Join(3), "pieces must be a sequence; got 3"),
+        (lambda: Join((FALL, FALL), 3), "lengths must be a sequence; got 3"),
+        (lambda: Product(3), "factors must be a sequence; got 3"),
+        (lambda: Sum(3), "terms must be a sequence; got 3"),
+        (lambda: Shift(FALL, None), "steps must say how far to shift; got None"),
+        (lambda: curve(FALL, -1), "steps must be at least 0; got -1"),
+        (lambda: curve(FALL, 2.5), "steps must be a whole number; got 2.5"),
+    ],
+)
+def test_what_is_no_sequence_or_no_number_of_steps_is_refused_in_words(make: Callable[[], object], said: str) -> None:
+    with pytest.raises(InvalidValueError, match=f"^{said}"):
+        make()
+
+
+def test_the_total_of_stairs_whose_times_are_no_steps_yet_asks_for_them() -> None:
+    with pytest.raises(UnresolvedTimeError, match="Piecewise"):
+        total(Piecewise(("1ep",), (1.0, 0.5)), 10)
+
+
+@pytest.mark.parametrize("shape", ["linear", "cosine", "sqrt", "square"])
+def test_the_last_point_is_met_to_the_bit_also_where_the_last_piece_rises(shape: str) -> None:
+    through = Interpolate((0, 10, 20), (1.2, 0.13, 1.2), shape)
+    assert [through(step) for step in (0, 10, 20, 99)] == [1.2, 0.13, 1.2, 1.2]
+    assert through(np.array([0, 10, 20, 99])).tolist() == [1.2, 0.13, 1.2, 1.2]

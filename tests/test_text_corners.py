@@ -771,3 +771,22 @@ def test_what_cannot_be_saved_or_loaded_says_why(tmp_path: Path) -> None:
         with pytest.raises(error) as caught:
             call()
         assert str(caught.value) == said
+
+
+@pytest.mark.parametrize("value", [2.0**-1017, 2.0**-24, 2.0**89, 9007199254740993.0, 5e-324, 1.7976931348623157e308])
+def test_a_number_is_written_with_no_more_digits_than_python_needs(value: float) -> None:
+    digits = [
+        sum(c.isdigit() for c in t.partition("e")[0].replace(".", "").strip("0")) for t in (short(value), repr(value))
+    ]
+    assert float(short(value)) == value
+    assert digits[0] == digits[1]
+
+
+def test_a_time_is_up_to_1e30_and_where_zero_is_allowed_it_is_allowed_in_every_unit() -> None:
+    assert Time(1e30, "tok").value == 1e30
+    for text in ("0st", "0ep", "0%"):
+        assert as_time("rise", text, low=0) in (0, Time(0, text.strip("0")))
+    with pytest.raises(InvalidValueError, match=r"^rise must be zero or more; got -5ep"):
+        as_time("rise", Time(-5, "ep"), low=0)
+    with pytest.raises(InvalidValueError, match=r"^rise must be positive; got 0ep"):
+        as_time("rise", "0ep")

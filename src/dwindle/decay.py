@@ -289,7 +289,7 @@ def convert(
         known("optimiser", str(optimiser).lower(), ["sgd", *_ADAPTIVE])
         raise NoExactMapError(
             f"with {optimiser} no constant carries {decay.convention} into {to}: l2 is divided by the gradient's running "
-            f"size, {'decoupled' if to == 'l2' else to} decay is not. Keep the convention, or search λ anew."
+            f"size, {decay.convention if to == 'l2' else to} decay is not. Keep the convention, or search λ anew."
         )
     gain = (1.0 - real("dampening", dampening, low=0.0, below=1.0)) / _kept(momentum)
     to_decoupled = {L2: gain, Decoupled: 1.0, Independent: 1.0 / peak, Corrected: 1.0}

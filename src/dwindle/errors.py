@@ -154,6 +154,13 @@ def flag(name: str, value: Any) -> bool:
     return value
 
 
+def sequence(name: str, values: Any) -> tuple[Any, ...]:
+    """Return ``values`` as a tuple; raise if it is text or no sequence at all."""
+    if isinstance(values, str | bytes) or not hasattr(values, "__iter__"):
+        raise InvalidValueError(f"{name} must be a sequence; got {shown(values)}.")
+    return tuple(values)
+
+
 def characters(name: str, value: str) -> str:
     """Return a text that reads back from a file as it is: without the two halves of one character side by side."""
     if value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass") != value:

@@ -194,7 +194,13 @@ class Plan:
         if self.decay is None or not decays:
             return Dose(lr, 0.0, 0.0)
         if peak is not None:
-            factor = factor * (peak / self.peak)
+            try:
+                factor = factor * (peak / self.peak)
+            except ZeroDivisionError:
+                if peak != 0:
+                    raise InvalidValueError(
+                        f"peak {peak:g} is infinitely far above the plan's peak of 0, and so is its factor. Give the plan a peak."
+                    ) from None
         return Dose(lr, self.decay.share(step, lr, factor), self.decay.coupling(step))
 
     def scale(self, group: str) -> float:

@@ -120,7 +120,7 @@ class Time:
         value = real("time", self.value)
         if self.unit == "%" and not -100 <= value <= 100:
             raise InvalidValueError(f"a share of the run must be between 0% and 100%; got {value:g}%.")
-        if abs(value) > _FOREVER:
+        if abs(value) > float(_FOREVER):
             raise InvalidValueError(f"a time is at most 1e30 {UNITS[self.unit]}; got {value:g}.")
         object.__setattr__(self, "value", int(self.value) if value.is_integer() else value)
         known("rounding", self.rounding, ROUNDINGS)
@@ -206,9 +206,9 @@ def as_time(name: str, value: Any, *, low: int | None = 1) -> Time | int | None:
     if isinstance(value, str):
         value = Time.parse(value)
     if isinstance(value, Time):
-        if low is not None and value.value <= 0 < low:
-            raise InvalidValueError(f"{name} must be positive; got {value}.")
-        if low is not None and value.unit == "st" and value.value < _SHORTEST:
+        if low is not None and (value.value < 0 or value.value == 0 < low):
+            raise InvalidValueError(f"{name} must be {'positive' if low else 'zero or more'}; got {value}.")
+        if low is not None and value.unit == "st" and 0 < value.value < _SHORTEST:
             raise InvalidValueError(f"{name} must be at least {_SHORTEST:g} of a step; got {value}.")
         return value.value if value.unit == "st" and isinstance(value.value, int) else value
     if isinstance(value, float) and 0.0 < value < 1.0:
@@ -257,12 +257,9 @@ def short(value: float) -> str:
     if isinstance(value, int) and (abs(value) < 10**6 or value % 1000 or float(value) != value):
         return str(value)
     plain = repr(float(value))
-    mantissa, _, exponent = f"{float(value):.16e}".partition("e")
-    for digits in range(17):
-        mantissa, _, exponent = f"{float(value):.{digits}e}".partition("e")
-        if float(f"{mantissa}e{exponent}") == value:
-            break
-    scientific = f"{mantissa}e{int(exponent)}"
+    sign, (first, *others), exponent = Decimal(plain).normalize().as_tuple()
+    point = "." if others else ""
+    scientific = f"{'-' * sign}{first}{point}{''.join(map(str, others))}e{int(exponent) + len(others)}"
     plain = plain.removesuffix(".0")
     return scientific if "e" in plain or len(scientific) < len(plain) else plain
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dwindle.elementary import power, power_parts
-from dwindle.errors import InvalidValueError, UnresolvedTimeError, count, real
+from dwindle.errors import InvalidValueError, UnresolvedTimeError, count, real, sequence, shown
 from dwindle.namespace import NUMPY, namespace
 from dwindle.units import Horizon, Time, as_time, exactly, in_steps, number_of_steps, percent, short, time_text, words
 
@@ -101,6 +101,7 @@ def curve(schedule: Schedule, steps: int, start: int = 0) -> npt.NDArray[np.floa
     >>> curve(Ramp(steps=4), 5)
     array([1.  , 0.75, 0.5 , 0.25, 0.  ])
     """
+    steps = count("steps", steps, low=0)
     if steps > _LONGEST:
         raise InvalidValueError(
             f"a curve of {steps} steps does not fit in memory; at most {_LONGEST:.0e} are drawn. Ask plan.lr(step) for one."
@@ -130,14 +131,13 @@ class Join(Schedule):
     _edges: tuple[float, ...] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        lengths = tuple(as_time("length", each) for each in self.lengths) or (None,) * len(self.pieces)
-        if not self.pieces or len(lengths) != len(self.pieces):
-            raise InvalidValueError(
-                f"a join needs as many lengths as pieces; got {len(lengths)} for {len(self.pieces)}."
-            )
+        given = sequence("pieces", self.pieces)
+        lengths = tuple(as_time("length", each) for each in sequence("lengths", self.lengths)) or (None,) * len(given)
+        if not given or len(lengths) != len(given):
+            raise InvalidValueError(f"a join needs as many lengths as pieces; got {len(lengths)} for {len(given)}.")
         pieces: list[Schedule] = []
         flat: list[Time | int | None] = []
-        for piece, length in zip(self.pieces, lengths, strict=True):
+        for piece, length in zip(given, lengths, strict=True):
             if not isinstance(piece, Schedule):
                 raise InvalidValueError(f"a join is made of schedules; got {piece!r}.")
             if isinstance(piece, Join) and (length is None or length == piece.duration):
@@ -304,6 +304,7 @@ class Scaled(Schedule):
     factor: float
 
     def __post_init__(self) -> None:
+        _one(self.schedule)
         object.__setattr__(self, "factor", real("factor", self.factor, low=0.0))
 
     @property
@@ -333,6 +334,9 @@ class Shift(Schedule):
     steps: Time | int
 
     def __post_init__(self) -> None:
+        _one(self.schedule)
+        if self.steps is None:
+            raise InvalidValueError("steps must say how far to shift; got None.")
         object.__setattr__(self, "steps", as_time("steps", self.steps, low=None))
 
     def resolve(self, horizon: Horizon, room: float | None = None) -> Shift:
@@ -365,6 +369,7 @@ class Stretch(Schedule):
     by: float
 
     def __post_init__(self) -> None:
+        _one(self.schedule)
         object.__setattr__(self, "by", real("by", self.by, above=0.0))
         if isinstance(self.schedule, Stretch):
             object.__setattr__(self, "by", self.by * self.schedule.by)
@@ -396,6 +401,7 @@ class Clip(Schedule):
     high: float | None = None
 
     def __post_init__(self) -> None:
+        _one(self.schedule)
         object.__setattr__(self, "low", real("low", self.low, low=0.0))
         if self.high is not None:
             object.__setattr__(self, "high", real("high", self.high, low=self.low))
@@ -438,6 +444,7 @@ class Repeat(Schedule):
     _spans: tuple[float, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        _one(self.schedule)
         object.__setattr__(self, "every", as_time("every", self.every))
         growth = real("growth", self.growth, low=1.0, remedy="Cycles that shrink would never end.")
         object.__setattr__(self, "growth", int(growth) if growth.is_integer() else growth)
@@ -512,6 +519,7 @@ class Mirror(Schedule):
     every: Time | int | None = None
 
     def __post_init__(self) -> None:
+        _one(self.schedule)
         object.__setattr__(self, "every", as_time("every", self.every))
 
     def resolve(self, horizon: Horizon, room: float | None = None) -> Mirror:
@@ -562,13 +570,20 @@ def _cycle_starts(every: float, growth: float, cycles: int | None) -> tuple[floa
 
 def _flat(kind: type[Any], name: str, children: Any) -> tuple[Schedule, ...]:
     flat: list[Schedule] = []
-    for child in children:
+    for child in sequence(name, children):
         if not isinstance(child, Schedule):
             raise InvalidValueError(f"{name} must be schedules; got {child!r}. For a number use constant({child!r}).")
         flat += getattr(child, name) if isinstance(child, kind) else (child,)
     if not flat:
         raise InvalidValueError(f"{name} must not be empty.")
     return tuple(flat)
+
+
+def _one(schedule: Any) -> None:
+    if not isinstance(schedule, Schedule):
+        raise InvalidValueError(
+            f"schedule must be a schedule; got {shown(schedule)}. For a number use constant({shown(schedule)})."
+        )
 
 
 def _longest(children: tuple[Schedule, ...]) -> Time | int | None:

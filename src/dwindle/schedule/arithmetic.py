@@ -20,6 +20,7 @@ __all__ = [
     "all_of",
     "as_array",
     "constant",
+    "folded",
     "kind_of",
     "power_of",
     "scalar",
@@ -62,6 +63,16 @@ def constant(value: float) -> Compiled:
     return Compiled(lambda step, xp: number, "real")
 
 
+def folded(part: Compiled) -> Compiled:
+    """Return a part without the step as the number or truth value that it is, where it is finite."""
+    value = scalar(part, 0)
+    if part.kind == "condition":
+        return Compiled(lambda step, xp: bool(value), "condition") if value in (True, False) else part
+    if not math.isfinite(value):
+        return part
+    return Compiled(lambda step, xp: value, part.kind, abs(value) if part.kind == "whole" else part.largest)
+
+
 def wide(value: Any, xp: Namespace) -> Any:
     """Return a number as it is, an array as floats."""
     return value if isinstance(value, int | float) else xp.as_float(value)
@@ -101,7 +112,10 @@ def _float(value: Any, xp: Namespace) -> Any:
 
 def _divided(a: Compiled, b: Compiled) -> Compiled:
     def value(step: Any, xp: Namespace) -> Any:
-        top, bottom = wide(a.value(step, xp), xp), wide(b.value(step, xp), xp)
+        top, bottom = (
+            _float(a.value(step, xp), xp),
+            _float(b.value(step, xp), xp),
+        )  # Python divides whole numbers otherwise
         if isinstance(top, int | float) or not isinstance(bottom, int | float):
             return top / bottom
         return xp.divide(top, bottom)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dwindle.namespace import namespace
-from dwindle.schedule.algebra import _LAST_STEP, Schedule, _inner, _unresolved, _wide
+from dwindle.schedule.algebra import _LAST_STEP, Schedule, _inner, _one, _unresolved, _wide
 from dwindle.units import Horizon, Time, as_time, in_steps, number_of_steps, time_text, words
 
 __all__ = ["Extend"]
@@ -30,6 +30,7 @@ class Extend(Schedule):
     every: Time | int | None = None
 
     def __post_init__(self) -> None:
+        _one(self.schedule)
         every = as_time("every", self.every)
         object.__setattr__(self, "every", self.schedule.duration if every is None else every)
 

@@ -21,6 +21,7 @@ from dwindle.schedule.arithmetic import (
     all_of,
     as_array,
     constant,
+    folded,
     kind_of,
     power_of,
     scalar,
@@ -82,7 +83,7 @@ class Formula(Schedule):
         try:
             with np.errstate(all="ignore"):  # both branches of a condition are worked out
                 values = as_array(self._compiled.value(here, xp), here, xp)
-        except (ZeroDivisionError, OverflowError):  # of numbers in a branch that perhaps no step takes
+        except (ZeroDivisionError, OverflowError, ValueError, IndexError):  # in a branch that perhaps no step takes
             return np.array([self(each) for each in np.asarray(here).ravel().tolist()]).reshape(np.shape(here))
         bad = ~(np.isfinite(values) & (values >= 0))
         if bad.any():
@@ -106,7 +107,8 @@ def _parsed(text: Any) -> ast.expr:
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise ParseError(f"{shown(text)} is not a formula: {getattr(error, 'msg', error)}.") from error
+        why = getattr(error, "msg", "") or str(error) or "it is too deep"
+        raise ParseError(f"{shown(text)} is not a formula: {why}.") from error
     _refuse_depth(tree)
     return tree
 
@@ -131,7 +133,8 @@ def _compiled(node: ast.expr, depth: int) -> Compiled:
             f"a formula cannot hold {type(node).__name__} {shown(ast.unparse(node))}; it has numbers, step, pi, "
             "+ - * / // % **, and a if b else c."
         )
-    return build(node, depth + 1)
+    part = build(node, depth + 1)
+    return part if _counts(node) else folded(part)
 
 
 def _number(node: ast.Constant, depth: int) -> Compiled:
@@ -152,7 +155,7 @@ def _name(node: ast.Name, depth: int) -> Compiled:
 def _sign(node: ast.UnaryOp, depth: int) -> Compiled:
     part = _compiled(node.operand, depth)
     if isinstance(node.op, ast.Not):
-        return Compiled(lambda step, xp: xp.where(part.value(step, xp), False, True), "condition")
+        return Compiled(lambda step, xp: _not(part.value(step, xp), xp), "condition")
     if isinstance(node.op, ast.USub):
         if part.kind == "condition":  # NumPy has no minus for its truth values
             return Compiled(lambda step, xp: -wide(part.value(step, xp), xp), "real")
@@ -160,6 +163,10 @@ def _sign(node: ast.UnaryOp, depth: int) -> Compiled:
     if isinstance(node.op, ast.UAdd):
         return part
     raise ParseError(f"{shown(ast.unparse(node))} is not arithmetic of a formula.")
+
+
+def _not(held: Any, xp: Namespace) -> Any:
+    return not held if isinstance(held, bool) else xp.where(held, False, True)
 
 
 def _operation(node: ast.BinOp, depth: int) -> Compiled:
@@ -224,7 +231,10 @@ def _choice(node: ast.IfExp, depth: int) -> Compiled:
         sides = yes.value(step, xp), no.value(step, xp)
         if kind == "real":  # a bare number beside an array would be taken to float32 by torch
             sides = as_array(sides[0], step, xp), as_array(sides[1], step, xp)
-        return xp.where(test.value(step, xp), *sides)
+        held = test.value(step, xp)
+        if isinstance(held, bool):  # a condition without the step
+            return sides[0 if held else 1]
+        return xp.where(held, *sides)
 
     return Compiled(value, kind, max(yes.largest, no.largest))
 
@@ -241,6 +251,8 @@ def _call(node: ast.Call, depth: int) -> Compiled:
         raise ParseError(f"{shown(ast.unparse(node))} takes one value.")
     part = _compiled(node.args[0], depth)
     if name == "abs":
+        if part.kind == "condition":  # torch has no abs of truth values
+            return Compiled(lambda step, xp: wide(part.value(step, xp), xp), "real")
         return Compiled(lambda step, xp: abs(part.value(step, xp)), part.kind, part.largest)
     if name == "floor" and part.kind == "whole":
         return part

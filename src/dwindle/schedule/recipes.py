@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from dwindle.errors import InvalidValueError, real
+from dwindle.errors import InvalidValueError, real, sequence
 from dwindle.schedule.algebra import Join, Repeat, Schedule
 from dwindle.schedule.decays import Exponential, PowerLaw
 from dwindle.schedule.formula import Formula
 from dwindle.schedule.shapes import Constant, Ramp, Tanh
-from dwindle.schedule.tables import Custom, Interpolate, Piecewise, Table, sequence
+from dwindle.schedule.tables import Custom, Interpolate, Piecewise, Table
 from dwindle.units import Time
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dwindle.errors import InvalidValueError, count, known, real
+from dwindle.errors import InvalidValueError, count, known, real, sequence
 from dwindle.namespace import SCALAR, namespace
 from dwindle.schedule.algebra import _LAST_STEP, Schedule, _unresolved
 from dwindle.schedule.shapes import SHAPES, fall
@@ -116,7 +116,8 @@ class Interpolate(Schedule):
         rest = whole - inside
         gone, left = xp.where(rises, rest, inside), xp.where(rises, inside, rest)
         value = low + (high - low) * fall(self.shape, gone, left, whole, xp)
-        return xp.where(inside <= 0, start, xp.clip(value, low, high))
+        value = xp.where(inside >= whole, end, xp.clip(value, low, high))  # low + (high - low) may not be high
+        return xp.where(inside <= 0, start, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,13 +190,6 @@ def _times(times: tuple[Time | int, ...]) -> str:
 
 def _numbers(values: tuple[float, ...]) -> str:
     return " ".join(short(v) for v in values)
-
-
-def sequence(name: str, values: Any) -> tuple[Any, ...]:
-    """Return ``values`` as a tuple; raise if it is text or no sequence at all."""
-    if isinstance(values, str | bytes) or not hasattr(values, "__iter__"):
-        raise InvalidValueError(f"{name} must be a sequence; got {values!r}.")
-    return tuple(values)
 
 
 def _increasing(name: str, values: Any, low: int | None = 1) -> tuple[tuple[Time | int, ...], tuple[float, ...] | None]:

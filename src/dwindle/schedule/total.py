@@ -8,7 +8,7 @@ from functools import singledispatch
 import numpy as np
 
 from dwindle.errors import InvalidValueError, count
-from dwindle.schedule.algebra import Join, Scaled, Schedule, Shift, Sum, curve
+from dwindle.schedule.algebra import Join, Scaled, Schedule, Shift, Sum, _unresolved, curve
 from dwindle.schedule.decays import Exponential
 from dwindle.schedule.shapes import Constant, Ramp
 from dwindle.schedule.tables import Piecewise
@@ -114,6 +114,8 @@ def _geometric(log_ratio: float, terms: int) -> float:
 
 @_total.register
 def _(schedule: Piecewise, steps: int) -> float:
-    cuts = np.clip([math.ceil(b) for b in schedule._steps or ()], 0, steps)
+    if schedule._steps is None:
+        raise _unresolved(schedule)
+    cuts = np.clip([math.ceil(b) for b in schedule._steps], 0, steps)
     spans = np.diff(np.concatenate(([0], cuts, [steps])))
     return math.fsum(float(f) * int(n) for f, n in zip(schedule.factors, spans, strict=True))
