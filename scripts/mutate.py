@@ -165,14 +165,13 @@ class Trial:
             for item, following in zip(items, [*items[1:], None], strict=True):
                 switch.reached.clear()
                 began = time.perf_counter()
-                if not _passes(item, following):
-                    print(f"{item.nodeid} fails without a mutant", flush=True)
-                    os._exit(1)
-                found.append((time.perf_counter() - began, frozenset(switch.reached)))
+                passes = _passes(item, following)
+                if not passes:  # it looks at the stack, or at what a function is
+                    print(f"left out, as it fails in the copy without a mutant: {item.nodeid}", flush=True)
+                found.append((time.perf_counter() - began, frozenset(switch.reached if passes else ())))
             said.write_bytes(pickle.dumps(found))
             os._exit(0)
-        if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
-            sys.exit("the tests must pass as they are")
+        os.waitpid(child, 0)
         surveyed: list[tuple[float, frozenset[str]]] = pickle.loads(said.read_bytes())
         print(f"{len(items):,} tests, {sum(took for took, _ in surveyed):.0f} s", flush=True)
         return surveyed

@@ -152,3 +152,26 @@ def test_who_has_a_folder_may_open_it_again_and_its_lock_is_a_file_only(tmp_path
     with pytest.raises(Exception, match="cannot be written"):
         Store.open(tmp_path)
     assert (tmp_path / "elsewhere").read_text() == "precious"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no flock")
+def test_who_finds_the_folder_just_given_free_gets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The owner removes its lock between our being refused and our reading who it is."""
+    import fcntl
+
+    from dwindle.studies import lock
+
+    owner = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(owner, fcntl.LOCK_EX)
+
+    def gone(folder: Path) -> int:
+        (folder / "lock").unlink()
+        fcntl.flock(owner, fcntl.LOCK_UN)
+        monkeypatch.undo()
+        raise FileNotFoundError
+
+    monkeypatch.setattr(lock, "owner_of", gone)
+    lock.claim(tmp_path)
+    assert (tmp_path / "lock").read_text().split()[0] == str(os.getpid())
+    lock.give_free(tmp_path)
+    os.close(owner)

@@ -406,7 +406,7 @@ def test_the_refined_schedule_has_a_lower_bound_than_linear_decay_for_its_norms(
         (lambda: best_factors(10**7), "Ask for a shorter run"),
         (lambda: best_cooldown(100, 100), "leaves nothing of 100"),
         (lambda: best_cooldown(100, None), "got None"),  # type: ignore[arg-type]
-        (lambda: best_cooldown(100, "-2%"), "at least 0; got -2"),
+        (lambda: best_cooldown(100, "-2%"), "zero or more; got -2%"),
         (lambda: best_cooldown(100, shape="geometric"), "is not known"),
         (lambda: refine([1.0]), "at least two"),
         (lambda: refine([1.0, math.nan]), "got nan at index 1"),

@@ -77,8 +77,14 @@ class AnyCourseOfAStore(RuleBasedStateMachine):
     def read_again(self) -> None:
         self.store = Store.open(self.folder.name)
         lines = self.path.read_bytes().split(b"\n") if self.path.exists() else []
+        there, place = [], 0  # in order: a line may have been written twice, and be there once
+        for _, line in self.written:
+            there.append(line in lines[place:])
+            place = lines.index(line, place) + 1 if there[-1] else place
         for key in {record["key"] for record, _ in self.written} | set(self.store.records):
-            mine = [(record, line in lines) for record, line in self.written if record["key"] == key]
+            mine = [
+                (record, held) for (record, _), held in zip(self.written, there, strict=True) if record["key"] == key
+            ]
             last = max((i for i, (_, intact) in enumerate(mine) if intact), default=None)
             if key in self.store.records:
                 found = self.store.records[key]

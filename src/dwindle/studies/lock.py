@@ -77,7 +77,11 @@ def _locked(lock: Path, folder: Path) -> bool:
             except OSError as error:
                 if error.errno not in _BUSY:
                     return False  # a network folder without locks
-                raise ResumeError(_refusal(owner_of(folder), folder)) from None
+                try:
+                    owner = owner_of(folder)
+                except FileNotFoundError:
+                    continue  # its owner has just removed it
+                raise ResumeError(_refusal(owner, folder)) from None
             if not _is_still(lock, descriptor):
                 continue  # its owner has just removed it
             if not _said_surely(lock):  # written by a process that could not lock it, or by hand
