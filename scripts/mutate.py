@@ -150,6 +150,7 @@ class Trial:
                 self._wait(running)
             if len(self.outcome) % 100 == 0:
                 print(f"{len(self.outcome)} of {len(self.chosen)}, {time.monotonic() - began:.0f} s", flush=True)
+                tell(self.mutants, self.outcome)
         while running:
             self._wait(running)
         return True
@@ -213,6 +214,14 @@ def _passes(item: Any, following: Any) -> bool:
     return not any(report.failed for report in runtestprotocol(item, log=False, nextitem=following))
 
 
+def tell(mutants: dict[str, tuple[str, str, str]], outcome: dict[str, str]) -> None:
+    """Write what came of each mutant so far."""
+    TOLD.parent.mkdir(exist_ok=True)
+    told = [{"mutant": name, "file": mutants[name][1], "function": mutants[name][0], "change": mutants[name][2],
+             "outcome": said} for name, said in outcome.items()]  # fmt: skip
+    TOLD.write_text(json.dumps(told, indent=1), "utf-8")
+
+
 def table(mutants: dict[str, tuple[str, str, str]], outcome: dict[str, str]) -> float:
     """Print what came of the mutants file by file and return the share of them that were found, in percent."""
     rows: dict[str, Counter[str]] = {}
@@ -249,10 +258,7 @@ def main() -> int:
     if len(trial.outcome) < len(chosen):
         return 2
     score = table(mutants, trial.outcome)
-    TOLD.parent.mkdir(exist_ok=True)
-    told = [{"mutant": name, "file": mutants[name][1], "function": mutants[name][0], "change": mutants[name][2],
-             "outcome": outcome} for name, outcome in trial.outcome.items()]  # fmt: skip
-    TOLD.write_text(json.dumps(told, indent=1), "utf-8")
+    tell(mutants, trial.outcome)
     print(f"{score:.1f} % of {len(chosen):,} mutants were found; what came of each: {TOLD}")
     return int(score < FLOOR)
 
