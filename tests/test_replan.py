@@ -13,8 +13,8 @@ import dwindle as dw
 from dwindle.errors import DwindleError, InvalidValueError, UnresolvedTimeError
 from dwindle.plan import Plan
 from dwindle.replan import change, cooldown, extended
-from dwindle.schedule import Schedule
-from dwindle.units import Horizon
+from dwindle.schedule import Constant, Join, Piecewise, Schedule
+from dwindle.units import Horizon, Time
 from strategies import horizons, plans, schedules
 
 SHAPES = ("linear", "cosine", "sqrt", "square", "exponential")
@@ -90,6 +90,18 @@ def test_what_was_left_is_played_at_another_pace(schedule: Schedule, run: Horizo
     low, high = np.minimum(near.min(1), was), np.maximum(near.max(1), was)
     slack = 1e-9 * np.maximum(1.0, high) + 1e-6 * (high > 1e3)
     assert ((now >= low - slack) & (now <= high + slack)).all(), (was, now)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        Join((Constant(1.0), Constant(0.25)), (Time(1.0000000000000002, "ep", "exact"), None)),
+        Piecewise((Time(1.0000000000000002, "ep", "exact"), 50), (1.0, 0.25, 0.25)),
+    ],
+)
+def test_what_rounding_left_of_a_piece_is_left_out(schedule: Schedule) -> None:
+    longer, until = extended(Plan(1.0, schedule), Horizon(steps=100, steps_per_epoch=1), 1, 150)
+    assert factors(longer, until, [0, 1, 2, 149]).tolist() == [1.0, 0.25, 0.25, 0.25]
 
 
 # The laws, on the schedules people use

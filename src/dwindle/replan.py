@@ -17,7 +17,7 @@ from dwindle.decay import Decay
 from dwindle.errors import InvalidValueError, count, real
 from dwindle.plan import Plan
 from dwindle.schedule import Constant, Exponential, Join, Piecewise, Ramp, Schedule, Shift, Stretch
-from dwindle.units import Horizon, Time, as_horizon, as_time, exactly, in_steps, number_of_steps
+from dwindle.units import SHORTEST, Horizon, Time, as_horizon, as_time, exactly, in_steps, number_of_steps
 
 __all__ = ["change", "cooldown", "extended"]
 
@@ -146,7 +146,7 @@ def _rest(schedule: Schedule, at: float) -> Schedule:
         case Ramp(steps=steps, end=end) if at >= _number(steps):
             return Constant(end)
         case Piecewise(boundaries=boundaries, factors=factors):
-            return _rest_of_stairs([_number(b) for b in boundaries], factors, at)
+            return _stairs([exactly(_number(b) - at) for b in boundaries], factors)
         case Join():
             starts, pieces = _starts(schedule), _pieces(schedule)
             i = bisect_right(starts, at) - 1
@@ -162,11 +162,12 @@ def _rest(schedule: Schedule, at: float) -> Schedule:
     return Shift(schedule, exactly(-at))
 
 
-def _rest_of_stairs(boundaries: list[float], factors: tuple[float, ...], at: float) -> Schedule:
-    passed = bisect_right(boundaries, at)
+def _stairs(boundaries: list[Time | int], factors: tuple[float, ...]) -> Schedule:
+    """Return the stairs whose boundaries are still to come."""
+    passed = sum(_number(boundary) < SHORTEST for boundary in boundaries)
     if passed == len(boundaries):
         return Constant(factors[-1])
-    return Piecewise(tuple(exactly(b - at) for b in boundaries[passed:]), factors[passed:])
+    return Piecewise(tuple(boundaries[passed:]), factors[passed:])
 
 
 def _stretched(schedule: Schedule, by: Fraction) -> Schedule:
@@ -178,8 +179,8 @@ def _stretched(schedule: Schedule, by: Fraction) -> Schedule:
             return replace(schedule, steps=_times(steps, by))
         case Exponential(every=every, staircase=True):
             return replace(schedule, every=_times(every, by))
-        case Piecewise(boundaries=boundaries):
-            return replace(schedule, boundaries=tuple(_times(b, by) for b in boundaries))
+        case Piecewise(boundaries=boundaries, factors=factors):
+            return _stairs([_times(b, by) for b in boundaries], factors)
         case Join():
             return _joined([(_stretched(p, by), None if n is None else _times(n, by)) for p, n in _pieces(schedule)])
         case Shift(schedule=Exponential(every=every, staircase=True) as stairs, steps=delay):
@@ -196,9 +197,14 @@ def _pieces(schedule: Schedule) -> _Pieces:
 
 
 def _joined(pieces: Iterable[tuple[Schedule, Time | int | None]]) -> Schedule:
-    """Return the pieces one after the other, the last one open; a constant that goes on is one piece."""
+    """Return the pieces one after the other, the last one open; a constant that goes on is one piece.
+
+    What rounding left of a piece, less than any step can fall in, is left out.
+    """
     done: _Pieces = []
     for piece, length in pieces:
+        if length is not None and _number(length) < SHORTEST:
+            continue
         if done and isinstance(piece, Constant) and piece == done[-1][0]:
             length = None if length is None else exactly(_number(done[-1][1]) + _number(length))
             done[-1] = (piece, length)

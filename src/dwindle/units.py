@@ -36,7 +36,7 @@ UNITS = {
 ROUNDINGS = ("nearest", "down", "exact")
 _FOREVER = 10**30
 _LONGEST = 10**18  # steps of a run; twice as many are still 64-bit integers
-_SHORTEST = 1e-6  # steps; below it step // every would leave the range of integers
+SHORTEST = 1e-6  # steps; below it step // every would leave the range of integers
 _TIME = re.compile(r"\s*([+-]?[0-9][0-9_.]*(?:[eE][+-]?[0-9]+)?|[+-]?\.[0-9]+)\s*([A-Za-z%]*?)\s*(down|exact)?\s*")
 
 
@@ -208,8 +208,8 @@ def as_time(name: str, value: Any, *, low: int | None = 1) -> Time | int | None:
     if isinstance(value, Time):
         if low is not None and (value.value < 0 or value.value == 0 < low):
             raise InvalidValueError(f"{name} must be {'positive' if low else 'zero or more'}; got {value}.")
-        if low is not None and value.unit == "st" and 0 < value.value < _SHORTEST:
-            raise InvalidValueError(f"{name} must be at least {_SHORTEST:g} of a step; got {value}.")
+        if low is not None and value.unit == "st" and 0 < value.value < SHORTEST:
+            raise InvalidValueError(f"{name} must be at least {SHORTEST:g} of a step; got {value}.")
         return value.value if value.unit == "st" and isinstance(value.value, int) else value
     if isinstance(value, float) and 0.0 < value < 1.0:
         raise InvalidValueError(
