@@ -42,7 +42,7 @@ fuzz: .venv/.dev
 	$(PIP) -e '.[fuzz]'
 	.venv/bin/python fuzz/run.py --seconds $(or $(SECONDS),60) $(if $(ONLY),--only $(ONLY))
 
-# A change of one operator, number or word of the core at a time: does a test fail? (hours; SAMPLE=700 is an hour's worth)
+# A change of one operator, number or word of the core at a time: does a test fail? (an hour; SAMPLE=1000 takes ten minutes)
 mutate: .venv/.dev
 	$(PIP) -e '.[mutate]'
 	.venv/bin/python scripts/mutate.py $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(ONLY),--only $(ONLY))
