@@ -228,9 +228,8 @@ def table(mutants: dict[str, tuple[str, str, str]], outcome: dict[str, str]) -> 
     for name, said in outcome.items():
         rows.setdefault(mutants[name][1], Counter())["found" if said not in MISSED else said] += 1
     print(f"{'file':<24}{'mutants':>8}{'found':>8}{'survived':>10}{'no test':>9}{'score':>8}")
-    whole: Counter[str] = Counter()
+    whole = sum(rows.values(), Counter[str]())
     for file, row in [*rows.items(), ("all", whole)]:
-        whole += row if file != "all" else Counter()
         print(f"{file:<24}{row.total():>8,}{row['found']:>8,}{row['survived']:>10,}{row['no test']:>9,}"
               f"{row['found'] / row.total():>8.1%}")  # fmt: skip
     return 100 * whole["found"] / whole.total()

@@ -17,7 +17,6 @@ __all__ = [
     "LAST_STEP",
     "OPERATORS",
     "Compiled",
-    "all_of",
     "as_array",
     "constant",
     "folded",
@@ -112,10 +111,8 @@ def _float(value: Any, xp: Namespace) -> Any:
 
 def _divided(a: Compiled, b: Compiled) -> Compiled:
     def value(step: Any, xp: Namespace) -> Any:
-        top, bottom = (
-            _float(a.value(step, xp), xp),
-            _float(b.value(step, xp), xp),
-        )  # Python divides whole numbers otherwise
+        # as floats, for Python divides whole numbers otherwise than arrays do
+        top, bottom = _float(a.value(step, xp), xp), _float(b.value(step, xp), xp)
         if isinstance(top, int | float) or not isinstance(bottom, int | float):
             return top / bottom
         return xp.divide(top, bottom)
@@ -179,11 +176,3 @@ COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: lambda a, b: a == b,
     ast.NotEq: lambda a, b: a != b,
 }
-
-
-def all_of(held: list[Any]) -> Any:
-    """Return whether every one of the conditions holds, element by element."""
-    whole = held[0]
-    for one in held[1:]:
-        whole = whole & one
-    return whole

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import math
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,6 @@ from dwindle.schedule.arithmetic import (
     LAST_STEP,
     OPERATORS,
     Compiled,
-    all_of,
     as_array,
     constant,
     folded,
@@ -110,6 +111,7 @@ def _parsed(text: Any) -> ast.expr:
         why = getattr(error, "msg", "") or str(error) or "it is too deep"
         raise ParseError(f"{shown(text)} is not a formula: {why}.") from error
     _refuse_depth(tree)
+    _mark(tree)
     return tree
 
 
@@ -121,6 +123,13 @@ def _refuse_depth(tree: ast.expr) -> None:
         if not level:
             return
     raise ParseError(f"a formula nests at most {_DEEPEST} deep; for many values use a table.")
+
+
+def _mark(tree: ast.expr) -> None:
+    """Say at each part whether the step is in it, once for all; the inner parts come first."""
+    for node in reversed([node for node in ast.walk(tree) if isinstance(node, ast.expr)]):
+        inside = any(getattr(child, "counts", False) for child in ast.iter_child_nodes(node))
+        node.counts = inside or (isinstance(node, ast.Name) and node.id == "step")  # type: ignore[attr-defined]
 
 
 def _compiled(node: ast.expr, depth: int) -> Compiled:
@@ -182,7 +191,7 @@ def _operation(node: ast.BinOp, depth: int) -> Compiled:
 
 
 def _counts(node: ast.expr) -> bool:
-    return any(isinstance(part, ast.Name) and part.id == "step" for part in ast.walk(node))
+    return bool(node.counts)  # type: ignore[attr-defined]
 
 
 def _comparison(node: ast.Compare, depth: int) -> Compiled:
@@ -192,7 +201,7 @@ def _comparison(node: ast.Compare, depth: int) -> Compiled:
     def value(step: Any, xp: Namespace) -> Any:
         sides = [part.value(step, xp) for part in parts]
         held = [test(a, b) for test, a, b in zip(tests, sides, sides[1:], strict=False) if test is not None]
-        return all_of(held)
+        return reduce(operator.and_, held)
 
     if None in tests:
         raise ParseError(f"{shown(ast.unparse(node))} is not a comparison of numbers.")
@@ -201,15 +210,10 @@ def _comparison(node: ast.Compare, depth: int) -> Compiled:
 
 def _logic(node: ast.BoolOp, depth: int) -> Compiled:
     parts = [_condition(value, depth) for value in node.values]
+    join = operator.and_ if isinstance(node.op, ast.And) else operator.or_
 
     def value(step: Any, xp: Namespace) -> Any:
-        held = [part.value(step, xp) for part in parts]
-        if isinstance(node.op, ast.And):
-            return all_of(held)
-        whole = held[0]
-        for one in held[1:]:
-            whole = whole | one
-        return whole
+        return reduce(join, [part.value(step, xp) for part in parts])
 
     return Compiled(value, "condition")
 
