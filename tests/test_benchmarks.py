@@ -118,17 +118,21 @@ def test_named_ones_run_once_each_in_the_order_given(runner: Path, tmp_path: Pat
     assert sorted(file.name for file in (tmp_path / "new").iterdir()) == ["first.json", "third.json"]
 
 
+# both tests of a benchmark go to one worker: two smoke runs of it side by side would wait for each other
+EACH = [pytest.param(name, marks=pytest.mark.xdist_group(f"bench-{name}")) for name in NAMES]
+
+
 @pytest.fixture(scope="module")
 def quick(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
     """Return what a smoke run printed, and what it wrote; one run for all tests of it."""
     file = tmp_path_factory.mktemp(request.param) / "out.json"
-    ran = called(FOLDER / f"{request.param}.py", "--quick", "--json", file, timeout=100.0)
+    ran = called(FOLDER / f"{request.param}.py", "--quick", "--json", file, timeout=240.0)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout, json.loads(file.read_text())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("quick", NAMES, indirect=True)
+@pytest.mark.parametrize("quick", EACH, indirect=True)
 def test_a_quick_run_writes_its_surroundings_and_finite_figures(quick: tuple[str, dict[str, Any]]) -> None:
     found = dict(quick[1])
     around = found.pop("surroundings")
@@ -151,7 +155,7 @@ def written_as(text: str, values: list[float]) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("quick", NAMES, indirect=True)
+@pytest.mark.parametrize("quick", EACH, indirect=True)
 def test_every_figure_that_is_printed_is_written(quick: tuple[str, dict[str, Any]]) -> None:
     printed, found = quick
     head, *table = printed.splitlines()
