@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import dwindle as dw
-from dwindle.cli_runs import Columns, sources
+from dwindle.cli.runs import Columns, sources
 from dwindle.laws import LAWS, Fitted, Run, decay_curves, fit
 from dwindle.laws.features import warmup
 from test_report import Reader

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from dwindle.cli import main
-from dwindle.cli_progress import Bars, Lines, Pace
+from dwindle.cli.progress import Bars, Lines, Pace
 from dwindle.studies import Progress
 from dwindle.text import load
 

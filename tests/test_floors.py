@@ -17,20 +17,12 @@ FLOORS = {
     "reference": 3, "torch": 3, "jax": 3, "keras": 3, "foreign": 3, "population": 3, "report": 3, "laws": 3, "logs": 3,
     "explain": 3, "ridge": 3, "findings": 4,
     "studies": 5, "cluster": 6, "tracking": 6,
-    "cli": 7, "cli_convert": 7, "cli_curves": 7, "cli_forecast": 7, "cli_optimize": 7, "cli_progress": 7, "cli_runs": 7,
-    "cli_study": 7, "cli_check": 7, "cli_explain": 7, "cli_path": 7, "cli_lab": 7, "cli_said": 7, "lab": 7, "__main__": 7,
+    "cli": 7, "lab": 7, "__main__": 7,
 }  # fmt: skip
 # On floors 0-2 the files form a short stack of their own; these are the only edges between siblings, and no circle.
 STACKED = {
     ("units", "errors"), ("elementary", "namespace"), ("namespace", "errors"), ("elementary", "errors"), ("separated", "errors"),
-    ("decay", "schedule"), ("text", "plan"), ("replan", "plan"), ("__main__", "cli"), ("cli", "cli_convert"),
-    ("cli", "cli_forecast"), ("cli", "cli_optimize"), ("cli", "cli_study"), ("cli_study", "cli_progress"),
-    *((name, "cli_said") for name in ("cli", "cli_check", "cli_convert", "cli_explain", "cli_forecast", "cli_lab",
-                                      "cli_optimize", "cli_path", "cli_study")),
-    ("cli", "cli_check"), ("cli", "cli_explain"), ("cli", "cli_path"),
-    ("cli", "cli_lab"), ("cli_lab", "lab"), ("setup", "plan"),
-    ("cli_curves", "cli_runs"),
-    ("cli_forecast", "cli_curves"), ("cli_forecast", "cli_runs"), ("cli_optimize", "cli_curves"), ("cli_optimize", "cli_runs"),
+    ("decay", "schedule"), ("text", "plan"), ("replan", "plan"), ("setup", "plan"), ("__main__", "cli"), ("cli", "lab"),
 }  # fmt: skip
 # Where frameworks may be imported; Keras runs on one of three.
 ADAPTERS = {

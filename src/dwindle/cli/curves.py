@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dwindle.cli_runs import Source
+from dwindle.cli.runs import Source
 from dwindle.errors import DataError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dwindle.cli_said import say
+from dwindle.cli.said import say
 from dwindle.errors import DataError, InvalidValueError
 
 __all__ = ["lab"]

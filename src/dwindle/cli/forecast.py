@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from dwindle.cli_curves import (
+from dwindle.cli.curves import (
     LABEL,
     about_law,
     about_logs,
@@ -20,7 +20,7 @@ from dwindle.cli_curves import (
     wrapped,
     write_html,
 )
-from dwindle.cli_runs import (
+from dwindle.cli.runs import (
     AsJson,
     Columns,
     Html,
@@ -45,7 +45,7 @@ from dwindle.cli_runs import (
     sources,
     steps_of,
 )
-from dwindle.cli_said import say, say_json
+from dwindle.cli.said import say, say_json
 from dwindle.errors import InvalidValueError
 
 if TYPE_CHECKING:

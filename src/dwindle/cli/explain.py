@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dwindle.cli_said import say, say_json
+from dwindle.cli.said import say, say_json
 from dwindle.errors import DataError, DwindleError, InvalidValueError, ParseError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dwindle.cli_said import say
+from dwindle.cli.said import say
 from dwindle.errors import InvalidValueError, known
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def study(
 
     Killed or interrupted, the same command goes on where it was.
     """
-    from dwindle.cli_progress import progress
+    from dwindle.cli.progress import progress
     from dwindle.report import summary
     from dwindle.studies import study as run_study
     from dwindle.studies.tasks import tasks_of

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from dwindle.cli_curves import (
+from dwindle.cli.curves import (
     LABEL,
     about_law,
     about_logs,
@@ -21,7 +21,7 @@ from dwindle.cli_curves import (
     wrapped,
     write_html,
 )
-from dwindle.cli_runs import (
+from dwindle.cli.runs import (
     AsJson,
     Columns,
     Html,
@@ -45,7 +45,7 @@ from dwindle.cli_runs import (
     sources,
     steps_of,
 )
-from dwindle.cli_said import say, say_json
+from dwindle.cli.said import say, say_json
 from dwindle.errors import InvalidValueError, count, real
 
 if TYPE_CHECKING:

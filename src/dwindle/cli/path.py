@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from dwindle.cli_said import say, say_json
+from dwindle.cli.said import say, say_json
 from dwindle.errors import DataError, InvalidValueError, ParseError, count
 
 if TYPE_CHECKING:

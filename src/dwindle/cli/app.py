@@ -1,4 +1,4 @@
-"""The command line: ``dwindle study``, ``show``, ``convert``, ``forecast``, ``optimize``. It does no arithmetic.
+"""What ``dwindle`` is called with, and ``dwindle show``; every other command has a file of its own. It does no arithmetic.
 
 Exit codes: 0 done; 1 a failed run; 2 bad input, one line; 130 interrupted, resumable. Heavy imports wait for their command.
 """
@@ -18,15 +18,15 @@ from typing import Annotated, Any
 import typer
 
 from dwindle import __version__
-from dwindle.cli_check import check
-from dwindle.cli_convert import convert
-from dwindle.cli_explain import explain
-from dwindle.cli_forecast import forecast
-from dwindle.cli_lab import lab
-from dwindle.cli_optimize import optimize
-from dwindle.cli_path import path
-from dwindle.cli_said import say
-from dwindle.cli_study import study
+from dwindle.cli.check import check
+from dwindle.cli.convert import convert
+from dwindle.cli.explain import explain
+from dwindle.cli.forecast import forecast
+from dwindle.cli.lab import lab
+from dwindle.cli.optimize import optimize
+from dwindle.cli.path import path
+from dwindle.cli.said import say
+from dwindle.cli.study import study
 from dwindle.errors import DwindleError, InvalidValueError, count
 
 __all__ = ["app", "main"]
@@ -111,7 +111,7 @@ def _warnings_in_a_line() -> Callable[..., None]:
 
     def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
         text = f"dwindle: {message}\n"
-        if not Path(filename).is_relative_to(Path(__file__).parent):
+        if not Path(filename).is_relative_to(Path(__file__).parents[1]):
             text = warnings.formatwarning(message, category, filename, lineno)
         elif text in said:
             return

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from dwindle.cli_said import say
+from dwindle.cli.said import say
 from dwindle.errors import DwindleError, InvalidValueError, ParseError, UnresolvedTimeError, known
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from dwindle.cli_said import say_json
+from dwindle.cli.said import say_json
 from dwindle.errors import DataError, InvalidValueError, known, shown
 from dwindle.plain import plain
 
