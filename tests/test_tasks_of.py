@@ -131,3 +131,14 @@ def test_a_file_that_is_not_the_module_of_its_name_is_refused(tmp_path: Path) ->
     (tmp_path / "needs_more.py").write_text("import no_such_package_here\n")
     with pytest.raises(DataError, match="No module named 'no_such_package_here', which it imports"):
         tasks_of(f"{tmp_path / 'needs_more.py'}:task")
+
+
+def test_a_file_that_is_no_python_is_bad_input_of_one_line(tmp_path: Path) -> None:
+    for name, text, words in (
+        ("half_written", b"def task(:\n", r"no valid Python: .*invalid syntax \(half_written.py, line 1\)"),
+        ("zeros", b"a = 1\0", "no valid Python: source code.* null bytes"),
+        ("latin", b"a = 'caf\xe9'\n", "no valid Python: .*utf-8"),
+    ):
+        (tmp_path / f"{name}.py").write_bytes(text)
+        with pytest.raises(DataError, match=words):
+            tasks_of(f"{tmp_path / name}.py:task")

@@ -78,6 +78,8 @@ def _imported(source: str, name: str) -> ModuleType:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
             raise DataError(f"{source}: {error}. Run where {name} can be imported, or install it.") from error
         raise DataError(f"{source}: {error}, which it imports. Install it.") from error
+    except SyntaxError as error:  # str(error) names the file and the line
+        raise DataError(f"{source}: no valid Python: {error}. Correct it.") from error
 
 
 def _function(source: str, module: ModuleType, name: str) -> Callable[[], Any]:
