@@ -99,7 +99,7 @@ VALUES: list[tuple[str, Callable[[], Any], str]] = [
     ("restarts cycles", lambda: dw.cosine_restarts(5, cycles=0), "cycles must be positive; got 0"),
     ("constant nan", lambda: dw.constant(NAN), "factor must be finite; got nan"),
     ("constant none", lambda: dw.constant(None), "factor must be a real number; got None"),
-    ("sum of numbers", lambda: Sum((1, 2)), "must be schedules"),
+    ("sum of numbers", lambda: Sum((1, 2)), "each of the terms must be a Schedule; got 1. For a number use constant(1)"),
     ("sum empty", lambda: Sum(()), "empty"),
     ("add a number", lambda: dw.cosine(5) + 1, "1"),
     ("times text", lambda: dw.cosine(5) * "2", "'2'"),
@@ -165,7 +165,7 @@ VALUES: list[tuple[str, Callable[[], Any], str]] = [
     ("convert optimiser", lambda: convert(dw.l2(0.1), "decoupled", peak=0.1, optimiser="adan"), "'adan' is not known"),
     ("half life", lambda: half_life(-1), "share must be zero or more; got -1"),
     ("penalty of text", lambda: dw.penalty(0.1, "model"), "'model'"),
-    ("penalty of words", lambda: dw.penalty(0.1, {"a": ["x"]}), "arrays of numbers"),
+    ("penalty of words", lambda: dw.penalty(0.1, {"a": ["x"]}), "the weights of 'a' must be numbers"),
     # plans, groups, masks
     ("plan of a plan", lambda: dw.Plan(PLAN), "peak must be a real number"),
     ("plan mask text", lambda: dw.Plan(0.1, mask="bias"), "mask must be a Mask"),

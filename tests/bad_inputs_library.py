@@ -195,7 +195,7 @@ LIBRARY: list[tuple[str, Callable[[], Any], str]] = [
     ("history empty", lambda: logs.history(HERE / "empty.csv"), 'empty'),
     ("history roles", lambda: logs.history(HERE / "a.csv", roles={"lr": "rate"}), 'rate'),
     ("history role name", lambda: logs.history(HERE / "a.csv", roles={"learning": "lr"}), 'learning'),
-    ("history roles text", lambda: logs.history(HERE / "a.csv", roles="lr"), "role 'l' is not known; did you mean 'lr'?"),
+    ("history roles text", lambda: logs.history(HERE / "a.csv", roles="lr"), "roles must be a Mapping; got 'lr'."),
     ("history step", lambda: logs.history(HERE / "a.csv", step="epoch"), 'epoch'),
     ("read words", lambda: logs.read(HERE / "words.csv"), 'words.csv'),
     ("read bin", lambda: logs.read(HERE / "bin.csv"), 'bin.csv'),

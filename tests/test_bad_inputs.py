@@ -93,8 +93,8 @@ CASES: list[tuple[str, Callable[[], Any], str]] = [
     ("clip upside down", lambda: dw.cosine(5).clip(0.5, 0.1), "high must be at least 0.5; got 0.1"),
     ("growth below 1", lambda: Repeat(dw.cosine(), 5, growth=0.5), "growth must be at least 1; got 0.5"),
     ("repeat without length", lambda: Repeat(dw.cosine()), "repeat needs every="),
-    ("join of numbers", lambda: Join((1.0,)), "a join is made of schedules; got 1.0"),
-    ("product with text", lambda: dw.schedule.Product(("a",)), "must be schedules; got 'a'"),
+    ("join of numbers", lambda: Join((1.0,)), "each of the pieces must be a Schedule; got 1.0"),
+    ("product with text", lambda: dw.schedule.Product(("a",)), "each of the factors must be a Schedule; got 'a'"),
     ("custom not callable", lambda: dw.custom(0.5), "must be callable"),
     ("custom nan", lambda: dw.custom(lambda t: math.nan)(3), "must be finite"),
     # 5: boundaries

@@ -125,7 +125,7 @@ def test_a_lock_ends_with_its_process_though_a_child_of_it_lives(tmp_path: Path)
     """A forked child has its parent's open files; what it holds of the lock it closes at once."""
     program = (
         "import os, sys, time\nfrom dwindle.studies.store import Store\nstore = Store.open(sys.argv[1])\n"
-        "child = os.fork()\nif child == 0:\n    time.sleep(30)\n    os._exit(0)\nprint(child, flush=True)\ntime.sleep(30)\n"
+        "if os.fork() == 0:\n    print(os.getpid(), flush=True)\n    time.sleep(30)\n    os._exit(0)\ntime.sleep(30)\n"
     )
     with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None

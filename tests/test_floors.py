@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1] / "src" / "dwindle"
 FLOORS = {
-    "errors": 0, "durable": 0, "checksum": 0, "namespace": 0, "elementary": 0, "units": 0, "separated": 0, "plain": 0, "inert": 0,
+    "errors": 0, "arrays": 0, "durable": 0,
+    "checksum": 0, "namespace": 0, "elementary": 0, "units": 0, "separated": 0, "plain": 0, "inert": 0,
     "schedule": 1, "decay": 1, "mask": 1,
     "plan": 2, "replan": 2, "text": 2, "setup": 2, "finding": 2,
     "reference": 3, "torch": 3, "jax": 3, "keras": 3, "foreign": 3, "population": 3, "report": 3, "laws": 3, "logs": 3,
@@ -21,7 +22,8 @@ FLOORS = {
 }  # fmt: skip
 # On floors 0-2 the files form a short stack of their own; these are the only edges between siblings, and no circle.
 STACKED = {
-    ("units", "errors"), ("elementary", "namespace"), ("namespace", "errors"), ("elementary", "errors"), ("separated", "errors"),
+    ("units", "errors"), ("arrays", "errors"),
+    ("elementary", "namespace"), ("namespace", "errors"), ("elementary", "errors"), ("separated", "errors"),
     ("decay", "schedule"), ("text", "plan"), ("replan", "plan"), ("setup", "plan"), ("__main__", "cli"), ("cli", "lab"),
 }  # fmt: skip
 # Where frameworks may be imported; Keras runs on one of three.

@@ -67,7 +67,7 @@ INVALID: list[tuple[Any, dict[str, Any], str]] = [
     (penalty, {"coefficient": -1, "groups": {}}, "coefficient must be zero or more; got -1."),
     (penalty, {"coefficient": 1, "groups": [1.0]}, "groups must map a name to its weight arrays; got [1.0]."),
     (penalty, {"coefficient": 1, "groups": {"a": ["x"]}},
-     "groups must map a name to arrays of numbers: could not convert string to float: 'x'."),
+     "the weights of 'a' must be numbers; got 'x'."),
     (penalty, {"coefficient": 1, "groups": {"a": 3}},
      "groups must map a name to arrays of numbers: 'int' object is not iterable."),
     *[(time, given, said) for time in (timescale, half_life) for given, said in (
@@ -102,7 +102,8 @@ INVALID: list[tuple[Any, dict[str, Any], str]] = [
     (Plan(0.1, layer_decay=0.5).assign, {"params": [Param(name, (3, 3)) for name in "abcd"]},
      "layer_decay counts the blocks by their number, as in blocks.3.weight or block_3/kernel, and there is none in a, b, c ...; "
      "name the blocks so, or say each rate by a group."),
-    *[(call, {"horizon": 0} | ({"plan": Plan(0.1)} if call is integrated_decay else {}), "horizon must be positive; got 0.")
+    *[(call, {"horizon": 0} | ({"plan": Plan(0.1)} if call is integrated_decay else {}),
+       "horizon must be positive; got 0. Give steps, or a Horizon.")
       for call in (Plan(0.1).resolve, Plan(0.1).factors, Plan(0.1).lrs, Plan(0.1).table, Plan(0.1).timescale, integrated_decay)],
     (as_plan, {"value": "peak 0.1"}, "plan must be a Plan; got 'peak 0.1'. For text use parse(text)."),
     (difference, {"old": 3, "new": Plan(0.1)}, "plan must be a Plan; got 3. For text use parse(text)."),
@@ -120,7 +121,7 @@ INVALID: list[tuple[Any, dict[str, Any], str]] = [
          f"'{'(' * 56}... is not a regular expression: missing ), unterminated subpattern at position 79."),
     )],
     *[(Mask, {"rules": rules}, f"a mask is made of Rule(subject, pattern, decays) in a tuple; got {shown}.")
-      for rules, shown in ((3, "3"), ((Rule("ndim", "2", True), 3), "3"), ("standard", "'s'"),
+      for rules, shown in ((3, "3"), ((Rule("ndim", "2", True), 3), "3"), ("standard", "'standard'"),
                            (Rule("ndim", "2", True), "Rule(subject='ndim', pattern='2', decays=True)"))],
     (Mask().decide, {"params": [("a", (3, 3))]}, "params must be a sequence of Param; got ('a', (3, 3))."),
 ]  # fmt: skip

@@ -80,7 +80,7 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
         ("n", 0, "must be positive; got 0."),
     ) for name in names.split()],
     *[(call, PLANNED | given, said) for call in (extended, cooldown) for given, said in (
-        ({"run": 0}, "horizon must be positive; got 0."),
+        ({"run": 0}, "horizon must be positive; got 0. Give steps, or a Horizon."),
         ({"at": -1}, "at must be at least 0; got -1."),
         ({"at": 2.5}, "at must be a whole number; got 2.5."),
         ({"steps": None}, "steps must be a number of steps or a time; got None."),

@@ -84,11 +84,11 @@ Refused = tuple[Callable[..., Any], tuple[Any, ...], str]
 REFUSED: list[Refused] = [
     (FALL.then, (Constant(), 0), "after must be positive; got 0."),
     (Join, ((FALL,), (0,)), "length must be positive; got 0."),
-    (Join, ((FALL, 3),), "a join is made of schedules; got 3."),
+    (Join, ((FALL, 3),), "each of the pieces must be a Schedule; got 3. For a number use constant(3)."),
     (Join, ((FALL, FALL), (3,)), "a join needs as many lengths as pieces; got 1 for 2."),
-    (Product, ((FALL, 3),), "factors must be schedules; got 3. For a number use constant(3)."),
+    (Product, ((FALL, 3),), "each of the factors must be a Schedule; got 3. For a number use constant(3)."),
     (Product, ((),), "factors must not be empty."),
-    (Sum, ((FALL, 3),), "terms must be schedules; got 3. For a number use constant(3)."),
+    (Sum, ((FALL, 3),), "each of the terms must be a Schedule; got 3. For a number use constant(3)."),
     (Sum, ((),), "terms must not be empty."),
     (Scaled, (FALL, -1), "factor must be zero or more; got -1."),
     (Shift, (FALL, 0.5), "steps must be a whole number of steps or a time; got 0.5."),
@@ -747,7 +747,7 @@ def test_a_number_in_the_place_of_a_schedule_is_refused_with_the_way_to_write_it
     make: Callable[[Any], Schedule],
 ) -> None:
     with pytest.raises(
-        InvalidValueError, match=r"^schedule must be a schedule; got 3\. For a number use constant\(3\)\.$"
+        InvalidValueError, match=r"^schedule must be a Schedule; got 3\. For a number use constant\(3\)\.$"
     ):
         make(3)
 

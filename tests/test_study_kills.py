@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from collections import Counter
@@ -194,15 +195,27 @@ def test_a_batch_goes_on_from_its_checkpoint_and_what_is_left_over_goes(
     """Left over: what belongs to a batch that was finished otherwise, such as one killed between its store and its removal."""
     whole = study(task, "lam 0 1 | peak 1e-2", seeds=2)
     monkeypatch.setattr(legs, "SAVE_SECONDS", 0.0)
-    kept: list[str] = []
+    left, asked = (
+        threading.Event(),
+        threading.Event(),
+    )  # a training of milliseconds waits, or none would be asked in time
+
+    def held(file: Path, whose: str, step: int, arrays: Any, inner: Any = legs.write) -> None:
+        inner(file, whose, step, arrays)
+        if step > 0:
+            left.set()
+            asked.wait(60)
 
     def stop() -> bool:
-        kept[:] = [str(file) for file in tmp_path.glob("unfinished/*/*.safetensors")]
-        return bool(kept)
+        if left.is_set():
+            asked.set()
+        return left.is_set()
 
-    with pytest.raises(StoppedError):
-        study(task, "lam 0 1 | peak 1e-2", seeds=2, folder=tmp_path, stop=stop)
-    assert kept
+    with monkeypatch.context() as patched:
+        patched.setattr(legs, "write", held)
+        with pytest.raises(StoppedError):
+            study(task, "lam 0 1 | peak 1e-2", seeds=2, folder=tmp_path, stop=stop)
+    assert list(tmp_path.glob("unfinished/*/*.safetensors"))
     (tmp_path / "unfinished" / "other").mkdir()
     (tmp_path / "unfinished" / "other" / "training.json").write_text("{}")
     read: list[Any] = []

@@ -87,8 +87,8 @@ TIMES: list[Refusal] = [
     (lambda: Horizon(1, 2, 10), InvalidValueError, "steps=1 contradicts epochs=2 x steps_per_epoch=10 = 20; give one of them."),
     (lambda: Horizon(10**18 + 1), InvalidValueError, "a run has at most 10^18 steps; got about 10^18. Give fewer."),
     (lambda: Horizon(10**19), InvalidValueError, "a run has at most 10^18 steps; got about 10^19. Give fewer."),
-    (lambda: as_horizon("5"), InvalidValueError, "horizon must be a whole number; got '5'."),
-    (lambda: as_horizon(0), InvalidValueError, "horizon must be positive; got 0."),
+    (lambda: as_horizon("5"), InvalidValueError, "horizon must be a whole number; got '5'. Give steps, or a Horizon."),
+    (lambda: as_horizon(0), InvalidValueError, "horizon must be positive; got 0. Give steps, or a Horizon."),
     (lambda: Time(5, "epch"), UnknownNameError, "unit 'epch' is not known; did you mean 'epoch'?"),
     (lambda: Time(5, "q"), UnknownNameError, "unit 'q' is not known; it must be one of %, ep, epoch, epochs, ex, example, "
                                              "examples, st, step, steps, tok, token, tokens."),

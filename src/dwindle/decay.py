@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
+from dwindle.arrays import float64
 from dwindle.errors import InvalidValueError, NoExactMapError, count, flag, known, real, shown
 from dwindle.schedule import Schedule
 from dwindle.units import Horizon, short
@@ -141,11 +142,12 @@ class L2(Decay):
         5e-07
         """
         alpha = real("alpha", alpha, low=0.0)
+        batch = None if batch_size is None else count("batch_size", batch_size)
         if known("estimator", estimator, ["sgd", "mlp"]) == "sgd":
             return cls(alpha)
-        if batch_size is None:
+        if batch is None:
             raise InvalidValueError("the alpha of scikit-learn's MLP is divided by the batch; give batch_size.")
-        return cls(alpha / count("batch_size", batch_size))
+        return cls(alpha / batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,10 +320,10 @@ def penalty(coefficient: float, groups: Mapping[str, Iterable[Any]]) -> Penalty:
         raise InvalidValueError(f"groups must map a name to its weight arrays; got {shown(groups)}.")
     try:
         costs = {
-            name: 0.5 * c * sum(float(np.sum(np.square(np.asarray(w, dtype=np.float64)))) for w in weights)
+            name: 0.5 * c * sum(float(np.sum(np.square(float64(f"the weights of {shown(name)}", w)))) for w in weights)
             for name, weights in groups.items()
         }
-    except (TypeError, ValueError) as error:
+    except TypeError as error:
         raise InvalidValueError(f"groups must map a name to arrays of numbers: {error}.") from error
     return Penalty(math.fsum(costs.values()), costs)
 

@@ -105,8 +105,8 @@ def real(
     return number
 
 
-def count(name: str, value: Any, *, low: int = 1, remedy: str = "") -> int:
-    """Return ``value`` as an int if it is a whole number of at least ``low`` (100.0 counts as 100); else raise.
+def count(name: str, value: Any, *, low: int = 1, high: int | None = None, remedy: str = "") -> int:
+    """Return ``value`` as an int if it is a whole number in [low, high] (100.0 counts as 100); else raise.
 
     >>> count("decay_steps", 100.0)
     100
@@ -120,6 +120,8 @@ def count(name: str, value: Any, *, low: int = 1, remedy: str = "") -> int:
     if whole < low:
         wanted = "positive" if low == 1 else f"at least {low}"
         raise InvalidValueError(_said(f"{name} must be {wanted}", value, remedy))
+    if high is not None and whole > high:
+        raise InvalidValueError(_said(f"{name} must be at most {high}", value, remedy))
     return whole
 
 
@@ -129,22 +131,25 @@ def all_of(name: str, value: Any, kind: type[T]) -> tuple[T, ...]:
     >>> all_of("sizes", [784, 10], int)
     (784, 10)
     """
-    members = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes | kind) else (value,)
+    members = tuple(value) if has_members(value) and not isinstance(value, kind) else (value,)
     for member in members:
         if not isinstance(member, kind) or member is value:
             raise InvalidValueError(_said(f"{name} must be a sequence of {kind.__name__}", member, ""))
     return members
 
 
-def a_path(name: str, value: Any) -> Path:
-    """Return ``value`` as a path; raise if it is none, or has a NUL, which no file's name has.
+def a_path(name: str, value: Any, what: str = "the path of a file") -> Path:
+    """Return ``value`` as a path; raise that it must be ``what`` if it is none, or has what no file's name has, such as a NUL.
 
     >>> a_path("path", "run.csv").suffix
     '.csv'
     """
-    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str) or "\0" in os.fspath(value):
-        raise InvalidValueError(_said(f"{name} must be the path of a file", value, ""))
-    return Path(value)
+    try:
+        if isinstance(os.fspath(value), str) and b"\0" not in os.fsencode(value):
+            return Path(value)
+    except (TypeError, UnicodeEncodeError):
+        pass
+    raise InvalidValueError(_said(f"{name} must be {what}", value, ""))
 
 
 def flag(name: str, value: Any) -> bool:
@@ -156,9 +161,29 @@ def flag(name: str, value: Any) -> bool:
 
 def sequence(name: str, values: Any) -> tuple[Any, ...]:
     """Return ``values`` as a tuple; raise if it is text or no sequence at all."""
-    if isinstance(values, str | bytes) or not hasattr(values, "__iter__"):
+    if not has_members(values):
         raise InvalidValueError(f"{name} must be a sequence; got {shown(values)}.")
     return tuple(values)
+
+
+def has_members(value: Any) -> bool:
+    """Return whether ``value`` can be gone through and is no text; an array without a dimension only looks as if.
+
+    >>> has_members([1, 2]), has_members("12"), has_members(12)
+    (True, False, False)
+    """
+    try:
+        iter(value)
+    except TypeError:
+        return False
+    return not isinstance(value, str | bytes)
+
+
+def a_kind(name: str, value: Any, kind: type[T], remedy: str = "") -> T:
+    """Return ``value`` if it is a ``kind``; else raise."""
+    if not isinstance(value, kind):
+        raise InvalidValueError(_said(f"{name} must be a {kind.__name__}", value, remedy))
+    return value
 
 
 def characters(name: str, value: str) -> str:
@@ -197,11 +222,13 @@ def suggestion(value: Any, options: Iterable[str]) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return ``repr(value)``, cut to a length that fits in a message."""
+    """Return ``repr(value)`` in one line, cut to a length that fits in a message."""
     try:
         text = repr(value)
     except ValueError:  # an int of more digits than Python prints
         text = f"a number of {value.bit_length()} bits"
+    if "\n" in text:  # arrays are printed row by row
+        text = " ".join(text.split())
     return text if len(text) <= 60 else text[:57] + "..."
 
 

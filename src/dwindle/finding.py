@@ -49,7 +49,7 @@ class Finding:
 
     def __post_init__(self) -> None:
         known("severity", self.severity, SEVERITIES)
-        if not self.verdict or not isinstance(self.remedy, Remedy):
+        if not isinstance(self.verdict, str) or not self.verdict or not isinstance(self.remedy, Remedy):
             raise InvalidValueError(
                 f"a finding has a verdict and a Remedy; got {shown(self.verdict)}, {shown(self.remedy)}."
             )

@@ -9,7 +9,17 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from dwindle.errors import InvalidValueError, UnknownNameError, all_of, characters, count, flag, known, shown
+from dwindle.errors import (
+    InvalidValueError,
+    UnknownNameError,
+    all_of,
+    characters,
+    count,
+    flag,
+    has_members,
+    known,
+    shown,
+)
 
 __all__ = ["SUBJECTS", "Decision", "Mask", "Param", "Rule", "report"]
 
@@ -111,10 +121,13 @@ class Mask:
     rules: tuple[Rule, ...] = _STANDARD
 
     def __post_init__(self) -> None:
-        rules = tuple(self.rules) if isinstance(self.rules, Iterable) else (self.rules,)
+        whole = has_members(self.rules)
+        rules = tuple(self.rules) if whole else (self.rules,)
         for rule in rules:
-            if not isinstance(rule, Rule) or not isinstance(self.rules, Iterable):
-                raise InvalidValueError(f"a mask is made of Rule(subject, pattern, decays) in a tuple; got {rule!r}.")
+            if not isinstance(rule, Rule) or not whole:
+                raise InvalidValueError(
+                    f"a mask is made of Rule(subject, pattern, decays) in a tuple; got {shown(rule)}."
+                )
         object.__setattr__(self, "rules", rules)
 
     @classmethod

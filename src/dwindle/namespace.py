@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from dwindle.errors import InvalidValueError
+from dwindle.errors import InvalidValueError, shown
 
 __all__ = ["Namespace", "namespace"]
 
@@ -55,6 +55,8 @@ def namespace(step: Any) -> Namespace:
     if kind is int or (kind is float and step == step):  # not NaN, which clips to nothing
         return SCALAR
     if isinstance(step, np.ndarray | np.generic):
+        if step.dtype.kind not in "iufb":
+            raise InvalidValueError(f"a step must be a number; got {shown(step)} of the type {step.dtype}.")
         return NUMPY
     own = getattr(kind, "__dwindle_namespace__", None)
     if own is not None:  # a number of an adapter's own brings its operations: TensorFlow's, in dwindle.keras
@@ -67,7 +69,7 @@ def namespace(step: Any) -> Namespace:
         return _jax()
     if isinstance(step, int):  # bool and IntEnum
         return SCALAR
-    raise InvalidValueError(f"a step must be a number or an array of numpy, torch or jax; got {step!r:.60}.")
+    raise InvalidValueError(f"a step must be a number or an array of numpy, torch or jax; got {shown(step)}.")
 
 
 def _pow(x: Any, exponent: float) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dwindle.decay import Corrected, Decay, Independent, half_life, timescale
-from dwindle.errors import InvalidValueError, UnknownNameError, all_of, characters, real, shown, suggestion
+from dwindle.errors import InvalidValueError, UnknownNameError, a_kind, all_of, characters, real, shown, suggestion
 from dwindle.mask import Mask, Param
 from dwindle.schedule import Constant, Schedule, curve, total
 from dwindle.units import Horizon, as_horizon, short
@@ -75,7 +75,7 @@ class Group:
     def __post_init__(self) -> None:
         for what in ("name", "match"):
             if not isinstance(getattr(self, what), str) or not getattr(self, what):
-                raise InvalidValueError(f"a group's {what} must be text; got {getattr(self, what)!r}.")
+                raise InvalidValueError(f"a group's {what} must be text; got {shown(getattr(self, what))}.")
             characters(f"a group's {what}", getattr(self, what))
         object.__setattr__(self, "lr_scale", real("lr_scale", self.lr_scale, low=0.0))
 
@@ -107,11 +107,11 @@ class Plan:
             self, "peak", real("peak", self.peak, low=0.0, remedy="The learning rate must not be negative.")
         )
         for name, kind in (("schedule", Schedule), ("mask", Mask)):
-            if not isinstance(getattr(self, name), kind):
-                raise InvalidValueError(f"{name} must be a {kind.__name__}; got {getattr(self, name)!r}.")
+            a_kind(name, getattr(self, name), kind)
         if self.decay is not None and not isinstance(self.decay, Decay):
             raise InvalidValueError(
-                f"decay must name its convention; got {self.decay!r}. Use l2(x), decoupled(x), independent(x) or corrected(x)."
+                f"decay must name its convention; got {shown(self.decay)}. "
+                "Use l2(x), decoupled(x), independent(x) or corrected(x)."
             )
         object.__setattr__(self, "groups", all_of("groups", self.groups, Group))
         if len({g.name for g in self.groups}) < len(self.groups):
@@ -190,7 +190,12 @@ class Plan:
         """
         factor = self.schedule(step)
         top = self.peak if peak is None else peak
-        lr = top * (lr_scale if group is None else lr_scale * self.scale(group)) * factor
+        try:
+            lr = top * (lr_scale if group is None else lr_scale * self.scale(group)) * factor
+        except (TypeError, OverflowError):
+            raise InvalidValueError(
+                f"peak and lr_scale must be real numbers; got {shown(top)} and {shown(lr_scale)}."
+            ) from None
         if self.decay is None or not decays:
             return Dose(lr, 0.0, 0.0)
         if peak is not None:
@@ -210,7 +215,7 @@ class Plan:
                 return known_group.lr_scale
         names = [known_group.name for known_group in self.groups]
         which = f"; {suggestion(group, names)}" if names else ", which has no groups."
-        raise UnknownNameError(f"group {group!r} is not in the plan{which}")
+        raise UnknownNameError(f"group {shown(group)} is not in the plan{which}")
 
     def factors(self, horizon: Horizon | int) -> Array:
         """Return f at every step of the run, shape [steps]."""
@@ -317,9 +322,7 @@ class Plan:
 
 def as_plan(value: Any) -> Plan:
     """Return ``value`` if it is a Plan; raise InvalidValueError if not."""
-    if not isinstance(value, Plan):
-        raise InvalidValueError(f"plan must be a Plan; got {shown(value)}. For text use parse(text).")
-    return value
+    return a_kind("plan", value, Plan, "For text use parse(text).")
 
 
 def difference(old: Plan, new: Plan) -> dict[str, tuple[Any, Any]]:

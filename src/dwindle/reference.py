@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dwindle.errors import InvalidValueError, count, flag, known_keys, real, shown
+from dwindle.errors import InvalidValueError, a_kind, count, flag, known_keys, real, shown
 
 __all__ = ["SGD", "Adam", "AdamState", "Array", "Gradient", "Optimiser", "Rates", "SGDState", "run", "textbook_step"]
 
@@ -104,6 +104,7 @@ class SGD:
         cautious: bool = False,
     ) -> tuple[Array, SGDState]:
         """Return (w, state) after one step; the class gives the formula, `run` what the three numbers mean."""
+        a_kind("state", state, SGDState, "Begin with init(w).")
         w, h = _operands(w, grad, state.buffer, lr, shrink, l2, cautious)
         if self.lr_in_buffer:
             h, lr = lr * h, 1.0
@@ -177,6 +178,7 @@ class Adam:
         cautious: bool = False,
     ) -> tuple[Array, AdamState]:
         """Return (w, state) after one step; the class gives the formula, `run` what the three numbers mean."""
+        a_kind("state", state, AdamState, "Begin with init(w).")
         w, h = _operands(w, grad, state.m, lr, shrink, l2, cautious)
         t = state.step + 1
         m = self.beta1 * state.m + (1.0 - self.beta1) * h

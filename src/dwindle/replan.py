@@ -14,8 +14,8 @@ from itertools import accumulate
 from typing import Any
 
 from dwindle.decay import Decay
-from dwindle.errors import InvalidValueError, count, real
-from dwindle.plan import Plan
+from dwindle.errors import InvalidValueError, count, real, sequence, shown
+from dwindle.plan import Plan, as_plan
 from dwindle.schedule import Constant, Exponential, Join, Piecewise, Ramp, Schedule, Shift, Stretch
 from dwindle.units import SHORTEST, Horizon, Time, as_horizon, as_time, exactly, in_steps, number_of_steps
 
@@ -41,7 +41,7 @@ def extended(plan: Plan, run: Horizon | int, at: int, steps: Any) -> tuple[Plan,
     >>> str(plan), run.steps
     ('peak 0.1 | warmup 100st, constant for 1500st, linear to 0% over 600st', 2200)
     """
-    run, at = as_horizon(run), count("at", at, low=0)
+    plan, run, at = as_plan(plan), as_horizon(run), count("at", at, low=0)
     longer = steps if isinstance(steps, Horizon) else _of_length(run, _whole("steps", steps, run))
     if at >= run.steps:
         raise InvalidValueError(
@@ -72,7 +72,7 @@ def cooldown(
     >>> str(plan), run.steps, plan.lrs(run)[[400, 450, 499]]
     ('peak 0.1 | constant for 400st, linear to 0% over 100st', 500, array([0.1  , 0.05 , 0.001]))
     """
-    run, at = as_horizon(run), count("at", at, low=0)
+    plan, run, at = as_plan(plan), as_horizon(run), count("at", at, low=0)
     length, end = _whole("steps", steps, run), real("end", end, low=0.0)
     resolved = plan.resolve(run)
     start = float(resolved.schedule(at))
@@ -91,10 +91,17 @@ def change(old: tuple[Plan, Horizon], new: tuple[Plan, Horizon], at: int) -> str
     >>> change((Plan(0.1), Horizon(steps=1000)), cooldown(Plan(0.1), 1000, 400, 100), 400)
     'from update 400 (lr 0.1) on: ends at 500 with lr 0, no longer at 1000 with lr 0.1'
     """
-    (before, was), (after, run) = old, new
+    (before, was), (after, run), at = _pair("old", old), _pair("new", new), count("at", at, low=0)
     lr, first, last = after.resolve(run).lr(at), before.resolve(was).lr(was.steps), after.resolve(run).lr(run.steps)
     ends = f"ends at {run.steps} with lr {last:g}, no longer at {was.steps} with lr {first:g}"
     return f"from update {at} (lr {lr:g}) on: {ends}"
+
+
+def _pair(name: str, value: Any) -> tuple[Plan, Horizon]:
+    pair = sequence(name, value)
+    if len(pair) != 2:
+        raise InvalidValueError(f"{name} must be a plan and its run; got {shown(value)}.")
+    return as_plan(pair[0]), as_horizon(pair[1])
 
 
 def _whole(name: str, time: Any, run: Horizon) -> int:

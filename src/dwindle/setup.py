@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from dwindle.arrays import float64
 from dwindle.decay import L2, Decay
 from dwindle.errors import count, known, known_keys
 from dwindle.mask import Param
@@ -138,7 +139,7 @@ class Scheduler:
 
     def __post_init__(self) -> None:
         for name in ("at", "lr"):
-            array = np.array(getattr(self, name), dtype=np.float64)
+            array = float64(name, getattr(self, name))
             array.flags.writeable = False
             object.__setattr__(self, name, array)
 

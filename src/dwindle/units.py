@@ -6,6 +6,7 @@ A schedule never sees a unit: every time becomes a whole number of steps once, e
 from __future__ import annotations
 
 import math
+import numbers
 import re
 from dataclasses import dataclass
 from decimal import Decimal
@@ -70,7 +71,7 @@ class Horizon:
             epochs = real("epochs", self.epochs, above=0.0)
             object.__setattr__(self, "epochs", int(epochs) if epochs.is_integer() else epochs)
             self._steps_from_epochs()
-        elif self.steps == 0:
+        elif isinstance(self.steps, numbers.Real) and self.steps == 0:
             raise InvalidValueError(
                 "a Horizon needs its length; give steps=N, or epochs=E with steps_per_epoch (or examples and batch_size)."
             )
@@ -114,8 +115,7 @@ class Time:
     rounding: str = "nearest"
 
     def __post_init__(self) -> None:
-        if self.unit not in UNITS:
-            raise UnknownNameError(f"unit {self.unit!r} is not known; {suggestion(self.unit, UNITS)}")
+        known("unit", self.unit, UNITS)
         object.__setattr__(self, "unit", UNITS[self.unit])
         value = real("time", self.value)
         if self.unit == "%" and not -100 <= value <= 100:
@@ -161,6 +161,7 @@ class Time:
         """
         if self.unit == "st":
             return self.value
+        horizon = as_horizon(horizon)
         exact = self._exact(horizon)
         if self.rounding == "exact":
             return _not_beyond(exact)
@@ -226,6 +227,7 @@ def as_time(name: str, value: Any, *, low: int | None = 1) -> Time | int | None:
 
 def in_steps(time: Time | int | None, horizon: Horizon, room: float | None = None) -> Time | int:
     """Return ``time`` in steps; None is ``room``, what is left of the run (by default all of it)."""
+    horizon = as_horizon(horizon)
     if time is None:
         return exactly(horizon.steps if room is None else room)
     return exactly(time.steps(horizon)) if isinstance(time, Time) else time
@@ -245,7 +247,9 @@ def number_of_steps(time: Time | int | None) -> float | None:
 
 def as_horizon(value: Any) -> Horizon:
     """Return ``value`` if it is a Horizon, or the Horizon of that many steps."""
-    return value if isinstance(value, Horizon) else Horizon(steps=count("horizon", value))
+    if isinstance(value, Horizon):
+        return value
+    return Horizon(steps=count("horizon", value, remedy="Give steps, or a Horizon."))
 
 
 def short(value: float) -> str:

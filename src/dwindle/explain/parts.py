@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from dwindle.errors import InvalidValueError, shown
+from dwindle.errors import a_kind, real
 from dwindle.explain.formulas import spoken
 from dwindle.schedule import Schedule
 from dwindle.units import Horizon, Time
@@ -44,8 +44,8 @@ def taken_apart(schedule: Schedule, step: float) -> Part:
     >>> part.why, part.parts[0].step, part.parts[0].formula, part.value
     ('piece 2 of 2, from step 10 on', 45, '(1 + cos(π·45/90))/2', 0.5)
     """
-    if not isinstance(schedule, Schedule):
-        raise InvalidValueError(f"schedule must be a Schedule; got {shown(schedule)}.")
+    a_kind("schedule", schedule, Schedule)  # type: ignore[type-abstract]
+    real("step", step)
     heard: list[_Listener] = []
 
     def put(child: Any) -> Any:

@@ -57,12 +57,13 @@ def read(
     >>> str(read("optax: exponential_decay(0.1, 10, 0.5)"))
     'peak 0.1 | exponential by 0.5 every 10st'
     """
+    run = None if run is None else as_horizon(run)
     if name is not None:
         return peers.read(peer, name, params, base_lr=base_lr)
     if params is not None or base_lr is not None:
         raise InvalidValueError("params and base_lr belong to read(peer, name, ...); a text holds its own lr.")
     try:
-        return _read_text(peer, None if run is None else as_horizon(run))
+        return _read_text(peer, run)
     except RecursionError as error:
         raise ParseError("this source names a value by itself, or is nested too deep to be read.") from error
 

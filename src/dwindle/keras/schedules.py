@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from dwindle.errors import DwindleError, InvalidValueError, shown
+from dwindle.errors import DwindleError, InvalidValueError, count, shown
 from dwindle.keras.clock import at
 from dwindle.plan import Plan, as_plan
 from dwindle.text import parse
@@ -54,7 +54,7 @@ class PlanSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ig
 
     def lr_at(self, step: int) -> float:
         """Return the learning rate of one step as a Python float, float64."""
-        return float(self._resolved.lr(step, self.group))
+        return float(self._resolved.lr(count("step", step, low=0), self.group))
 
     def get_config(self) -> dict[str, Any]:
         return {**written(self.plan, self.horizon), "group": self.group}

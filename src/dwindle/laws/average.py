@@ -15,6 +15,7 @@ __all__ = ["Shares", "doses", "shares"]
 
 Array = npt.NDArray[np.float64]
 
+_LONGEST = 10**9  # steps, 24 GB
 _BLOCK = 8192  # steps evaluated at once: what lies between then stays in the second-level cache
 
 
@@ -105,6 +106,10 @@ def shares(plan: Plan, run: Horizon | int, *, group: str | None = None) -> Share
 
 def doses(plan: Plan, run: Horizon, group: str | None) -> tuple[Array, Array]:
     """Return the learning rate and the share that decay takes at every step; l2 as under plain SGD."""
+    if run.steps > _LONGEST:
+        raise InvalidValueError(
+            f"at most {_LONGEST:.0e} steps are worked out one by one; got {run.steps}. Ask for a shorter run."
+        )
     resolved, lrs, taken = plan.resolve(run), np.empty(run.steps), np.empty(run.steps)
     for low in range(0, run.steps, _BLOCK):
         block = slice(low, min(low + _BLOCK, run.steps))

@@ -11,7 +11,16 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from dwindle.decay import L2, Decay, Independent
-from dwindle.errors import DwindleError, InvalidValueError, NoExactMapError, UnresolvedTimeError, known, real, shown
+from dwindle.errors import (
+    DwindleError,
+    InvalidValueError,
+    NoExactMapError,
+    UnresolvedTimeError,
+    known,
+    real,
+    sequence,
+    shown,
+)
 from dwindle.laws.rules import RULES, Powers, Rule
 from dwindle.plan import Group, Plan, as_plan
 from dwindle.replan import extended
@@ -151,7 +160,7 @@ def carry(
 
 
 def _chosen(plan: Plan, rules: Iterable[str | Rule], width: tuple[float, float] | None) -> list[Rule]:
-    given = [rules] if isinstance(rules, str | Rule) else list(rules)
+    given = [rules] if isinstance(rules, str | Rule) else sequence("rules", rules)
     chosen = [each if isinstance(each, Rule) else RULES[known("rule", each, RULES)] for each in given]
     for decision in ("peak", "decay", "width"):
         names = [rule.name for rule in chosen if rule.decides == decision]

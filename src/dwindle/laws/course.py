@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dwindle.arrays import float64
 from dwindle.errors import InvalidValueError, shown
 from dwindle.laws.average import doses
 from dwindle.plan import Plan
 from dwindle.units import Horizon, as_horizon
 
-__all__ = ["Course", "course", "numbers", "pace"]
+__all__ = ["Course", "course", "pace"]
 
 
 class Course(NamedTuple):
@@ -60,16 +61,8 @@ def pace(given: Course) -> float | None:
     return None if given.share is None else float(given.share.sum() / given.lr.sum())
 
 
-def numbers(name: str, what: str, value: Any) -> Any:
-    """Return a float64 array of its own; raise InvalidValueError for what is none."""
-    try:
-        return np.array(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InvalidValueError(f"{name}: {what} must be numbers; got {shown(value)}.") from error
-
-
 def _rates(lr: Any, name: str) -> Any:
-    found = numbers(name, "lr", lr)
+    found = float64(f"{name}: lr", lr)
     if found.ndim != 1 or len(found) < 2:
         raise InvalidValueError(
             f"{name}: lr must hold the learning rate of every step, [T]; got the shape {found.shape}."
@@ -85,7 +78,7 @@ def _rates(lr: Any, name: str) -> Any:
 
 
 def _shares(share: Any, steps: int, name: str) -> Any:
-    found = numbers(name, "share", share)
+    found = float64(f"{name}: share", share)
     if found.shape != (steps,):
         raise InvalidValueError(
             f"{name}: share has the shape {found.shape}; give what decay takes in each of {steps} steps."

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from dwindle.errors import DataError, InvalidValueError, known, shown
+from dwindle.arrays import float64
+from dwindle.errors import DataError, InvalidValueError, has_members, known, shown
 from dwindle.laws.annealing import ANNEALING
 from dwindle.laws.convex import CONVEX
 from dwindle.laws.course import Course, course
@@ -68,7 +69,8 @@ class Fitted:
 
     def loss(self, lr: Any, at: Any) -> Any:
         """Return the loss [n] under the learning rates ``lr`` [T], or a `Course`, after ``at`` [n] steps, without more."""
-        return self._frame.nats(self.law.loss(self._values, self._frame.features(_course(lr), np.asarray(at))))
+        given = _course(lr)
+        return self._frame.nats(self.law.loss(self._values, self._frame.features(given, _steps(at, len(given.lr)))))
 
     def ends(self, lr: Any, shares: Sequence[Any]) -> Any:
         """Return the last loss under the rates ``lr`` [T] with each of the ``shares`` [T] that decay may take."""
@@ -180,7 +182,7 @@ def fit(runs: Any, law: str | Law = "auto", *, like: Any = ()) -> Fitted:
     """
     given = [runs] if hasattr(runs, "step") else _listed(runs)
     kept, notes = usable([_run(each) for each in given])
-    chosen = law if isinstance(law, Law) else _auto(kept) if law == "auto" else LAWS[known("law", law, LAWS)]
+    chosen = _chosen(law, kept)
     if chosen.decays:
         _refuse_alike(kept)
     groups, unit = _groups(like), None
@@ -212,7 +214,7 @@ def as_fitted(value: Any) -> Fitted:
 
 
 def _listed(runs: Any) -> list[Any]:
-    if isinstance(runs, str) or not isinstance(runs, Iterable):
+    if not has_members(runs):
         raise InvalidValueError(
             f"runs must be a Run or a list of them; got {shown(runs)}. A log is read by logs.read(path)."
         )
@@ -224,7 +226,7 @@ def _groups(like: Any) -> list[list[Run]]:
     given = [like] if hasattr(like, "step") else _listed(like)
     if given and hasattr(given[0], "step"):
         given = [given]
-    return [[_run(each) for each in group] for group in given]
+    return [[_run(each) for each in _listed(group)] for group in given]
 
 
 def _expects(groups: list[list[Run]]) -> str:
@@ -248,7 +250,14 @@ def _run(given: Any) -> Run:
 
 
 def _course(given: Any) -> Course:
-    return given if isinstance(given, Course) else Course(np.asarray(given, dtype=np.float64))
+    return given if isinstance(given, Course) else course(given)
+
+
+def _chosen(law: str | Law, runs: list[Run]) -> Law:
+    if isinstance(law, Law):
+        return law
+    name = known("law", law, ("auto", *LAWS))
+    return _auto(runs) if name == "auto" else LAWS[name]
 
 
 def _auto(runs: list[Run]) -> Law:
@@ -286,7 +295,7 @@ def _slope(law: Law, values: Any, seen: Features) -> Any:
 
 
 def _steps(at: Any, steps: int) -> Any:
-    points = np.atleast_1d(np.asarray(at))
+    points = np.atleast_1d(float64("at", at))
     if points.ndim != 1 or not len(points) or not (points == np.floor(points)).all():
         raise InvalidValueError(f"at must be whole numbers of steps, one or more; got {shown(at)}.")
     if points.min() < 0 or points.max() > steps:

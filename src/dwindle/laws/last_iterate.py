@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dwindle.errors import InvalidValueError, count, known, real
-from dwindle.laws.arrays import Array, row
+from dwindle.arrays import Array, row
+from dwindle.errors import InvalidValueError, count, has_members, known, real
 from dwindle.schedule import Constant, Ramp, Schedule, curve, warmup, wsd
 from dwindle.units import Horizon, Time, as_horizon, as_time, in_steps, number_of_steps
 
 __all__ = ["Cooldown", "Tuned", "best_cooldown", "best_factors", "best_peak", "bound", "bounds"]
 
 _EACH = "numbers in one row, one for each step"
+_LEAST_NORM = 1e-150  # the bound takes squares
 _LONGEST = 10**6  # steps of a search, worked out one by one; the shape has long settled by then
 _COARSE, _FINE = 48, 12  # cooldowns tried over the whole run, and each time between the neighbours of the best
 SHAPES = ("linear", "sqrt", "1-sqrt", "square", "1-square", "cosine", "exponential")
@@ -278,14 +279,16 @@ def _rates(name: str, values: Any) -> Array:
 
 def _norms(values: Any, steps: int) -> Array:
     """Return the gradient norms as float64 [steps]; raise unless they are finite and above 0."""
-    if np.ndim(values) == 0:
-        return np.full(steps, real("gradient_norm", values, above=0.0))
+    if not has_members(values):
+        return np.full(steps, real("gradient_norm", values, low=_LEAST_NORM, high=1.0 / _LEAST_NORM))
     norms = row("gradient_norm", values, _EACH)
     if len(norms) != steps:
         raise InvalidValueError(f"gradient_norm must be one number or one for each of {steps} steps; got {len(norms)}.")
-    wrong = np.flatnonzero(~(np.isfinite(norms) & (norms > 0.0)))
+    wrong = np.flatnonzero(~((norms >= _LEAST_NORM) & (norms <= 1.0 / _LEAST_NORM)))
     if len(wrong):
-        raise InvalidValueError(f"gradient_norm must be finite and positive; got {norms[wrong[0]]} at step {wrong[0]}.")
+        raise InvalidValueError(
+            f"gradient_norm must be between 1e-150 and 1e150; got {norms[wrong[0]]} at step {wrong[0]}."
+        )
     return norms
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -117,6 +118,10 @@ def optimize(
     )
     every["the best"] = course(best, run)
     ends["the best"] = float(fitted.loss(every["the best"], [run.steps])[0])
+    if not all(map(math.isfinite, ends.values())):
+        raise InvalidValueError(
+            f"the law has no finite loss at a peak of {top:g}; give one nearer to what was trained."
+        )
     rival = planned(usual) if against is None else against
     first, of_rival, candidates = min(ends, key=lambda name: ends[name]), course(rival, run), []
     for name, plan in plans.items():

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from dwindle.arrays import Array, row
 from dwindle.errors import InvalidValueError, count, known, real, shown
-from dwindle.laws.arrays import Array, row
 from dwindle.schedule import Interpolate
 
 __all__ = ["refine"]

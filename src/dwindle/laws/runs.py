@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from dwindle.errors import DataError, InvalidValueError, count
-from dwindle.laws.course import Course, course, numbers, pace
+from dwindle.arrays import float64
+from dwindle.errors import DataError, InvalidValueError, a_kind, count
+from dwindle.laws.course import Course, course, pace
 from dwindle.plan import Plan, as_plan
 from dwindle.units import Horizon
 
@@ -42,8 +43,10 @@ class Run:
     notes: tuple[str, ...] = field(default=(), init=False)
 
     def __post_init__(self) -> None:
+        a_kind("name", self.name, str)
         (lr, share), notes = course(self.lr, share=self.share, name=self.name), list[str]()
-        step, loss = np.atleast_1d(np.asarray(self.step)), np.atleast_1d(numbers(self.name, "loss", self.loss))
+        float64(f"{self.name}: step", self.step)
+        step, loss = np.atleast_1d(np.asarray(self.step)), np.atleast_1d(float64(f"{self.name}: loss", self.loss))
         if step.shape != loss.shape or step.ndim != 1:
             raise InvalidValueError(
                 f"{self.name}: step has the shape {step.shape} and loss {loss.shape}; give one loss for each step."
@@ -89,7 +92,7 @@ class Run:
         [0.0, 0.02, 0.1]
         """
         arrays = (("step", step), ("lr", lr), ("loss", loss))
-        steps, given, losses = (np.atleast_1d(numbers(name, what, array)) for what, array in arrays)
+        steps, given, losses = (np.atleast_1d(float64(f"{name}: {what}", array)) for what, array in arrays)
         if not steps.shape == given.shape == losses.shape:
             raise InvalidValueError(
                 f"{name}: {len(steps)} steps, {len(given)} learning rates, {len(losses)} losses; give one of each for a point, "
@@ -162,7 +165,7 @@ def _begin(rates: Any, every: Any, points: Any, logged: Any) -> list[str]:
 
 def _cleaned(name: str, step: Any, loss: Any, notes: list[str]) -> tuple[Any, Any]:
     """Return the points that can be used, in order of their steps."""
-    steps = numbers(name, "step", step)
+    steps = float64(f"{name}: step", step)
     finite = np.isfinite(steps) & np.isfinite(loss)
     if not finite.all():
         notes.append(f"{_points(int((~finite).sum()))} not finite and left out")

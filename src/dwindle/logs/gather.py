@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dwindle.errors import DataError, a_path, known, shown, suggestion
+from dwindle.errors import DataError, a_kind, a_path, known, shown, suggestion
 from dwindle.logs.block import LARGEST, Block
 from dwindle.logs.history import ROLES, History, Series
 from dwindle.logs.names import EPOCH, ROLE_NAMES, STEP, matches
@@ -60,7 +60,7 @@ def history(
     ("cells of 'train_loss' that hold no number were left out, such as 'low': line 3",)
     """
     where = a_path("path", path)
-    for role in roles or {}:
+    for role in a_kind("roles", {} if roles is None else roles, Mapping):  # type: ignore[type-abstract]
         known("role", role, ROLES)
     ruled_out: dict[str, str] = {}
     axis: _Axis | None = None

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from dwindle.errors import InvalidValueError, known, shown
+from dwindle.arrays import float64
+from dwindle.errors import InvalidValueError, a_kind, known, shown
 
 __all__ = ["ROLES", "History", "Series"]
 
@@ -33,8 +32,9 @@ class Series:
     value: Any
 
     def __post_init__(self) -> None:
+        a_kind("name", self.name, str)
         for what in ("step", "value"):
-            array = np.array(getattr(self, what), dtype=np.float64)
+            array = float64(f"{self.name}: {what}", getattr(self, what))
             array.flags.writeable = False
             object.__setattr__(self, what, array)
         if self.step.shape != self.value.shape or self.step.ndim != 1:
@@ -72,7 +72,12 @@ class History:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        a_kind("name", self.name, str)
         known("unit", self.unit, ("step", "epoch", "row"))
+        for what in ("series", "roles"):
+            a_kind(what, getattr(self, what), Mapping)  # type: ignore[type-abstract]
+        for name, each in self.series.items():
+            a_kind(f"series {shown(name)}", each, Series)
         for role, name in self.roles.items():
             known("role", role, ROLES)
             known("series", name, self.series)

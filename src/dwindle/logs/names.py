@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from dwindle.errors import a_kind
+
 __all__ = [
     "EPOCH",
     "LR",
@@ -128,4 +130,5 @@ def kind(column: str) -> str:
     >>> kind("eval/loss"), kind("loss"), kind("perplexity")
     ('validation', 'training', '')
     """
+    column = a_kind("column", column, str)
     return "validation" if matches([column], VALIDATION) else "training" if matches([column], TRAINING) else ""

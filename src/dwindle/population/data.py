@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dwindle.errors import DataError, shown
+from dwindle.errors import DataError, count, shown
 from dwindle.population.values import MLP
 
 __all__ = ["Data", "Examples", "Prepared", "epoch_order", "prepare"]
@@ -84,6 +84,9 @@ def epoch_order(rows: int, seed: int, epoch: int) -> NDArray[np.intp]:
     >>> epoch_order(5, seed=0, epoch=3)
     array([2, 1, 0, 4, 3])
     """
+    rows, seed, epoch = (
+        count(name, value, low=0) for name, value in (("rows", rows), ("seed", seed), ("epoch", epoch))
+    )
     return np.random.default_rng([seed, 1 + epoch]).permutation(rows)
 
 

@@ -13,7 +13,17 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dwindle.errors import DataError, InvalidValueError, MissingExtraError, count, flag, known, shown
+from dwindle.errors import (
+    DataError,
+    InvalidValueError,
+    MissingExtraError,
+    a_kind,
+    count,
+    flag,
+    has_members,
+    known,
+    shown,
+)
 from dwindle.population.blas import single_threaded
 from dwindle.population.checkpoint import agreed, fingerprint
 from dwindle.population.data import Data, prepare
@@ -75,7 +85,7 @@ def steps_per_epoch(rows: int, batch_size: int) -> int:
     >>> steps_per_epoch(2050, 100)
     21
     """
-    return -(-rows // batch_size)
+    return -(-count("rows", rows) // count("batch_size", batch_size))
 
 
 def train(
@@ -181,12 +191,14 @@ def engine_for(mlp: MLP, batch_size: int, engine: str = "auto") -> str:
     >>> engine_for(MLP((784, 30, 10)), 10, "numpy")
     'numpy'
     """
+    a_kind("mlp", mlp, MLP)
     if known("engine", engine, ("auto", "native", "numpy")) == "numpy":
         return "numpy"
     if find_spec("numba") is None:
         if engine == "native":
             raise MissingExtraError.of("numba", "fast")
         return "numpy"
+    batch_size = count("batch_size", batch_size)
     large = max(min(batch_size, fan_out) * fan_in for fan_in, fan_out in mlp.shapes) >= _LARGE
     return "numpy" if large and engine == "auto" else "native"
 
@@ -253,7 +265,7 @@ def _checked(
         if not isinstance(value, kinds):
             raise InvalidValueError(f"{name} is {shown(value)}, which is not what train takes there. Build it first.")
     number = np.dtype(known("dtype", dtype, ("float32", "float64")))
-    if not hasattr(seeds, "__iter__"):
+    if not has_members(seeds):
         raise InvalidValueError(f"seeds must be whole numbers, one a member; got {shown(seeds)}. Use range(members).")
     seeds = [count("a seed", seed, low=0) for seed in seeds]
     if len(seeds) != rates.members:

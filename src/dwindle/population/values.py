@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dwindle.errors import InvalidValueError, count, flag, known, real, shown
+from dwindle.errors import InvalidValueError, a_kind, count, flag, has_members, known, real, shown
 
 __all__ = ["ACTIVATIONS", "LOSSES", "MLP", "SGD", "Adam", "Optimiser", "Rates", "initial_weights"]
 
@@ -48,7 +48,7 @@ class MLP:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if isinstance(self.sizes, str) or not hasattr(self.sizes, "__iter__"):
+        if not has_members(self.sizes):
             raise InvalidValueError(f"sizes must be layer sizes from input to output; got {shown(self.sizes)}.")
         sizes = tuple(count("a layer size", size) for size in self.sizes)
         if len(sizes) < 2:
@@ -86,7 +86,8 @@ def initial_weights(mlp: MLP, seed: int) -> list[NDArray[np.float64]]:
     >>> [w.shape for w in initial_weights(MLP((4, 3, 2)), seed=7)]
     [(4, 3), (3, 2)]
     """
-    draw = np.random.default_rng([seed, 0])
+    a_kind("mlp", mlp, MLP)
+    draw = np.random.default_rng([count("seed", seed, low=0), 0])
     last = len(mlp.shapes) - 1
     return [
         draw.standard_normal(shape)

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dwindle.errors import DataError, InvalidValueError, count, real, shown
+from dwindle.arrays import float64
+from dwindle.errors import DataError, InvalidValueError, count, real
 from dwindle.ridge.factor import Factor, enough, factorised, features, positive, targets
 from dwindle.ridge.leave_out import blocks, kept, residuals
 
@@ -19,6 +20,7 @@ __all__ = ["Path", "Range", "path"]
 Array = npt.NDArray[np.float64]
 
 _NUMBERS = 2**22  # coefficients or predictions worked out at once: 32 MB
+_MOST = 10**7  # λ of a path
 _SURE = 1.96  # standard errors
 _LEAST_WIDE = 1e-12  # of d_max², the least λ of a grid that is chosen here
 
@@ -301,6 +303,8 @@ def path(X: Any, y: Any, lams: Any = 1000, *, intercept: bool = True, weights: A
 def _lams(given: Any, found: Factor) -> Array:
     if isinstance(given, int | np.integer) and not isinstance(given, bool):
         many = count("lams", given, remedy="It is how many λ, or the λ themselves in a list.")
+        if many > _MOST:
+            raise InvalidValueError(f"lams must be at most {_MOST:.0e}; got {many}.")
         if not len(found.d):
             return np.logspace(-3.0, 3.0, many)
         top = float(found.squares[0])
@@ -314,10 +318,7 @@ def _lams(given: Any, found: Factor) -> Array:
         return chosen
     if isinstance(given, bool):
         raise InvalidValueError(f"lams must be how many λ, or numbers; got {given}.")
-    try:
-        lams = np.array(given, dtype=np.float64).reshape(-1)
-    except (TypeError, ValueError) as error:
-        raise InvalidValueError(f"lams must be how many λ, or numbers; got {shown(given)}.") from error
+    lams = float64("lams", given, "how many λ, or numbers").reshape(-1)
     if not len(lams):
         raise InvalidValueError("lams is empty; give at least one λ, or how many.")
     for lam in lams[~(np.isfinite(lams) & (lams >= 0.0))]:

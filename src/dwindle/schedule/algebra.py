@@ -9,6 +9,7 @@ One long file on purpose: every combinator is a Schedule, and a method of Schedu
 from __future__ import annotations
 
 import math
+import numbers
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from dataclasses import dataclass, field, replace
@@ -64,7 +65,7 @@ class Schedule(ABC):
     def __mul__(self, other: Any) -> Schedule:
         if isinstance(other, Schedule):
             return Product((self, other))
-        return self if other == 1 else Scaled(self, other)
+        return self if _is(other, 1) else Scaled(self, other)
 
     __rmul__ = __mul__
 
@@ -73,11 +74,11 @@ class Schedule(ABC):
 
     def shift(self, steps: Any) -> Schedule:
         """Return this schedule delayed by ``steps`` (negative: begun earlier): f(step - steps)."""
-        return self if steps == 0 else Shift(self, steps)
+        return self if _is(steps, 0) else Shift(self, steps)
 
     def stretch(self, by: float) -> Schedule:
         """Return this schedule slowed down ``by`` times: f(step / by)."""
-        return self if by == 1 else Stretch(self, by)
+        return self if _is(by, 1) else Stretch(self, by)
 
     def clip(self, low: float = 0.0, high: float | None = None) -> Schedule:
         """Return this schedule held inside [low, high]."""
@@ -101,7 +102,10 @@ def curve(schedule: Schedule, steps: int, start: int = 0) -> npt.NDArray[np.floa
     >>> curve(Ramp(steps=4), 5)
     array([1.  , 0.75, 0.5 , 0.25, 0.  ])
     """
-    steps = count("steps", steps, low=0)
+    _one(schedule)
+    steps, start = count("steps", steps, low=0), count("start", start, low=-_LAST_STEP)
+    if start > _LAST_STEP:
+        raise InvalidValueError(f"start must be at most 2^62; got {shown(start)}.")
     if steps > _LONGEST:
         raise InvalidValueError(
             f"a curve of {steps} steps does not fit in memory; at most {_LONGEST:.0e} are drawn. Ask plan.lr(step) for one."
@@ -138,8 +142,7 @@ class Join(Schedule):
         pieces: list[Schedule] = []
         flat: list[Time | int | None] = []
         for piece, length in zip(given, lengths, strict=True):
-            if not isinstance(piece, Schedule):
-                raise InvalidValueError(f"a join is made of schedules; got {piece!r}.")
+            _one(piece, "each of the pieces")
             if isinstance(piece, Join) and (length is None or length == piece.duration):
                 pieces += piece.pieces
                 flat += piece.lengths
@@ -571,19 +574,21 @@ def _cycle_starts(every: float, growth: float, cycles: int | None) -> tuple[floa
 def _flat(kind: type[Any], name: str, children: Any) -> tuple[Schedule, ...]:
     flat: list[Schedule] = []
     for child in sequence(name, children):
-        if not isinstance(child, Schedule):
-            raise InvalidValueError(f"{name} must be schedules; got {child!r}. For a number use constant({child!r}).")
+        _one(child, f"each of the {name}")
         flat += getattr(child, name) if isinstance(child, kind) else (child,)
     if not flat:
         raise InvalidValueError(f"{name} must not be empty.")
     return tuple(flat)
 
 
-def _one(schedule: Any) -> None:
+def _is(value: Any, number: int) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and value == number
+
+
+def _one(schedule: Any, name: str = "schedule") -> None:
     if not isinstance(schedule, Schedule):
-        raise InvalidValueError(
-            f"schedule must be a schedule; got {shown(schedule)}. For a number use constant({shown(schedule)})."
-        )
+        hint = f" For a number use constant({shown(schedule)})." if isinstance(schedule, numbers.Real) else ""
+        raise InvalidValueError(f"{name} must be a Schedule; got {shown(schedule)}.{hint}")
 
 
 def _longest(children: tuple[Schedule, ...]) -> Time | int | None:

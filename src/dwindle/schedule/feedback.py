@@ -15,7 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from dwindle.errors import InvalidValueError, ResumeError, count, known, real, shown
+from dwindle.errors import InvalidValueError, ResumeError, count, known, real, sequence, shown
 
 __all__ = ["FeedbackRule", "State"]
 
@@ -66,6 +66,7 @@ class FeedbackRule(ABC, Generic[S]):
 
         Raises InvalidValueError for another peak than the rule's own: its floors are absolute.
         """
+        check_kind(state, type(self.init()))
         return state.lr * self._scale(peak)
 
     def factors(self, metrics: Iterable[Any]) -> npt.NDArray[np.float64]:
@@ -86,7 +87,7 @@ class FeedbackRule(ABC, Generic[S]):
         scale = self._scale(peak)
         state = self.init()
         rates = []
-        for step, metric in enumerate(metrics):
+        for step, metric in enumerate(sequence("metrics", metrics)):
             if self.observes_first and step:
                 _, state = self.observe(state, metric)
             rates.append(state.lr)
@@ -95,14 +96,17 @@ class FeedbackRule(ABC, Generic[S]):
         return np.array(rates, dtype=np.float64) * scale
 
     def _scale(self, peak: float | None) -> float:
-        if peak is None or peak == self.peak:
+        if peak is None:
+            return 1.0
+        peak = real("peak", peak, above=0.0)
+        if peak == self.peak:
             return 1.0
         if self.peak != 1.0:
             raise InvalidValueError(
                 f"this rule's floors are absolute rates for peak={self.peak:g}, so peak={shown(peak)} does not fit; "
                 "build the rule for that peak with dataclasses.replace(rule, peak=...)."
             )
-        return real("peak", peak, above=0.0)
+        return peak
 
 
 # What the rules share: checks when a rule or a state is built, and the comparisons of ``observe``.
@@ -176,7 +180,10 @@ def seen(metric: Any, nan: str) -> float | None:
     """Return the metric as a float; one that is not finite raises, is None ("ignore"), or is nan ("worse")."""
     if isinstance(metric, str | bytes | bool) or not hasattr(metric, "__float__"):
         raise InvalidValueError(f"a metric must be a real number; got {shown(metric)}.")
-    value = float(metric)
+    try:
+        value = float(metric)
+    except (TypeError, ValueError, OverflowError):  # an array of several, or a whole number beyond float64
+        raise InvalidValueError(f"a metric must be one real number; got {shown(metric)}.") from None
     if math.isfinite(value):
         return value
     if nan == "raise":

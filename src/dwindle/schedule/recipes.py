@@ -101,9 +101,14 @@ def multi_step(boundaries: Sequence[Any], factor: float = 0.1) -> Piecewise:
     >>> multi_step((30, 60))(60)
     0.010000000000000002
     """
-    factor = real("factor", factor, above=0.0)
-    cuts = sequence("boundaries", boundaries)
-    return Piecewise(cuts, tuple(factor**i for i in range(len(cuts) + 1)))
+    factor, cuts = real("factor", factor, above=0.0), sequence("boundaries", boundaries)
+    try:
+        factors = tuple(factor**i for i in range(len(cuts) + 1))
+    except OverflowError:
+        raise InvalidValueError(
+            f"factor {factor:g} multiplied {len(cuts)} times is beyond float64; give a smaller one."
+        ) from None
+    return Piecewise(cuts, factors)
 
 
 def piecewise(boundaries: Sequence[Any], factors: Sequence[float]) -> Piecewise:
@@ -190,7 +195,7 @@ def cosine_restarts(
     >>> s.resolve(Horizon(steps=30))(10)
     1.0
     """
-    cycle = Repeat(Ramp(shape="cosine"), every, growth, decay, cycles)
+    cycle, end = Repeat(Ramp(shape="cosine"), every, growth, decay, cycles), real("end", end)
     return cycle if end == 0 else Constant(end) + cycle * (1.0 - end)
 
 

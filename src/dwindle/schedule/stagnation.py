@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dwindle.errors import InvalidValueError, real
+from dwindle.arrays import row
+from dwindle.errors import InvalidValueError, real, sequence
 
 __all__ = ["KINDS", "SHORTEST", "Verdict", "verdict"]
 
@@ -82,7 +83,7 @@ def verdict(metrics: Iterable[Any], *, level: float = 0.05, margin: float = 1.0)
     >>> rattle.period, round(rattle.amplitude, 12)
     (2.0, 0.04)
     """
-    level = real("level", level, above=0.0, below=0.5)
+    level = real("level", level, low=1e-12, below=0.5)
     margin = real("margin", margin, above=0.0)
     y = _series(metrics)
     n = len(y)
@@ -122,12 +123,7 @@ class _Trend(NamedTuple):
 
 
 def _series(metrics: Iterable[Any]) -> Array:
-    try:
-        y = np.asarray(metrics if isinstance(metrics, np.ndarray) else list(metrics), dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InvalidValueError(f"metrics must be numbers in order; {error}.") from error
-    if y.ndim != 1:
-        raise InvalidValueError(f"metrics must be one row of numbers; got shape {y.shape}.")
+    y = row("metrics", metrics if isinstance(metrics, np.ndarray) else sequence("metrics", metrics))
     if not np.isfinite(y).all():
         where = int(np.flatnonzero(~np.isfinite(y))[0])
         raise InvalidValueError(f"metric {where} is {y[where]}; a verdict needs finite metrics, leave that part out.")

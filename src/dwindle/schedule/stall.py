@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dwindle.errors import InvalidValueError, count, known, real, shown
+from dwindle.errors import InvalidValueError, count, has_members, known, real, shown
 from dwindle.schedule.feedback import (
     FeedbackRule,
     check_kind,
@@ -85,10 +85,11 @@ class Stall(FeedbackRule[StallState]):
             put(self, rest=count("rest", self.rest, low=SHORTEST, remedy="A verdict needs that many metrics."))
         if self.every is not None:
             put(self, every=count("every", self.every))
-        put(self, level=real("level", self.level, above=0.0, below=0.5), margin=real("margin", self.margin, above=0.0))
-        if isinstance(self.cut_on, str) or not self.cut_on:
+        put(self, level=real("level", self.level, low=1e-12, below=0.5), margin=real("margin", self.margin, above=0.0))
+        kinds = tuple(self.cut_on) if has_members(self.cut_on) else ()
+        if not kinds:
             raise InvalidValueError(f"cut_on must name verdicts, such as ('oscillating',); got {shown(self.cut_on)}.")
-        put(self, cut_on=tuple(known("cut_on", kind, KINDS[1:-1]) for kind in self.cut_on))
+        put(self, cut_on=tuple(known("cut_on", kind, KINDS[1:-1]) for kind in kinds))
 
     def init(self) -> StallState:
         """Return the state before the first step, at the peak."""

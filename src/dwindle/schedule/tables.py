@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dwindle.errors import InvalidValueError, count, known, real, sequence
+from dwindle.errors import InvalidValueError, count, known, real, sequence, shown
 from dwindle.namespace import SCALAR, namespace
 from dwindle.schedule.algebra import _LAST_STEP, Schedule, _unresolved
 from dwindle.schedule.shapes import SHAPES, fall
@@ -165,7 +165,7 @@ class Custom(Schedule):
 
     def __post_init__(self) -> None:
         if not callable(self.function):
-            raise InvalidValueError(f"function must be callable as function(step); got {self.function!r}.")
+            raise InvalidValueError(f"function must be callable as function(step); got {shown(self.function)}.")
 
     def resolve(self, horizon: Horizon, room: float | None = None) -> Custom:
         return self

@@ -8,7 +8,7 @@ from functools import singledispatch
 import numpy as np
 
 from dwindle.errors import InvalidValueError, count
-from dwindle.schedule.algebra import Join, Scaled, Schedule, Shift, Sum, _unresolved, curve
+from dwindle.schedule.algebra import Join, Scaled, Schedule, Shift, Sum, _one, _unresolved, curve
 from dwindle.schedule.decays import Exponential
 from dwindle.schedule.shapes import Constant, Ramp
 from dwindle.schedule.tables import Piecewise
@@ -30,6 +30,7 @@ def total(schedule: Schedule, steps: int) -> float:
     >>> total(warmup(10).then(cosine(90)), 100)
     50.0
     """
+    _one(schedule)
     return _total(schedule, count("steps", steps, low=0))
 
 

@@ -24,6 +24,7 @@ RANGE = re.compile(
 """Two numbers with two dots between them: 1e-4..1, 2ep..10ep, 0..20%, 2..10 log."""
 
 _WEIGHT = 4.0  # how many single values a range counts for beside them: λ = 0 gets a fifth of "0 1e-4..1"
+MOST_POINTS = 10**6  # of a grid or a draw
 _EDGE = 1e-12  # nearer to the end of a range than this is the end
 _STEPS = 3  # decimals of a range: a thousand different values or more, and none with seventeen digits
 
@@ -65,6 +66,7 @@ class Range:
 
     def at(self, u: float) -> float:
         """Return the number at ``u``, 0 the low end and 1 the high one."""
+        u = real("u", u)
         if u < _EDGE or u > 1.0 - _EDGE:  # the ends as they were given, whatever digits they have
             return self.low if u < 0.5 else self.high
         top = self.high + 1 if self.whole else self.high
@@ -79,6 +81,7 @@ class Range:
 
     def unit(self, value: float) -> float:
         """Return the u with ``at(u) == value``; of a whole one the middle of its interval."""
+        value = real("value", value)
         if self.whole:
             low, high = self._share(value), self._share(value + 1)
             return (low + high) / 2.0
@@ -86,6 +89,7 @@ class Range:
 
     def grid(self, points: int) -> tuple[float, ...]:
         """Return ``points`` numbers from end to end (fewer where so many whole ones are not there); of one, the middle."""
+        points = count("points", points, high=MOST_POINTS)
         if self.whole and self.high - self.low < points:
             return tuple(range(int(self.low), int(self.high) + 1))
         return tuple(dict.fromkeys(self.at(i / (points - 1) if points > 1 else 0.5) for i in range(points)))

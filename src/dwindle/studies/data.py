@@ -6,7 +6,17 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dwindle.errors import DataError, InvalidValueError, count, known, real, suggestion
+from dwindle.errors import (
+    DataError,
+    InvalidValueError,
+    a_kind,
+    a_path,
+    all_of,
+    count,
+    known,
+    real,
+    suggestion,
+)
 from dwindle.studies.data_arrays import labels_beside, read_idx, read_npz
 from dwindle.studies.data_draws import with_label_noise
 from dwindle.studies.data_fashion import full, mnist_folder, shipped
@@ -59,11 +69,14 @@ def load(
     'label noise 0.2: 400 of 2000 training labels drawn again, 361 now differ (seed 0)'
     """
     real("label_noise", label_noise, low=0.0, high=1.0)
-    count("seed", seed, low=0)
+    seed = count("seed", seed, low=0)
+    if target is not None:
+        a_kind("target", target, str)
     if task is not None:
         known("task", task, FROM_FILES)
     if isinstance(drop, str):
         raise InvalidValueError(f"drop must be a list of column names; got {drop!r}. Write drop=[{drop!r}].")
+    drop = all_of("drop", drop, str)
     options = {"target": target, "drop": drop or None}
     if isinstance(source, str) and is_function(source):
         _refuse(source, options | {"task": task, "validation": validation, "test": test})
@@ -75,16 +88,14 @@ def load(
 
 def _read(source: Source, target: str | None, drop: Sequence[str], options: Mapping[str, object]) -> Raw:
     pair = isinstance(source, tuple)
-    if not pair and not isinstance(source, str | os.PathLike):
-        raise InvalidValueError(f"source must be a text, a path or a pair of paths; got {source!r}.")
-    path = Path(source[0] if isinstance(source, tuple) else source)
+    if isinstance(source, tuple) and len(source) != 2:
+        raise InvalidValueError(f"a pair of IDX files is (images, labels); got {len(source)} paths.")
+    path = a_path("source", source[0] if isinstance(source, tuple) else source, "a text, a path or a pair of paths")
     suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
     if pair or suffix not in _TABLES:
         _refuse(source, options)
     if isinstance(source, tuple):
-        if len(source) != 2:
-            raise InvalidValueError(f"a pair of IDX files is (images, labels); got {len(source)} paths.")
-        return read_idx(path, Path(source[1]))
+        return read_idx(path, a_path("source", source[1], "a pair of paths"))
     if source == "fashion":
         return shipped()
     if source == "fashion-mnist":

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dwindle.errors import DataError, InvalidValueError, known, shown
+from dwindle.errors import DataError, InvalidValueError, known, sequence, shown
 
 __all__ = ["FROM_FILES", "PARTS", "TASKS", "Dataset", "Provenance"]
 
@@ -84,7 +84,7 @@ class Dataset:
 
     def __post_init__(self) -> None:
         known("task", self.task, TASKS)
-        object.__setattr__(self, "classes", tuple(str(each) for each in self.classes))
+        object.__setattr__(self, "classes", tuple(map(str, sequence("classes", self.classes))))
         features, targets = _CONVERTERS[self.task]
         for part in PARTS:
             self._set(f"{part}_x", features)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from dwindle.errors import DwindleError, InvalidValueError, ParseError, shown
+from dwindle.errors import DwindleError, InvalidValueError, ParseError, a_kind, shown
 from dwindle.schedule import Schedule
 from dwindle.studies.axis import RANGE, Range
 from dwindle.text import parse_schedule
@@ -48,7 +48,7 @@ class Family:
 
         Raises ParseError, UnknownNameError or InvalidValueError with the place.
         """
-        text = text.strip()
+        text = a_kind("text", text, str).strip()
         pieces, ranges, units, written, rest = [], [], [], [], 0
         for match in (m for m in _PART.finditer(text) if m["range"]):
             pieces.append(text[rest : match.start()])

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from dwindle.errors import InvalidValueError, count, flag, shown
+from dwindle.errors import InvalidValueError, count, flag, has_members, shown
 from dwindle.plan import Plan
 from dwindle.studies.executors import Executor, Here
 from dwindle.studies.halving import Halving
@@ -100,20 +100,20 @@ def study(
     >>> best.plan.peak, len(best.evidence["settings"][0]["trials"])
     (0.01, 8)
     """
-    listed = [tasks] if isinstance(tasks, Task) or not isinstance(tasks, Iterable) else list(tasks)
+    listed: list[Any] = [tasks] if isinstance(tasks, Task) or not has_members(tasks) else list(tasks)
     if not listed or not all(isinstance(task, Task) for task in listed):
         raise InvalidValueError(
             f"a study needs a Task or a list of them; got {shown(tasks)}. Make one: Task(data=load(...))."
         )
     if len({task.name for task in listed}) < len(listed):
         raise InvalidValueError(f"the tasks need different names; got {[task.name for task in listed]}.")
-    count("seeds", seeds, low=2, remedy="One seed has no spread to judge by.")
-    count("seed", seed, low=0)
+    seeds = count("seeds", seeds, low=2, high=10**6, remedy="One seed has no spread to judge by.")
+    seed = count("seed", seed, low=0)
     if not isinstance(halving, bool | Halving):
-        raise InvalidValueError(f"halving must be True, False or a Halving; got {halving!r}.")
+        raise InvalidValueError(f"halving must be True, False or a Halving; got {shown(halving)}.")
     flag("refit", refit)
     if folds is not None:
-        count("folds", folds)
+        folds = count("folds", folds, high=10**6)
     for name, given in (("progress", progress), ("listen", listen), ("stop", stop)):
         if given is not None and not callable(given):
             raise InvalidValueError(f"{name} must be a function, or None; got {shown(given)}.")

@@ -11,11 +11,22 @@ from typing import Any
 import numpy as np
 
 from dwindle.decay import CONVENTIONS
-from dwindle.errors import InvalidValueError, ParseError, count, known, known_keys, real, shown
+from dwindle.errors import (
+    InvalidValueError,
+    ParseError,
+    a_kind,
+    a_path,
+    count,
+    known,
+    known_keys,
+    real,
+    sequence,
+    shown,
+)
 from dwindle.plan import Plan
 from dwindle.population import SGD, Optimiser
 from dwindle.schedule import Constant, Schedule, constant, cosine, exponential, step
-from dwindle.studies.axis import Axis, Range, Value, numbers
+from dwindle.studies.axis import MOST_POINTS, Axis, Range, Value, numbers
 from dwindle.studies.family import Family, as_schedule, unused
 from dwindle.text.files import tables_of_toml
 from dwindle.text.reader import LONGEST
@@ -123,10 +134,11 @@ class Space:
         The draw keeps the points without decay and with a constant learning rate that comparisons need, one of each.
         Raises InvalidValueError for a space with ranges and no ``most``.
         """
+        seed = count("seed", seed, low=0)
         if not self.finite:
             if most is None:
                 raise InvalidValueError(f"'{self}' has ranges, so endless points; say how many trials.")
-            return self._drawn(count("trials", most), seed)
+            return self._drawn(count("trials", most, high=MOST_POINTS), seed)
         points = self.grid()
         if most is None or len(points) <= count("trials", most):
             return points
@@ -145,7 +157,7 @@ class Space:
         >>> len(Space.parse("lam 0 1e-4..1 | peak 1e-3 | schedule constant; cosine to 0..20%").grid(3))
         16
         """
-        count("points_per_range", points_per_range)
+        count("points_per_range", points_per_range, high=MOST_POINTS)
         lists = {axis.name: axis.values(points_per_range) for axis in self.axes}
         found = []
         for size in lists.get("batch_size", (None,)):
@@ -162,9 +174,12 @@ class Space:
 
     def point(self, units: Sequence[float]) -> Candidate:
         """Return the point at ``units``, one u in [0, 1] for each of ``axes``; that of a parameter not in use is ignored."""
+        units = sequence("units", units)
         if len(units) != len(self.axes):
             raise InvalidValueError(f"a point of this space has {len(self.axes)} coordinates; got {len(units)}.")
-        return self.candidate(self._active({a.name: a.at(float(u)) for a, u in zip(self.axes, units, strict=True)}))
+        return self.candidate(
+            self._active({a.name: a.at(real("a coordinate", u)) for a, u in zip(self.axes, units, strict=True)})
+        )
 
     def units(self, params: Mapping[str, Value]) -> list[float | None]:
         """Return where ``params`` lie on the axes, None for a parameter not in use; the inverse of ``point``."""
@@ -227,8 +242,9 @@ class Space:
 
         Ranges are text: lams = [0, "1e-4..1"]. ``convention`` is one word, several, or a list of them.
         """
+        where = a_path("path", path)
         try:
-            with open(path, "rb") as file:
+            with open(where, "rb") as file:
                 text = file.read(LONGEST + 1).decode("utf-8")
             if len(text) > LONGEST:
                 raise ValueError(f"a space has at most {LONGEST:,} characters")
@@ -268,6 +284,7 @@ class Space:
         return {axis.name: params[axis.name] for axis in self.axes if self.uses(axis, params)}
 
     def _check(self, params: Mapping[str, Value]) -> None:
+        a_kind("a point", params, Mapping)  # type: ignore[type-abstract]
         for name in ("lam", "schedule"):
             if name not in params:
                 raise InvalidValueError(f"a point of a space needs {name}; got {shown(dict(params))}.")
@@ -350,6 +367,4 @@ def _texts(values: Iterable[float | Range]) -> str:
 
 
 def _listed(name: str, values: Any) -> tuple[Any, ...]:
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise InvalidValueError(f"{name} must be a list; got {values!r}.")
-    return tuple(values)
+    return sequence(name, values)

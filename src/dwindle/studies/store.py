@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dwindle.errors import DataError, InvalidValueError, shown
+from dwindle.errors import DataError, InvalidValueError, a_path, shown
 from dwindle.studies.lock import claim, give_free
 
 __all__ = ["TRIALS", "Store", "record_in"]
@@ -41,7 +41,7 @@ class Store:
         """
         if folder is None:
             return cls()
-        place = Path(folder)
+        place = a_path("folder", folder, "the path of a folder")
         try:
             place.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dwindle.errors import InvalidValueError, count, known, shown
+from dwindle.errors import InvalidValueError, a_kind, all_of, count, has_members, known, sequence, shown
 from dwindle.mask import Mask
 from dwindle.plan import Plan
 from dwindle.population import (
@@ -96,7 +96,7 @@ class Task:
             raise InvalidValueError(
                 f"data must be a Dataset; got {shown(type(self.data).__name__)}. Make one with load(...)."
             )
-        object.__setattr__(self, "name", str(self.name or self.data.name))
+        object.__setattr__(self, "name", a_kind("name", self.name, str) or self.data.name)
         if not isinstance(self.optimiser, SGD | Adam):
             raise InvalidValueError(f"optimiser must be SGD(...) or Adam(...); got {shown(self.optimiser)}.")
         object.__setattr__(self, "epochs", count("epochs", self.epochs))
@@ -128,10 +128,11 @@ class Task:
                 f"device {shown(self.device)} is for a model of one's own; perceptrons are trained on the CPU. Leave it out."
             )
         hidden = _HIDDEN if self.hidden is None else self.hidden
-        if isinstance(hidden, str) or not hasattr(hidden, "__iter__"):
+        if not has_members(hidden):
             raise InvalidValueError(f"hidden must be layer widths such as (256, 128); got {shown(hidden)}.")
         object.__setattr__(self, "hidden", tuple(count("hidden", width) for width in hidden))
-        object.__setattr__(self, "activation", known("activation", self.activation or _ACTIVATION, ACTIVATIONS))
+        activation = _ACTIVATION if self.activation is None else self.activation
+        object.__setattr__(self, "activation", known("activation", activation, ACTIVATIONS))
 
     def _check_model(self) -> None:
         for name in ("hidden", "activation"):
@@ -239,11 +240,12 @@ class Task:
         Raises InvalidValueError for plans with what the engines leave out: cautious decay, groups, layer-decay, for a
         perceptron masks, for a model masks that differ from plan to plan.
         """
+        plans = all_of("plans", plans, Plan)
         mask = self._mask(plans)
         tables = [plan.table(self.horizon) for plan in plans]
         rates = Rates(*(np.array([getattr(table, name) for table in tables]) for name in ("lr", "shrink", "l2")))
         hooks: dict[str, Any] = {"progress": progress, "stop": stop, "workers": workers}
-        given = {"judge": judge, "judge_at": judge_at if len(judge_at) else None, "folder": folder}
+        given = {"judge": judge, "judge_at": sequence("judge_at", judge_at) or None, "folder": folder}
         hooks |= {name: value for name, value in given.items() if value is not None}
         how: dict[str, Any] = {"seeds": seeds, "batch_size": self.batch_size, "evaluate_every": self._evaluate_steps}
         if self.model is not None:

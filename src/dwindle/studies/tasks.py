@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from dwindle.errors import DataError, InvalidValueError, shown
+from dwindle.errors import DataError, InvalidValueError, all_of, real, sequence, shown
 from dwindle.population import Optimiser
 from dwindle.studies.data import Source, load
 from dwindle.studies.data_draws import with_label_noise
@@ -59,7 +59,13 @@ def tasks_of(
     >>> tasks_of("fashion", label_noise=[0.2], epochs=3)[0].horizon.steps
     189
     """
-    data_options = {"target": target, "task": task, "drop": drop or None, "validation": validation, "test": test}
+    data_options = {
+        "target": target,
+        "task": task,
+        "drop": all_of("drop", drop, str) or None,
+        "validation": validation,
+        "test": test,
+    }
     network = {"hidden": hidden, "activation": activation}
     run = {
         "optimiser": optimiser, "batch_size": batch_size, "epochs": epochs, "evaluate_every": evaluate_every,
@@ -74,7 +80,7 @@ def tasks_of(
             return _varied(_tasks(source, found), shares, seed, run)
         noisy = [with_label_noise(found, share, seed) for share in shares]
     else:
-        shares = _shares(label_noise, (0.0, 0.2) if source == "fashion" else (0.0,))
+        shares = _shares(label_noise, (0.0, 0.2) if isinstance(source, str) and source == "fashion" else (0.0,))
         given: dict[str, Any] = {name: value for name, value in data_options.items() if value is not None}
         noisy = [load(source, label_noise=share, seed=seed, **given) for share in shares]
     return [
@@ -122,7 +128,8 @@ def _perceptron(data: Dataset, name: str, network: Mapping[str, Any], run: Mappi
 def _shares(given: Sequence[float] | None, usual: Sequence[float]) -> list[float]:
     if isinstance(given, int | float):
         raise InvalidValueError(f"label_noise must be shares in [0, 1]; got {given!r}. Write [{given!r}].")
-    return list(dict.fromkeys(given or usual))
+    shares = () if given is None else sequence("label_noise", given)
+    return list(dict.fromkeys(real("label_noise", share, low=0.0, high=1.0) for share in shares or usual))
 
 
 def _noise(share: float, shares: Sequence[float]) -> str:

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from dwindle.errors import InvalidValueError, UnknownNameError, suggestion
+from dwindle.errors import InvalidValueError, known
 from dwindle.mask import Decision, report
 from dwindle.plan import Plan, Rates
 from dwindle.replan import change, cooldown, extended
@@ -86,9 +86,7 @@ class Controller:
         if name is None:
             return self._resolved.rates(self.step, peak=self._peak)
         placed = {a.name: a for a in self.groups.assignments}
-        if name not in placed:
-            raise UnknownNameError(f"parameter {name!r} is not known; {suggestion(name, placed)}")
-        at = placed[name]
+        at = placed[known("parameter", name, placed)]
         return self._resolved.rates(self.step, lr_scale=at.lr_scale, decays=at.decays, peak=self._peak)
 
     @property

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
-from dwindle.errors import DwindleError, ParseError, shown
+from dwindle.errors import DwindleError, ParseError, a_path, shown
 from dwindle.finding import Finding
 from dwindle.findings.config_files import mapping_of
 from dwindle.findings.configs.config import Config
@@ -43,6 +42,7 @@ def of_config(path: str | PathLike[str], **run: Any) -> tuple[Finding, ...]:
     Raises ParseError for a file that is none of these, MissingExtraError for YAML without the extra.
 
     >>> import tempfile
+    >>> from pathlib import Path
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder, "training_args.json")
     ...     said = '{"learning_rate": 5e-5, "optim": "adamw_torch", "max_steps": 1000, "warmup_steps": 900}'
@@ -55,7 +55,7 @@ def of_config(path: str | PathLike[str], **run: Any) -> tuple[Finding, ...]:
 
 def read_config(path: str | PathLike[str], **run: Any) -> Config:
     """Return what the file ``path`` sets up; see `of_config`."""
-    known_too, where = Run(**run), Path(path)
+    known_too, where = Run(**run), a_path("path", path)
     kind = kind_of(where)
     if kind == "plan":
         return of_plan(load(where), known_too, "a plan")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from dwindle.errors import InvalidValueError, NoExactMapError, ParseError, UnknownNameError, shown
+from dwindle.errors import InvalidValueError, NoExactMapError, ParseError, UnknownNameError, known, shown
 from dwindle.foreign.optimizers import OPTIMIZERS
 from dwindle.foreign.optimizers.torch_groups import NAMES as RECIPES
 from dwindle.foreign.optimizers.training_arguments import READ
@@ -34,7 +34,7 @@ from dwindle.mask import Mask
 from dwindle.plan import Plan
 from dwindle.schedule import Formula
 from dwindle.schedule.feedback import FeedbackRule
-from dwindle.units import Horizon
+from dwindle.units import Horizon, as_horizon
 
 __all__ = ["parsed", "peer_of", "plainly", "read_source", "read_tree"]
 
@@ -77,8 +77,8 @@ def read_source(text: str, peer: str | None = None, run: Horizon | None = None) 
     ... '''))
     peak 1e-3 | formula "min(1, step / 100)" | decoupled 0.1 | mask name "*" decays
     """
-    tree = parsed(text, "this is not Python source")
-    return read_tree(tree, text, peer_of(tree) if peer is None else peer, run)
+    tree, run = parsed(text, "this is not Python source"), None if run is None else as_horizon(run)
+    return read_tree(tree, text, peer_of(tree) if peer is None else known("peer", peer, PEERS), run)
 
 
 def parsed(text: str, otherwise: str) -> ast.Module:
