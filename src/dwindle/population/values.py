@@ -50,7 +50,7 @@ class MLP:
     def __post_init__(self) -> None:
         if not has_members(self.sizes):
             raise InvalidValueError(f"sizes must be layer sizes from input to output; got {shown(self.sizes)}.")
-        sizes = tuple(count("a layer size", size) for size in self.sizes)
+        sizes = tuple(count("a layer size", size, high=10**7) for size in self.sizes)
         if len(sizes) < 2:
             raise InvalidValueError(f"sizes must name an input and an output layer; got {shown(self.sizes)}.")
         known("activation", self.activation, ACTIVATIONS)

@@ -130,7 +130,7 @@ class Task:
         hidden = _HIDDEN if self.hidden is None else self.hidden
         if not has_members(hidden):
             raise InvalidValueError(f"hidden must be layer widths such as (256, 128); got {shown(hidden)}.")
-        object.__setattr__(self, "hidden", tuple(count("hidden", width) for width in hidden))
+        object.__setattr__(self, "hidden", tuple(count("hidden", width, high=10**7) for width in hidden))
         activation = _ACTIVATION if self.activation is None else self.activation
         object.__setattr__(self, "activation", known("activation", activation, ACTIVATIONS))
 
