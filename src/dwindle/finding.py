@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dwindle.errors import InvalidValueError, known, shown
+from dwindle.errors import InvalidValueError, a_kind, known, shown
 
 __all__ = ["SEVERITIES", "Finding", "Remedy"]
 
@@ -24,6 +24,10 @@ class Remedy:
 
     says: str
     change: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        a_kind("says", self.says, str)
+        a_kind("change", self.change, Mapping)  # type: ignore[type-abstract]
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,9 @@ class Finding:
 
     def __post_init__(self) -> None:
         known("severity", self.severity, SEVERITIES)
+        for name in ("code", "source", "subject"):
+            a_kind(name, getattr(self, name), str)
+        a_kind("evidence", self.evidence, Mapping)  # type: ignore[type-abstract]
         if not isinstance(self.verdict, str) or not self.verdict or not isinstance(self.remedy, Remedy):
             raise InvalidValueError(
                 f"a finding has a verdict and a Remedy; got {shown(self.verdict)}, {shown(self.remedy)}."

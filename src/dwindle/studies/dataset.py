@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dwindle.errors import DataError, InvalidValueError, known, sequence, shown
+from dwindle.errors import DataError, InvalidValueError, a_kind, known, sequence, shown
 
 __all__ = ["FROM_FILES", "PARTS", "TASKS", "Dataset", "Provenance"]
 
@@ -83,6 +83,7 @@ class Dataset:
     target_scale: float = 1.0
 
     def __post_init__(self) -> None:
+        a_kind("name", self.name, str)
         known("task", self.task, TASKS)
         object.__setattr__(self, "classes", tuple(map(str, sequence("classes", self.classes))))
         features, targets = _CONVERTERS[self.task]

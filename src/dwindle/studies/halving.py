@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dwindle.errors import InvalidValueError, shown
+from dwindle.errors import InvalidValueError, sequence, shown
 from dwindle.population import Seen
 
 __all__ = ["Halving", "Judge"]
@@ -37,7 +37,7 @@ class Halving:
 
     def __post_init__(self) -> None:
         try:
-            rungs = tuple((float(at), float(keep)) for at, keep in self.rungs)
+            rungs = tuple((float(at), float(keep)) for at, keep in sequence("rungs", self.rungs))
         except (TypeError, ValueError):
             rungs = ((math.nan, math.nan),)
         places = [at for at, _ in rungs]

@@ -24,7 +24,7 @@ from dwindle.errors import (
     shown,
 )
 from dwindle.plan import Plan
-from dwindle.population import SGD, Optimiser
+from dwindle.population import SGD, Adam, Optimiser
 from dwindle.schedule import Constant, Schedule, constant, cosine, exponential, step
 from dwindle.studies.axis import MOST_POINTS, Axis, Range, Value, numbers
 from dwindle.studies.family import Family, as_schedule, unused
@@ -116,6 +116,7 @@ class Space:
         """
         if isinstance(optimiser, SGD):
             return cls(lams=(0.0, 0.01, 0.03, 0.1, 0.3, 1.0), peaks=(1e-2, 3e-2, 1e-1, 3e-1))
+        a_kind("optimiser", optimiser, Adam)
         return cls()
 
     @property

@@ -286,7 +286,9 @@ class SGD(_Planned, torch.optim.SGD):
         **options: Unpack[Options],
     ) -> None:
         numbers = {"momentum": real("momentum", momentum, low=0.0), "dampening": real("dampening", dampening)}
-        self._build(params, lr=_peak(plan), **numbers, nesterov=nesterov, maximize=maximize)
+        self._build(
+            params, lr=_peak(plan), **numbers, nesterov=flag("nesterov", nesterov), maximize=flag("maximize", maximize)
+        )
         given = {
             "momentum": momentum, "dampening": dampening, "nesterov": nesterov, "maximize": maximize,
             "clip": clip, "ema": ema, "norms": norms, "zero": zero,
@@ -331,7 +333,12 @@ class AdamW(_Planned, torch.optim.AdamW):
         for name, beta in zip(("beta1", "beta2"), betas, strict=True):
             real(name, beta, low=0.0, below=1.0)
         self._build(
-            params, lr=_peak(plan), betas=betas, eps=real("eps", eps, low=0.0), weight_decay=0.0, maximize=maximize
+            params,
+            lr=_peak(plan),
+            betas=betas,
+            eps=real("eps", eps, low=0.0),
+            weight_decay=0.0,
+            maximize=flag("maximize", maximize),
         )
         given = {
             "betas": betas, "eps": eps, "maximize": maximize, "clip": clip, "ema": ema, "norms": norms, "zero": zero,
