@@ -42,7 +42,7 @@ STRANGE: tuple[Any, ...] = (
     True, False, 1j, [], {}, (), set(), object(), [None], ["x"], [1, "x"], [float("nan")], [[1, 2], [3]], {"a": 1}, {1: 2},
     int, range(3), np.array(3), np.array([1.0, 2.0]), np.array([]), np.array("x"), np.array([None]), np.zeros((2, 2)),
     np.float32("nan"), np.datetime64("2020"), np.ma.masked, decimal.Decimal("nan"), decimal.Decimal(3), fractions.Fraction(1, 3),
-    pathlib.Path("/nonexistent"), datetime.timedelta(1), slice(1), NotImplemented, Ellipsis,
+    pathlib.Path("no such file"), datetime.timedelta(1), slice(1), NotImplemented, Ellipsis,
     dw.cosine(), dw.Plan(0.1), dw.Horizon(100), dw.decoupled(0.1), dw.Mask(), dw.plateau(),
 )  # fmt: skip
 
@@ -303,5 +303,5 @@ def studied() -> dict[str, Call]:
         "sampler": (studies.sampler, {"name": "sobol", "space": space, "seed": 0}),
         "studies.load": (studies.load, file),
         "tasks_of": (studies.tasks_of, {key: value for key, value in file.items() if key != "label_noise"} | {"hidden": (4,)}),
-        "Store.open": (studies.Store.open, {"folder": "/dev/null/no folder"}),
+        "Store.open": (lambda folder: studies.Store.open(folder).close(), {"folder": "/dev/null/no folder"}),
     }  # fmt: skip
