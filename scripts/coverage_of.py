@@ -3,8 +3,8 @@
     python scripts/coverage_of.py core
     python scripts/coverage_of.py all -n 2        further words go to pytest
 
-Ends with the figures and fails below the floor. What numba compiles no tracer sees: such functions do not count (pyproject.toml), and
-are compiled afresh here, so that what writes their code is seen.
+Ends with the figures and fails below the floor. What numba compiles no tracer sees: such functions do not count
+(pyproject.toml), and are compiled afresh here, so that what writes their code is seen.
 """
 
 from __future__ import annotations
@@ -34,11 +34,8 @@ def main(which: str, *more: str) -> int:
 
 
 def _run(data: Path, which: str, more: tuple[str, ...]) -> bool:
-    words = (
-        []
-        if which == "all"
-        else [f"tests/test_{name}.py" for name in TESTS] + [f"src/dwindle/{place}" for place in CORE]
-    )
+    core = [*(f"tests/test_{name}.py" for name in TESTS), *(f"src/dwindle/{place}" for place in CORE)]
+    words = core if which == "core" else []
     only = ["-m", "not slow and not browser", "--timeout", "600", "-p", "no:cacheprovider"]
     command = [sys.executable, "-m", "pytest", "-q", *only, "--cov", "--cov-report=", *words, *more]
     environment = {**os.environ, "COVERAGE_FILE": str(data), "NUMBA_CACHE_DIR": str(data.with_name("numba"))}
