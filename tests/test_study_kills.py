@@ -133,9 +133,9 @@ def test_a_study_killed_at_random_moments_ends_as_if_it_had_never_been(tmp_path:
     stopped = sum(record["stage"] == "sweep" and record["stopped_at"] is not None for record in known.values())
     print(f"{kind}: {kills} kills, {at_work} between first and last trial, {checkpoints} left a checkpoint, {round_} studies "
           f"of {lasts:.1f} s, {len(whole['settings'][0]['trials'])} trials, {stopped} of the last one's let go")  # fmt: skip
-    assert at_work > 3  # some were hit between their first and last trial
-    if kind == "folds":
-        assert checkpoints > 2
+    if KILLS >= 20:  # of a few kills none need hit between the first and the last trial
+        assert at_work > 3
+        assert kind != "folds" or checkpoints > 2
 
 
 # --- what a kill may leave, made on purpose ---
