@@ -121,5 +121,6 @@ class _Worker:
         with suppress(ProcessLookupError):
             process.kill()
         await process.wait()
-        if process.stdin is not None:
-            process.stdin.close()
+        # All its pipes, now: what is left to the transport's end may come after that of the loop, and then complains
+        process._transport.close()  # type: ignore[attr-defined]
+        await asyncio.sleep(0)
