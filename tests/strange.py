@@ -55,7 +55,7 @@ PARAM = mask.Param("a.weight", (3, 4))
 
 def core() -> dict[str, Call]:
     """Return calls of what says what is wanted: schedules, decays, plans, masks, times, text, replanning."""
-    plateau, greedy, stall, space = dw.plateau(), dw.greedy(), dw.stall(), text.to_toml(dw.Plan(0.1))
+    plateau, greedy, stall = dw.plateau(), dw.greedy(), dw.stall()
     calls: dict[str, Call] = {
         "constant": (dw.constant, {"factor": 0.5}),
         "cosine": (dw.cosine, {"steps": 10, "end": 0.1, "power": 1.0}),
@@ -143,7 +143,7 @@ def core() -> dict[str, Call]:
         "change": (replan.change, {"old": (PLAN, RUN), "new": (PLAN, RUN), "at": 3}),
         "parse": (dw.parse, {"text": "peak 1 | constant"}),
         "from_json": (text.from_json, {"text": text.to_json(dw.Plan(0.1))}),
-        "from_toml": (text.from_toml, {"text": space}),
+        "from_toml": (text.from_toml, {"text": text.to_toml(dw.Plan(0.1))}),
         "parse_decay": (text.parse_decay, {"text": "l2 0.1"}),
         "parse_mask": (text.parse_mask, {"text": "standard"}),
         "parse_schedule": (text.parse_schedule, {"text": "cosine to 0"}),

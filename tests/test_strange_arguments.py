@@ -41,9 +41,7 @@ def outcome(function: Callable[..., Any], arguments: Mapping[str, Any]) -> str |
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_strange_argument_is_answered_or_refused(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_strange_argument_is_answered_or_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # a folder "x" may well be made
     function, usual = CALLS[name]
     opened = [os.fstat(number) for number in range(3)]

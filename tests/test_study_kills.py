@@ -94,9 +94,15 @@ def test_a_study_killed_at_random_moments_ends_as_if_it_had_never_been(tmp_path:
     whole = finished(words, whole_folder)
     lasts = time.monotonic() - begun
     draw, kills, at_work, checkpoints, round_ = random.Random(0), 0, 0, 0, 0
-    while kills < KILLS:
+
+    def enough() -> bool:
+        """Whether the kills were as many as was asked, and some hit where it matters; after many times as many they must have."""
+        hit = at_work > 3 and (kind != "folds" or checkpoints > 2)
+        return kills >= KILLS and (hit or kills >= 8 * KILLS)
+
+    while not enough():
         folder, known = tmp_path / f"round {round_}", dict[str, dict[str, Any]]()
-        while kills < KILLS:
+        while not enough():
             process, begun = start(words, folder), time.monotonic()
             try:
                 out, _ = process.communicate(timeout=draw.uniform(0.35, 0.95) * lasts)
@@ -133,9 +139,9 @@ def test_a_study_killed_at_random_moments_ends_as_if_it_had_never_been(tmp_path:
     stopped = sum(record["stage"] == "sweep" and record["stopped_at"] is not None for record in known.values())
     print(f"{kind}: {kills} kills, {at_work} between first and last trial, {checkpoints} left a checkpoint, {round_} studies "
           f"of {lasts:.1f} s, {len(whole['settings'][0]['trials'])} trials, {stopped} of the last one's let go")  # fmt: skip
-    if KILLS >= 20:  # of a few kills none need hit between the first and the last trial
-        assert at_work > 3
-        assert kind != "folds" or checkpoints > 2
+    assert at_work > 3  # some were hit between their first and last trial
+    if kind == "folds":
+        assert checkpoints > 2
 
 
 # --- what a kill may leave, made on purpose ---
@@ -195,10 +201,8 @@ def test_a_batch_goes_on_from_its_checkpoint_and_what_is_left_over_goes(
     """Left over: what belongs to a batch that was finished otherwise, such as one killed between its store and its removal."""
     whole = study(task, "lam 0 1 | peak 1e-2", seeds=2)
     monkeypatch.setattr(legs, "SAVE_SECONDS", 0.0)
-    left, asked = (
-        threading.Event(),
-        threading.Event(),
-    )  # a training of milliseconds waits, or none would be asked in time
+    # a training of milliseconds waits until it was asked
+    left, asked = threading.Event(), threading.Event()
 
     def held(file: Path, whose: str, step: int, arrays: Any, inner: Any = legs.write) -> None:
         inner(file, whose, step, arrays)

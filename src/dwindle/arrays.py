@@ -24,7 +24,7 @@ def float64(name: str, value: Any, what: str = "numbers") -> Array:
     array([3. , 2.5])
     """
     try:
-        found = np.array(value)
+        found = np.asarray(value)
         if found.dtype.kind in "biufO" and not np.ma.is_masked(value):
             return found.astype(np.float64)
     except (TypeError, ValueError, OverflowError):

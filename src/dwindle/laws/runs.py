@@ -45,8 +45,8 @@ class Run:
     def __post_init__(self) -> None:
         a_kind("name", self.name, str)
         (lr, share), notes = course(self.lr, share=self.share, name=self.name), list[str]()
-        float64(f"{self.name}: step", self.step)
-        step, loss = np.atleast_1d(np.asarray(self.step)), np.atleast_1d(float64(f"{self.name}: loss", self.loss))
+        arrays = (("step", self.step), ("loss", self.loss))
+        step, loss = (np.atleast_1d(float64(f"{self.name}: {what}", array)) for what, array in arrays)
         if step.shape != loss.shape or step.ndim != 1:
             raise InvalidValueError(
                 f"{self.name}: step has the shape {step.shape} and loss {loss.shape}; give one loss for each step."
@@ -57,11 +57,11 @@ class Run:
                 f"{self.name}: losses were logged at steps {step[0]} to {step[-1]}, but lr has {len(lr)} steps; give the rate "
                 "of every step from 0 on, and steps, not epochs or tokens."
             )
-        arrays = {"lr": lr, "share": share, "step": step, "loss": loss}
-        for array in arrays.values():
+        held = {"lr": lr, "share": share, "step": step, "loss": loss}
+        for array in held.values():
             if array is not None:
                 array.flags.writeable = False
-        for name, value in (arrays | {"notes": tuple(notes)}).items():
+        for name, value in (held | {"notes": tuple(notes)}).items():
             object.__setattr__(self, name, value)
 
     @classmethod
@@ -163,9 +163,8 @@ def _begin(rates: Any, every: Any, points: Any, logged: Any) -> list[str]:
     ]
 
 
-def _cleaned(name: str, step: Any, loss: Any, notes: list[str]) -> tuple[Any, Any]:
+def _cleaned(name: str, steps: Any, loss: Any, notes: list[str]) -> tuple[Any, Any]:
     """Return the points that can be used, in order of their steps."""
-    steps = float64(f"{name}: step", step)
     finite = np.isfinite(steps) & np.isfinite(loss)
     if not finite.all():
         notes.append(f"{_points(int((~finite).sum()))} not finite and left out")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dwindle.errors import InvalidValueError, count, shown
+from dwindle.errors import InvalidValueError, count, has_members, shown
 
 __all__ = ["Judge", "Rungs", "Seen", "rungs_of"]
 
@@ -63,7 +63,7 @@ def rungs_of(judge: Judge | None, judge_at: Sequence[int], evaluations: NDArray[
     """
     if judge is not None and not callable(judge):
         raise InvalidValueError(f"judge must be a function of what it sees; got {shown(judge)}. Use lambda seen: ...")
-    if not hasattr(judge_at, "__iter__") or isinstance(judge_at, str):
+    if not has_members(judge_at):
         raise InvalidValueError(f"judge_at must be steps; got {shown(judge_at)}. Write [{shown(judge_at)}].")
     inner = evaluations[1:-1].tolist()
     listed = ", ".join(map(str, inner if len(inner) <= 12 else [*inner[:10], "...", inner[-1]]))

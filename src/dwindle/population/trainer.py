@@ -13,17 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dwindle.errors import (
-    DataError,
-    InvalidValueError,
-    MissingExtraError,
-    a_kind,
-    count,
-    flag,
-    has_members,
-    known,
-    shown,
-)
+from dwindle.errors import DataError, InvalidValueError, MissingExtraError, a_kind, count, flag, known, shown
 from dwindle.population.blas import single_threaded
 from dwindle.population.checkpoint import agreed, fingerprint
 from dwindle.population.data import Data, prepare
@@ -32,7 +22,7 @@ from dwindle.population.legs import Leg, Place, State, evenly, train_in_legs
 from dwindle.population.rungs import Judge, Rungs, rungs_of
 from dwindle.population.tables import tabulate
 from dwindle.population.threads import cores
-from dwindle.population.values import MLP, SGD, Adam, Optimiser, Rates
+from dwindle.population.values import MLP, SGD, Adam, Optimiser, Rates, seeds_of
 
 __all__ = ["Result", "engine_for", "steps_per_epoch", "train"]
 
@@ -265,11 +255,7 @@ def _checked(
         if not isinstance(value, kinds):
             raise InvalidValueError(f"{name} is {shown(value)}, which is not what train takes there. Build it first.")
     number = np.dtype(known("dtype", dtype, ("float32", "float64")))
-    if not has_members(seeds):
-        raise InvalidValueError(f"seeds must be whole numbers, one a member; got {shown(seeds)}. Use range(members).")
-    seeds = [count("a seed", seed, low=0) for seed in seeds]
-    if len(seeds) != rates.members:
-        raise InvalidValueError(f"{len(seeds)} seeds for {rates.members} rows of rates; give one seed per member.")
+    seeds = seeds_of(seeds, rates)
     batch_size, every = count("batch_size", batch_size), count("evaluate_every", evaluate_every)
     if batch_size > data.train.rows:
         raise DataError(

@@ -195,6 +195,16 @@ class Rates:
         return int(self.lr.shape[1])
 
 
+def seeds_of(seeds: Any, rates: Rates) -> list[int]:
+    """Return the seeds as whole numbers; raise InvalidValueError unless there is one for each row of ``rates``."""
+    if not has_members(seeds):
+        raise InvalidValueError(f"seeds must be whole numbers, one a member; got {shown(seeds)}. Use range(members).")
+    numbers = [count("a seed", seed, low=0) for seed in seeds]
+    if len(numbers) != rates.members:
+        raise InvalidValueError(f"{len(numbers)} seeds for {rates.members} rows of rates; give one seed per member.")
+    return numbers
+
+
 def _table(name: str, value: ArrayLike) -> NDArray[np.float64]:
     try:
         given: NDArray[Any] = np.asarray(value)

@@ -302,9 +302,7 @@ def path(X: Any, y: Any, lams: Any = 1000, *, intercept: bool = True, weights: A
 
 def _lams(given: Any, found: Factor) -> Array:
     if isinstance(given, int | np.integer) and not isinstance(given, bool):
-        many = count("lams", given, remedy="It is how many λ, or the λ themselves in a list.")
-        if many > _MOST:
-            raise InvalidValueError(f"lams must be at most {_MOST:.0e}; got {many}.")
+        many = count("lams", given, high=_MOST, remedy="It is how many λ, or the λ themselves in a list.")
         if not len(found.d):
             return np.logspace(-3.0, 3.0, many)
         top = float(found.squares[0])

@@ -103,9 +103,7 @@ def curve(schedule: Schedule, steps: int, start: int = 0) -> npt.NDArray[np.floa
     array([1.  , 0.75, 0.5 , 0.25, 0.  ])
     """
     _one(schedule)
-    steps, start = count("steps", steps, low=0), count("start", start, low=-_LAST_STEP)
-    if start > _LAST_STEP:
-        raise InvalidValueError(f"start must be at most 2^62; got {shown(start)}.")
+    steps, start = count("steps", steps, low=0), count("start", start, low=-_LAST_STEP, high=_LAST_STEP)
     if steps > _LONGEST:
         raise InvalidValueError(
             f"a curve of {steps} steps does not fit in memory; at most {_LONGEST:.0e} are drawn. Ask plan.lr(step) for one."

@@ -6,17 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dwindle.errors import (
-    DataError,
-    InvalidValueError,
-    a_kind,
-    a_path,
-    all_of,
-    count,
-    known,
-    real,
-    suggestion,
-)
+from dwindle.errors import DataError, InvalidValueError, a_kind, a_path, all_of, count, known, real, shown, suggestion
 from dwindle.studies.data_arrays import labels_beside, read_idx, read_npz
 from dwindle.studies.data_draws import with_label_noise
 from dwindle.studies.data_fashion import full, mnist_folder, shipped
@@ -74,9 +64,7 @@ def load(
         a_kind("target", target, str)
     if task is not None:
         known("task", task, FROM_FILES)
-    if isinstance(drop, str):
-        raise InvalidValueError(f"drop must be a list of column names; got {drop!r}. Write drop=[{drop!r}].")
-    drop = all_of("drop", drop, str)
+    drop = dropped(drop)
     options = {"target": target, "drop": drop or None}
     if isinstance(source, str) and is_function(source):
         _refuse(source, options | {"task": task, "validation": validation, "test": test})
@@ -84,6 +72,13 @@ def load(
     raw = _read(source, target, drop, options)
     dataset = prepare(raw, task=task, validation=validation, test=test, seed=seed)
     return with_label_noise(dataset, label_noise, seed)
+
+
+def dropped(drop: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of columns to leave out; raise InvalidValueError for what is no list of them."""
+    if isinstance(drop, str):
+        raise InvalidValueError(f"drop must be a list of column names; got {shown(drop)}. Write drop=[{shown(drop)}].")
+    return all_of("drop", drop, str)
 
 
 def _read(source: Source, target: str | None, drop: Sequence[str], options: Mapping[str, object]) -> Raw:

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from dwindle.errors import DataError, InvalidValueError, all_of, real, sequence, shown
+from dwindle.errors import DataError, InvalidValueError, real, sequence, shown
 from dwindle.population import Optimiser
-from dwindle.studies.data import Source, load
+from dwindle.studies.data import Source, dropped, load
 from dwindle.studies.data_draws import with_label_noise
 from dwindle.studies.data_function import folder_of, is_function, returned
 from dwindle.studies.dataset import Dataset
@@ -62,7 +62,7 @@ def tasks_of(
     data_options = {
         "target": target,
         "task": task,
-        "drop": all_of("drop", drop, str) or None,
+        "drop": dropped(drop) or None,
         "validation": validation,
         "test": test,
     }

@@ -24,6 +24,7 @@ from dwindle.population.modules.members import Members, made
 from dwindle.population.modules.result import ModuleResult
 from dwindle.population.rungs import Judge, Rungs, rungs_of
 from dwindle.population.threads import cores
+from dwindle.population.values import seeds_of
 
 __all__ = ["device_of", "train_modules"]
 
@@ -168,11 +169,7 @@ def _members(
         raise InvalidValueError(
             f"rates is {shown(rates)}; it must be Rates(lr, shrink, l2). A Plan gives them by table()."
         )
-    if not hasattr(seeds, "__iter__"):
-        raise InvalidValueError(f"seeds must be whole numbers, one a member; got {shown(seeds)}. Use range(members).")
-    numbers = [count("a seed", seed, low=0) for seed in seeds]
-    if len(numbers) != rates.members:
-        raise InvalidValueError(f"{len(numbers)} seeds for {rates.members} rows of rates; give one seed per member.")
+    numbers = seeds_of(seeds, rates)
     if not callable(make):
         raise InvalidValueError(
             f"make must be a function that returns a module; got {shown(make)}. Use lambda: module."
