@@ -42,7 +42,7 @@ def lines() -> list[str]:
 
 
 def _modules() -> list[str]:
-    return [name for name in dw.__all__ if isinstance(getattr(dw, name), types.ModuleType)]
+    return [*(name for name in dw.__all__ if isinstance(getattr(dw, name), types.ModuleType)), *dw._ADAPTERS]
 
 
 def _of_module(module: types.ModuleType, first: dict[int, str], public: set[int]) -> Iterator[str]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 import types
 
 import pytest
 
 import dwindle as dw
 
-PUBLIC = dw.__all__
+PUBLIC = [*dw.__all__, "jax", "keras", "torch"]
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -27,3 +29,11 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 def test_dir_lists_the_public_names() -> None:
     assert set(PUBLIC) <= set(dir(dw))
+
+
+def test_a_star_import_needs_no_framework() -> None:
+    code = (
+        "import sys\nfrom dwindle import *\nprint(Plan.__name__, *(m for m in ('torch', 'jax', 'keras', 'numba') if m in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["Plan"]

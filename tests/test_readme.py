@@ -17,7 +17,8 @@ import torch
 import dwindle as dw
 from dwindle import foreign
 
-README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
 
 
@@ -35,7 +36,7 @@ def write_logs(folder: Path) -> None:
 @pytest.mark.parametrize("command", re.findall(r"^    dwindle ((?:forecast|optimize|explain|path) .*)$", README, re.M))
 def test_every_command_that_prints_text_runs(command: str, tmp_path: Path) -> None:
     write_logs(tmp_path)
-    (tmp_path / "examples").symlink_to(Path(__file__).resolve().parents[1] / "examples")
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     words = shlex.split(command.split("#")[0])
     out = subprocess.run(
         [sys.executable, "-m", "dwindle", *words], capture_output=True, text=True, check=False, cwd=tmp_path
@@ -128,6 +129,13 @@ def test_every_study_command_is_understood(command: str) -> None:
 
 
 def test_links_and_pictures_are_there() -> None:
-    root = Path(__file__).resolve().parents[1]
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (root / target).exists(), target
+        assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/measured.md"])
+def test_every_figure_names_a_program_that_is_there(page: str) -> None:
+    commands = re.findall(r"^\|.*\| `([^|]*)` \|$", (ROOT / page).read_text(), re.M)
+    assert len(commands) > 10
+    programs = [word for command in commands for word in re.findall(r"[\w/]+\.py", command)]
+    assert [word for word in programs if not (ROOT / word).exists() and not (ROOT / "benchmarks" / word).exists()] == []

@@ -243,7 +243,9 @@ def test_a_store_of_the_format_before_is_trained_again(
         body = json.dumps({k: v for k, v in record.items() if k not in ("stopped_at", "batch", "told", "metrics")})
         old.append(json.dumps({"format": "dwindle-trials/1", "crc": zlib.crc32(body.encode()), "body": body}))
     (tmp_path / "trials.jsonl").write_text("\n".join(old) + "\n")
-    assert without_clock(study(task, SEARCHED, **HOW, folder=tmp_path).evidence) == evidence
+    with pytest.warns(UserWarning, match=f"of an older version.: {len(old)}. Trainings"):
+        found = study(task, SEARCHED, **HOW, folder=tmp_path).evidence
+    assert without_clock(found) == evidence
     store = Store.open(tmp_path)
     store.close()
     assert store.spoilt == len(old)

@@ -74,6 +74,8 @@ _SHAPES = (
     "warmup", "wsd", "Schedule",
 )  # fmt: skip
 
+_ADAPTERS = ("jax", "keras", "torch")
+
 # public name -> (module, name there); None is the module itself. Loaded on first use, so `import dwindle` stays instant.
 _HOMES: dict[str, tuple[str, str | None]] = {
     **{name: ("dwindle.schedule", name) for name in _SHAPES},
@@ -99,26 +101,13 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     **{
         name: (f"dwindle.{name}", None)
         for name in (
-            "errors",
-            "explain",
-            "findings",
-            "foreign",
-            "jax",
-            "keras",
-            "laws",
-            "logs",
-            "mask",
-            "population",
-            "reference",
-            "replan",
-            "ridge",
-            "schedule",
-            "torch",
+            "errors", "explain", "findings", "foreign", "laws", "logs", "mask", "population", "reference", "replan", "ridge",
+            "schedule", *_ADAPTERS,
         )
     },
-}
+}  # fmt: skip
 
-__all__ = sorted(_HOMES)
+__all__ = sorted(_HOMES.keys() - set(_ADAPTERS))  # `from dwindle import *` needs no framework
 
 
 def __getattr__(name: str) -> Any:

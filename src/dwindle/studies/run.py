@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from dwindle.studies.outcome import evidence
 from dwindle.studies.search import Search
 from dwindle.studies.space import Space
 from dwindle.studies.stages import Stages
-from dwindle.studies.store import Store
+from dwindle.studies.store import TRIALS, Store
 from dwindle.studies.task import Task
 from dwindle.studies.trainings import Progress, Trainings
 
@@ -130,6 +131,12 @@ def study(
     store = Store.open(folder)
     hooks = (progress or (lambda _: None), listen or (lambda _: None), stop or (lambda: False))
     try:
+        if store.spoilt:
+            warnings.warn(
+                f"lines of {Path(folder or '') / TRIALS} that cannot be read (cut short, damaged or of an older version): "
+                f"{store.spoilt}. Trainings that only they held are done again.",
+                stacklevel=2,
+            )
         runs = [
             Stages(
                 Trainings(task, store, executor or Here(), *hooks), search, seeds, rule, _folds(task, folds),
