@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +38,7 @@ from dwindle.schedule import (
 )
 from dwindle.schedule.recipes import triangular
 from dwindle.text import parse_mask, to_toml
-from dwindle.units import Horizon, Time, as_time
+from dwindle.units import Horizon, Time, as_time, short
 
 UNRESOLVED: list[Schedule] = [
     Ramp(steps="1ep"), Tanh(0.0, "1ep"), Exponential(0.5, "1ep"), PowerLaw(0.5, "1ep"), Piecewise(("1ep",), (1.0, 0.5)),
@@ -188,3 +189,64 @@ def test_torch_counts_cycles_beyond_every_step_a_float_holds(step: int) -> None:
 
 def test_triangles_of_whole_steps() -> None:
     assert [triangular(2, 4)(t) for t in (0, 1, 2, 4, 6)] == [0.0, 0.5, 1.0, 0.5, 0.0]
+
+
+def test_a_time_is_the_number_that_was_written_not_the_float_nearest_to_it() -> None:
+    ten, five_hundred = Horizon(steps=100, steps_per_epoch=10), Horizon(steps=500)
+    for text, run, steps in (
+        ("0.3ep down", ten, 3), ("2.3ep", ten, 23), ("4.6ep down", ten, 46), ("0.3ep exact", ten, 3),
+        ("0.3%", five_hundred, 2), ("0.7%", five_hundred, 4), ("0.3% down", five_hundred, 1),
+    ):  # fmt: skip
+        assert Time.parse(text).steps(run) == steps, text
+    assert Horizon(epochs=2.3, steps_per_epoch=5).steps == 12  # 11.5: a half goes up
+
+
+def test_a_number_is_written_whole_whatever_the_precision_of_the_thread() -> None:
+    with decimal.localcontext() as context:
+        context.prec = 6
+        assert short(0.123456789) == "0.123456789"
+        assert short(1.23456789e-12) == "1.23456789e-12"
+
+
+@pytest.mark.parametrize(
+    "given", [np.arange(9, dtype=np.uint32), torch.arange(9, dtype=torch.uint8)], ids=str
+)
+def test_steps_without_a_sign_are_refused(given: Any) -> None:
+    with pytest.raises(InvalidValueError, match=r"signed type; got .*uint.* large number. Convert them to int64"):
+        dw.linear(4).shift(5)(given)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [dw.inverse_sqrt(5), dw.cosine_restarts(3), dw.triangular(3), dw.linear(4).shift(-2), dw.interpolate([0, 4], [1, 0]),
+     dw.formula("1 / (1 + step)"), dw.linear(4).mirror(4)],
+    ids=str,
+)  # fmt: skip
+def test_steps_of_32_bits_in_torch_are_steps(schedule: Any) -> None:
+    steps = torch.arange(9, dtype=torch.int32)
+    np.testing.assert_array_equal(schedule.resolve(Horizon(9))(steps).numpy(), curve(schedule.resolve(Horizon(9)), 9))
+
+
+def test_a_custom_function_is_asked_for_the_same_whole_step_alone_and_in_a_row() -> None:
+    for plan in (dw.Plan(1.0, dw.custom(lambda step: [1.0, 0.5, 0.25, 0.125, 0.1][step]).stretch(2)),):
+        assert (
+            [plan.lr(step) for step in range(8)]
+            == plan.lrs(8).tolist()
+            == [1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125]
+        )
+
+
+def test_a_growth_beyond_float64_has_an_infinite_sum() -> None:
+    growing = dw.exponential(1.1, allow_growth=True)
+    assert total(growing, 10**5) == integrated_decay(dw.Plan(1.0, growing, dw.decoupled(1e-9)), 10**5) == math.inf
+
+
+def test_no_sum_of_a_billion_steps_is_begun_step_by_step() -> None:
+    for schedule in (dw.polynomial(10**9), dw.linear(10**9).shift(-2), dw.interpolate([0, 9], [1, 0])):
+        with pytest.raises(InvalidValueError, match="has no closed form here; at most 100000000 are added"):
+            total(schedule, 10**9)
+
+
+def test_a_triangle_is_at_most_the_run() -> None:
+    with pytest.raises(InvalidValueError, match="up and down must be a run or less together; got 60% and 60%"):
+        dw.triangular("60%")

@@ -122,7 +122,8 @@ def test_a_schedule_of_lambda_is_read_at_every_step() -> None:
 
 def test_cautious_survives_a_conversion_where_it_has_a_meaning() -> None:
     assert convert(dw.decoupled(0.1, cautious=True), "independent", peak=0.1).cautious
-    assert not convert(dw.decoupled(0.1, cautious=True), "l2", peak=0.1).cautious
+    with pytest.raises(dw.errors.NoExactMapError, match="cautious"):
+        convert(dw.decoupled(0.1, cautious=True), "l2", peak=0.1)
 
 
 def test_timescale_and_half_life() -> None:

@@ -344,3 +344,40 @@ def test_equal_plans_and_equal_curves_are_told_apart() -> None:
     assert compare(plan, masked, 100).says == ('mask: standard → name "x" does not, standard',)
     with pytest.raises(InvalidValueError, match="at most 100000000 steps"):
         compare(plan, other, 10**9)
+
+
+def test_a_step_of_numpy_is_a_step() -> None:
+    plan = dw.parse("peak 1 | linear")
+    assert (
+        str(dw.explain(plan, 100, np.int64(50)))
+        == str(dw.explain(plan, 100, np.float64(50.0)))
+        == str(dw.explain(plan, 100, 50))
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("l2 0.1", "decoupled 0.1", "with momentum or Adam l2 is part of the update"),
+        ("decoupled 0.1", "decoupled 0.1 cautious", "Cautious decay leaves some weights alone"),
+        ("decoupled 0.1", 'decoupled 0.1 | group "head" "head.*" times 10', "a weight that decays, in no group"),
+    ],
+)
+def test_what_the_compared_rates_leave_out_is_said(old: str, new: str, said: str) -> None:
+    found = compare(*(dw.parse(f"peak 1e-3 | cosine to 0 | {decay}") for decay in (old, new)), 100)
+    (note,) = found.notes
+    assert said in note
+    assert "every rate of the 100 steps is the same" in str(found)
+    assert note in " ".join(str(found).split())
+    assert found.as_dict()["notes"] == [note]
+    assert compare(dw.parse("peak 1"), dw.parse("peak 2"), 10).notes == ()
+
+
+def test_tied_weights_are_explained_as_training_places_them() -> None:
+    plan = dw.Plan(1.0, layer_decay=0.5)
+    params = [
+        dw.mask.Param(name, (2, 2), "Linear", key)
+        for name, key in (("wte.weight", 1), ("h.0.weight", 2), ("h.1.weight", 3), ("lm_head.weight", 1))
+    ]
+    scales = [dw.explain(plan, 10, 5, p.name, params=params).lr for p in params]
+    assert scales == [0.25, 0.5, 1.0, 0.25]

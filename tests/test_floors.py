@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1] / "src" / "dwindle"
 FLOORS = {
     "errors": 0, "arrays": 0, "durable": 0,
     "checksum": 0, "namespace": 0, "elementary": 0, "units": 0, "separated": 0, "plain": 0, "inert": 0,
-    "schedule": 1, "decay": 1, "mask": 1,
+    "schedule": 1, "decay": 1, "mask": 1, "depths": 1,
     "plan": 2, "replan": 2, "text": 2, "setup": 2, "finding": 2,
     "reference": 3, "torch": 3, "jax": 3, "keras": 3, "foreign": 3, "population": 3, "report": 3, "laws": 3, "logs": 3,
     "explain": 3, "ridge": 3, "findings": 4,

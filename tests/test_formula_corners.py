@@ -24,7 +24,7 @@ Value = Callable[[int], float]
 
 
 def lookup(*values: float) -> Callable[[float], float]:
-    return lambda index: values[int(min(max(index, 0), len(values) - 1))]
+    return lambda index: values[int(min(max(index, -len(values)), len(values) - 1))]
 
 
 # a formula, and its value in the arithmetic of Python: exact for whole numbers, float64 for the others
@@ -93,7 +93,7 @@ EXACT: list[tuple[str, Value]] = [
     ("0 ** step", lambda s: float(s == 0)),
     ("(1e300 * 1e300) ** (0 * step)", lambda s: 1),
     ("2 ** (step < 3)", lambda s: 2 if s < 3 else 1),
-    # looked up: before the list and after it, its first and last number
+    # looked up: a negative index counts from the end, as in Python; beyond the list its ends hold
     ("[0.1, 0.2, 0.7][step - 2]", lambda s: lookup(0.1, 0.2, 0.7)(s - 2)),
     ("(5, 2 * 3, -7 + 9, pi)[step // 2]", lambda s: lookup(5, 6, 2, math.pi)(s // 2)),
     ("[0.3][step]", lambda s: 0.3),
@@ -187,7 +187,7 @@ def test_a_part_may_stand_in_every_other(whole: str, part: str) -> None:
     text, steps = whole.replace("{}", part), range(12)
     names: dict[str, Any] = {"abs": abs, "floor": math.floor, "sqrt": math.sqrt, "max": max, "min": min}
     # a list ends in its last number at every index beyond it
-    python = text.replace("[1, 2, 3][", "(lambda i: [1, 2, 3][min(max(i, 0), 2)])(").removesuffix("]") + ")" * (
+    python = text.replace("[1, 2, 3][", "(lambda i: [1, 2, 3][min(max(i, -3), 2)])(").removesuffix("]") + ")" * (
         "[1" in text
     )
     wanted, f = [float(eval(python, {**names, "step": step})) for step in steps], Formula(text)
@@ -459,3 +459,36 @@ def test_a_quotient_beyond_two_to_the_53_is_the_same_alone_and_in_an_array() -> 
 def test_a_formula_too_deep_for_python_says_so() -> None:
     with pytest.raises(ParseError, match=r"is not a formula: .+\.$"):
         Formula("-" * 19_000 + "1")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1 / (1 + abs(5 // (step - 7)))",
+        "1 + abs(5 % (step - 7))",
+        "1 / (1 + 1 / (step - 7) ** 2)",
+        "min(1, 1 / (step - 7) ** 2)",
+    ],
+)
+def test_an_array_has_no_value_where_a_step_alone_has_none(text: str) -> None:
+    """NumPy makes 0 of 5 // 0 and infinity of 1 / 0, of which the rest of a formula may make a sound factor."""
+    f = Formula(text)
+    for asked in (7, np.arange(20), np.arange(10**5)):
+        with pytest.raises(InvalidValueError, match="is nan at step 7"):
+            f(asked)
+    np.testing.assert_array_equal(f(np.arange(7)), [f(step) for step in range(7)])
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0.5 if step == 5 or 1 / (step - 5) > 0.1 else 1", lambda s: 0.5 if s == 5 or 1 / (s - 5) > 0.1 else 1.0),
+        ("0.5 if step != 5 and 1 / (step - 5) > 0.1 else 1", lambda s: 0.5 if s != 5 and 1 / (s - 5) > 0.1 else 1.0),
+        ("1 / step if step > 0 else 1", lambda s: 1 / s if s else 1.0),
+    ],
+)
+def test_what_python_would_not_work_out_needs_no_value(text: str, value: Value) -> None:
+    f, steps = Formula(text), np.arange(1000)
+    wanted = [value(step) for step in range(1000)]
+    assert [f(step) for step in range(1000)] == wanted
+    assert f(steps).tolist() == f(steps.reshape(10, 100)).ravel().tolist() == wanted

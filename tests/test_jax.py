@@ -473,3 +473,23 @@ def test_a_jitted_function_takes_another_plan_without_compiling_again() -> None:
         plan = Plan(peak, dw.cosine(30), dw.decoupled(peak))
         assert float(last(plan)) == pytest.approx(float(plan.lrs(30)[10]), rel=1e-6)
     assert len(traces) == 1
+
+
+def test_layers_of_a_tree_are_told_by_their_names_for_it_sorts_them() -> None:
+    names = ("tok_embed", "pos_embedding", "layers_0", "layers_1", "final_norm", "head")
+    params = {name: {"kernel": jnp.ones((2, 2))} for name in names}
+    tx = djax.sgd(Plan(1.0, layer_decay=0.5), 10)
+    updates, _ = tx.update(params, tx.init(params), params)
+    sizes = {name: -float(updates[name]["kernel"][0, 0]) for name in names}
+    assert sizes == {
+        "tok_embed": 0.125,
+        "pos_embedding": 0.125,
+        "layers_0": 0.25,
+        "layers_1": 0.5,
+        "final_norm": 1.0,
+        "head": 1.0,
+    }
+    with pytest.raises(
+        InvalidValueError, match="'middle/kernel' must tell by itself whether it lies before the numbered blocks"
+    ):
+        tx.init(params | {"middle": params["head"]})

@@ -71,8 +71,9 @@ INVALID: list[tuple[Any, dict[str, Any], str]] = [
     (penalty, {"coefficient": 1, "groups": {"a": 3}},
      "groups must map a name to arrays of numbers: 'int' object is not iterable."),
     *[(time, given, said) for time in (timescale, half_life) for given, said in (
-        ({"share": -0.1}, "share must be zero or more; got -0.1."), ({"share": 1.0}, "share must be below 1; got 1.0."),
+        ({"share": -0.1}, "share must be zero or more; got -0.1."), ({"share": math.nan}, "share must be finite; got nan."),
     )],
+    (half_life, {"share": 1.0}, "share must be below 1; got 1.0."),
     (Group, {"name": "", "match": "*"}, "a group's name must be text; got ''."),
     (Group, {"name": "a", "match": 3}, "a group's match must be text; got 3."),
     (Group, {"name": HALVES, "match": "*"}, f"a group's name {SPLIT}"),
@@ -259,11 +260,14 @@ def test_a_conversion_by_hand(kind: type[Decay], wanted: dict[str, float]) -> No
 def test_a_conversion_is_for_sgd_without_momentum_unless_said() -> None:
     assert convert(L2(0.25), "decoupled", peak=0.5) == Decoupled(0.25)
     assert convert(L2(0.25), "decoupled", peak=0.5, momentum=0.5) == Decoupled(0.5)
-    assert convert(L2(0.25), "decoupled", peak=0.5, dampening=0.5) == Decoupled(0.125)
+    assert convert(L2(0.25), "decoupled", peak=0.5, dampening=0.5) == Decoupled(
+        0.25
+    )  # torch's dampening needs a momentum
     same = Decoupled(0.25, cautious=True)
     assert convert(same, "decoupled", peak=-1.0) is same
     assert convert(same, "corrected", peak=0.5, optimiser="anything") == Corrected(0.25, cautious=True)
-    assert convert(same, "l2", peak=0.5) == L2(0.25)
+    with pytest.raises(NoExactMapError, match="no constant carries a cautious decay into l2"):
+        convert(same, "l2", peak=0.5)
     assert convert(L2(Ramp(0.0, 8)), "independent", peak=0.5).at(2) == 0.375
 
 
@@ -288,8 +292,25 @@ def test_a_decay_that_turns_weights_over_is_warned_of_where_the_plan_is_made() -
     with pytest.warns(UserWarning, match="by -1: from"):
         Plan(0.5, decay=Decoupled(math.nextafter(4.0, 0.0)))
     for silent in (Decoupled(1.999), Decoupled(2.0, allow_overshoot=True), Decoupled(40.0, allow_overshoot=True), L2(1e9),
-                   Decoupled(Constant(40.0))):  # fmt: skip
+                   Decoupled(Ramp(40.0))):  # fmt: skip
         Plan(0.5, decay=silent)
+    with pytest.raises(InvalidValueError, match="decay 40 takes 20 times each weight"):
+        Plan(0.5, decay=Decoupled(Constant(40.0)))
+
+
+@pytest.mark.parametrize(
+    ("lr_scale", "said"),
+    [(4.0, "by 0, those that decay: they are 0."), (6.0, "by -0.5, those that decay: they change sign."),
+     (12.0, "by -2, those that decay: they change sign and grow.")],
+)  # fmt: skip
+def test_a_group_in_which_a_decay_turns_weights_over_is_named(lr_scale: float, said: str) -> None:
+    with pytest.warns(UserWarning, match="of group 'head'") as heard:
+        Plan(0.5, decay=Decoupled(0.5), groups=(Group("head", "head.*", lr_scale), Group("slow", "*", 0.1)))
+    (only,) = heard
+    times = f"decoupled decay 0.5 at peak 0.5 times {lr_scale:g} multiplies the weights of group 'head' "
+    assert (only.filename, str(only.message)) == (__file__, times + said)
+    Plan(0.5, decay=Decoupled(0.5, allow_overshoot=True), groups=(Group("head", "head.*", lr_scale),))
+    Plan(0.5, decay=Independent(0.5), groups=(Group("head", "head.*", lr_scale),))
 
 
 GROUPED = (Group("wide", "*.wide", 4.0), Group("other", "*"))
@@ -331,6 +352,7 @@ def test_one_step_by_hand(decay: Decay | None, plain: Dose, moved: Dose) -> None
     ],
     ids=str,
 )
+@pytest.mark.filterwarnings("ignore:.*group 'wide' by 0")
 def test_a_whole_run_by_hand(decay: Decay | None, shares: list[float], l2: float, dose: float) -> None:
     """The factors of four steps are 1, 3/4, 1/2 and 1/4; their sum is 5/2."""
     plan, factors = Plan(0.5, Ramp(), decay, groups=GROUPED), np.array([1.0, 0.75, 0.5, 0.25])
@@ -349,16 +371,18 @@ def test_a_whole_run_by_hand(decay: Decay | None, shares: list[float], l2: float
     by_rate = 1.0 if isinstance(decay, Independent) else 4.0  # times, where the rate is four times as high
     assert plan.decay_shares(4, "wide").tolist() == (by_rate * np.array(shares)).tolist()
     assert plan.sgd_shares(4, "wide").tolist() == (by_rate * np.array(shares) + 2.0 * l2 * factors).tolist()
-    narrow = np.cumprod([1.0, *(1.0 - np.minimum(plan.sgd_shares(4, "wide"), 1.0 - 2.0**-53))])
-    np.testing.assert_allclose(plan.shares_left(4, "wide"), narrow, rtol=1e-12)
+    wide = np.cumprod([1.0, *(1.0 - plan.sgd_shares(4, "wide"))])
+    np.testing.assert_allclose(plan.shares_left(4, "wide"), wide, rtol=1e-12)
 
 
-def test_all_that_is_left_after_an_overshoot_is_the_last_bit() -> None:
-    """1 - 1e-16 is 1 - 2^-53 in float64, which halves a weight 53 times a step."""
-    plan = Plan(1.0, decay=Decoupled(1.5, allow_overshoot=True))
-    np.testing.assert_allclose(plan.shares_left(2), [1.0, 2.0**-53, 2.0**-106], rtol=1e-12)
-    assert plan.half_life(2).steps == pytest.approx(1 / 53, rel=1e-12)
-    assert plan.timescale(2).steps == pytest.approx(1.0, rel=1e-15)
+@pytest.mark.parametrize("share", [1.0, 1.5, 2.0, 3.0])
+def test_what_is_left_after_an_overshoot_changes_its_sign(share: float) -> None:
+    plan = Plan(1.0, decay=Decoupled(share, allow_overshoot=True))
+    np.testing.assert_allclose(plan.shares_left(3), (1.0 - share) ** np.arange(4), rtol=1e-12)
+    assert plan.half_life(2).steps == pytest.approx(
+        1 / 53, rel=1e-12
+    )  # the whole weight is gone at once, or more than it
+    assert plan.timescale(2).steps == pytest.approx(1.0 / share, rel=1e-15)
 
 
 TIMED = [
@@ -401,16 +425,20 @@ def test_a_plan_in_one_line() -> None:
 
 def test_layers_are_counted_from_the_output() -> None:
     names = ["embed.weight", "blocks.0.weight", "between.weight", "blocks.2.bias", "head.weight"]
-    plan = Plan(0.1, groups=(Group("out", "h*", 3.0), Group("rest", "b*.weight", 5.0)), layer_decay=0.5)
+    plan = Plan(0.1, groups=(Group("out", "e*", 3.0), Group("rest", "b*.weight", 5.0)), layer_decay=0.5)
     placed = plan.assign(Param(name, (2, 2), "Linear", key) for name, key in zip(names, (1, 2, 3, 4, 1), strict=True))
     two, bias = 'ndim "2" decays', 'regex "(^|[./])bias$" does not'
     assert placed == (
-        Assignment("embed.weight", None, 0.0625, True, two, None),
+        Assignment("embed.weight", "out", 3.0 * 0.0625, True, two, None),
         Assignment("blocks.0.weight", "rest", 0.625, True, two, None),
         Assignment("between.weight", "rest", 5.0, True, two, None),
         Assignment("blocks.2.bias", None, 0.5, False, bias, None),
-        Assignment("head.weight", "out", 3.0, True, two, "embed.weight"),
+        Assignment("head.weight", "out", 3.0 * 0.0625, True, two, "embed.weight"),  # the same tensor, placed once
     )
+    with pytest.raises(UnknownNameError, match="'head"):
+        replace(plan, groups=(Group("head", "head*"),)).assign(
+            [Param("embed.0.w", (2, 2), "", 1), Param("head.w", (2, 2), "", 1)]
+        )
     assert Plan(0.1, layer_decay=0.5).assign([]) == ()
 
 

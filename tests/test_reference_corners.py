@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import dwindle as dw
+from dwindle.arrays import float64
 from dwindle.decay import Decoupled, Independent
 from dwindle.errors import DwindleError, InvalidValueError, UnknownNameError
 from dwindle.mask import Mask
@@ -327,3 +329,33 @@ def test_a_change_names_both_ends() -> None:
     assert change(old, (Plan(0.5, dw.linear("50%")), Horizon(steps=200)), 25) == (
         "from update 25 (lr 0.375) on: ends at 200 with lr 0, no longer at 100 with lr 0.25"
     )
+
+
+@pytest.mark.parametrize("made", ["masked", "text in objects", "complex", "a list of tensors with gradients"])
+def test_what_is_no_number_is_refused_wherever_arrays_are_taken(made: str) -> None:
+    given = {
+        "masked": np.ma.masked_equal([[1.0, -9999.0], [2.0, 3.0]], -9999.0),
+        "text in objects": np.array([["12", 3], [1, 2]], dtype=object),
+        "complex": np.array([[1j, 2], [3, 4]]),
+        "a list of tensors with gradients": [torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)],
+    }[made]
+    for call in (
+        lambda: float64("x", given),
+        lambda: dw.ridge.path(given, [1.0, 2.0]),
+        lambda: textbook_step(given, [1.0], given, [1.0], lr=0.1, lam=0.0, n=1),
+        lambda: dw.penalty(0.1, {"w": [given]}),
+    ):
+        with pytest.raises(DwindleError):
+            call()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_the_weights_of_a_live_model_are_numbers(dtype: torch.dtype) -> None:
+    layer = torch.nn.Linear(3, 2).to(dtype)
+    squares = sum(float(p.detach().double().square().sum()) for p in layer.parameters())
+    assert dw.penalty(0.5, {"all": list(layer.parameters())}).total == pytest.approx(0.25 * squares, rel=1e-15)
+
+
+def test_weights_by_name_are_asked_for() -> None:
+    with pytest.raises(InvalidValueError, match=r"w0 must map names to weights, such as \{'w': \[1.0\]\}; got \[1.0\]"):
+        run(SGD(), [1.0], lambda params, step: params, lambda step, name: (0.1, 1.0, 0.0), 1)  # type: ignore[arg-type]

@@ -9,9 +9,24 @@ import numpy.typing as npt
 
 from dwindle.errors import InvalidValueError, shown
 
-__all__ = ["Array", "float64", "row"]
+__all__ = ["Array", "as_given", "float64", "row"]
 
 Array = npt.NDArray[np.float64]
+
+
+def as_given(value: Any) -> npt.NDArray[Any]:
+    """Return ``value`` as NumPy has it; a tensor's numbers wherever it is, with or without a gradient.
+
+    Raises TypeError or ValueError for what is no array, and for what a mask hides: without it the hidden values would count.
+    """
+    if hasattr(value, "requires_grad") and value.is_floating_point():
+        value = value.detach().cpu().double()
+    if np.ma.is_masked(value):
+        raise TypeError("a part of it is masked; leave it out or fill it in")
+    try:
+        return np.asarray(value)
+    except RuntimeError as error:  # tensors in a list
+        raise TypeError(f"it is no array: {error}") from error
 
 
 def float64(name: str, value: Any, what: str = "numbers") -> Array:
@@ -24,8 +39,9 @@ def float64(name: str, value: Any, what: str = "numbers") -> Array:
     array([3. , 2.5])
     """
     try:
-        found = np.asarray(value)
-        if found.dtype.kind in "biufO" and not np.ma.is_masked(value):
+        found = as_given(value)
+        is_text = found.dtype.kind == "O" and any(isinstance(each, str | bytes) for each in found.flat)
+        if found.dtype.kind in "biufO" and not is_text:
             return found.astype(np.float64)
     except (TypeError, ValueError, OverflowError):
         pass

@@ -116,7 +116,9 @@ class L2(Decay):
 
     @classmethod
     def from_torch(cls, weight_decay: float) -> L2:
-        """Return torch's ``weight_decay`` of SGD, Adam and every optimiser but AdamW and Muon: the same number.
+        """Return torch's ``weight_decay`` of SGD, Adam and all whose decay is in the gradient: the same number.
+
+        Not of AdamW, Muon and Adafactor, nor of Adam, NAdam and RAdam with ``decoupled_weight_decay``.
 
         >>> L2.from_torch(5e-4).weight_decay
         0.0005
@@ -178,7 +180,7 @@ class Decoupled(Decay):
 
     @classmethod
     def from_torch(cls, weight_decay: float) -> Decoupled:
-        """Return ``weight_decay`` of torch's AdamW, Muon, or Adam with ``decoupled_weight_decay``: the same number.
+        """Return ``weight_decay`` of torch's AdamW, Muon, Adafactor, or Adam with ``decoupled_weight_decay``: the same number.
 
         >>> Decoupled.from_torch(0.01).weight_decay
         0.01
@@ -272,9 +274,9 @@ def convert(
 ) -> Decay:
     """Return the decay of convention ``to`` with the same stationary point as ``decay`` at the peak, where a constant does it.
 
-    Between l2 and the others the factor is the optimiser's long-run gain, (1 - dampening)/(1 - momentum) for SGD.
+    Between l2 and the others the factor is the optimiser's long-run gain: of SGD 1, with momentum (1 - dampening)/(1 - momentum).
     Raises NoExactMapError between l2 and the others for Adam and its kin: there the coupled decay is divided by √v,
-    which changes from weight to weight and from step to step.
+    which changes from weight to weight and from step to step. So it does from a cautious decay to l2.
 
     >>> convert(L2(1e-4), "decoupled", peak=0.1, momentum=0.5).weight_decay
     0.0002
@@ -293,11 +295,16 @@ def convert(
             f"with {optimiser} no constant carries {decay.convention} into {to}: l2 is divided by the gradient's running "
             f"size, {decay.convention if to == 'l2' else to} decay is not. Keep the convention, or search λ anew."
         )
-    gain = (1.0 - real("dampening", dampening, low=0.0, below=1.0)) / _kept(momentum)
+    if decay.cautious and kind is L2:
+        raise NoExactMapError(
+            "no constant carries a cautious decay into l2: it acts only where the update does not move a weight away from 0, "
+            "and a gradient cannot know. Leave out cautious, or keep the convention."
+        )
+    damped, kept = real("dampening", dampening, low=0.0, below=1.0), _kept(momentum)
+    gain = (1.0 - damped) / kept if momentum else 1.0  # without momentum torch's dampening is idle
     to_decoupled = {L2: gain, Decoupled: 1.0, Independent: 1.0 / peak, Corrected: 1.0}
     ratio = to_decoupled[type(decay)] / to_decoupled[kind]
-    cautious = decay.cautious and kind is not L2
-    return kind(decay.weight_decay * ratio, cautious=cautious, allow_overshoot=decay.allow_overshoot)
+    return kind(decay.weight_decay * ratio, cautious=decay.cautious, allow_overshoot=decay.allow_overshoot)
 
 
 class Penalty(NamedTuple):
@@ -336,7 +343,7 @@ def timescale(share: float) -> float:
     >>> round(timescale(3e-4 * 0.1))
     33333
     """
-    share = real("share", share, low=0.0, below=1.0)
+    share = real("share", share, low=0.0)
     return 1.0 / share if share else math.inf
 
 

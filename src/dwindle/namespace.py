@@ -55,7 +55,9 @@ def namespace(step: Any) -> Namespace:
     if kind is int or (kind is float and step == step):  # not NaN, which clips to nothing
         return SCALAR
     if isinstance(step, np.ndarray | np.generic):
-        if step.dtype.kind not in "iufb":
+        if step.dtype.kind == "u":
+            raise _unsigned(step.dtype)
+        if step.dtype.kind not in "ifb":
             raise InvalidValueError(f"a step must be a number; got {shown(step)} of the type {step.dtype}.")
         return NUMPY
     own = getattr(kind, "__dwindle_namespace__", None)
@@ -64,12 +66,22 @@ def namespace(step: Any) -> Namespace:
         return found
     root = kind.__module__.partition(".")[0]
     if root == "torch":
+        if not step.dtype.is_signed:
+            raise _unsigned(step.dtype)
         return _torch()
     if root in ("jax", "jaxlib"):
+        if step.dtype.kind == "u":
+            raise _unsigned(step.dtype)
         return _jax()
     if isinstance(step, int):  # bool and IntEnum
         return SCALAR
     raise InvalidValueError(f"a step must be a number or an array of numpy, torch or jax; got {shown(step)}.")
+
+
+def _unsigned(dtype: Any) -> InvalidValueError:
+    return InvalidValueError(
+        f"steps must be of a signed type; got {dtype}, in which 3 - 5 is a large number. Convert them to int64."
+    )
 
 
 def _pow(x: Any, exponent: float) -> float:
@@ -136,9 +148,15 @@ def _torch() -> Namespace:
             x, found = wide(x), wide(found)
         return torch.bucketize(x, found, right=True)
 
+    def clip(x: Any, low: Any, high: Any) -> Any:
+        if isinstance(low, int) and isinstance(high, int) and not x.is_floating_point():  # bounds that its type holds
+            most = torch.iinfo(x.dtype)
+            low, high = max(low, most.min), min(high, most.max)
+        return torch.clamp(x, low, high)
+
     return Namespace(
         where=torch.where,
-        clip=torch.clamp,
+        clip=clip,
         as_float=wide,
         rint=torch.round,
         divide=operator.truediv,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
@@ -15,7 +14,18 @@ import numpy as np
 import numpy.typing as npt
 
 from dwindle.decay import Corrected, Decay, Independent, half_life, timescale
-from dwindle.errors import InvalidValueError, UnknownNameError, a_kind, all_of, characters, real, shown, suggestion
+from dwindle.depths import depths
+from dwindle.errors import (
+    InvalidValueError,
+    UnknownNameError,
+    a_kind,
+    all_of,
+    characters,
+    flag,
+    real,
+    shown,
+    suggestion,
+)
 from dwindle.mask import Mask, Param
 from dwindle.schedule import Constant, Schedule, curve, total
 from dwindle.units import Horizon, as_horizon, short
@@ -122,21 +132,34 @@ class Plan:
 
     def _check_overshoot(self) -> None:
         """Refuse a decay that would flip and grow the weights; warn of one that would flip them."""
-        if self.decay is None or isinstance(self.decay.weight_decay, Schedule):
+        if self.decay is None or self.decay.allow_overshoot:
             return
-        share = self.decay.share(0, self.peak, 1.0)
-        if share >= 2.0 and not self.decay.allow_overshoot:
+        lam = self.decay.weight_decay
+        if isinstance(lam, Schedule):
+            if not isinstance(lam, Constant):
+                return
+            lam = lam.factor
+        kind, share = self.decay.convention, self.decay.share(0, self.peak, 1.0)
+        if share >= 2.0:
             raise InvalidValueError(
-                f"{self.decay.convention} decay {self.decay.weight_decay:g} takes {share:g} times each weight a step at "
-                f"peak {self.peak:g}: weights would change sign and grow. Lower it below {self.decay.weight_decay / share:g}, "
-                "or say allow_overshoot=True."
+                f"{kind} decay {lam:g} takes {share:g} times each weight a step at peak {self.peak:g}: weights would change sign "
+                f"and grow. Lower it below {lam / share:g}, or say allow_overshoot=True."
             )
-        if share >= 1.0 and not self.decay.allow_overshoot:
+        if share >= 1.0:
             warnings.warn(
-                f"{self.decay.convention} decay {self.decay.weight_decay:g} at peak {self.peak:g} multiplies weights by "
-                f"{1.0 - share:g}: from the first step at the peak they change sign.",
+                f"{kind} decay {lam:g} at peak {self.peak:g} multiplies weights by {1.0 - share:g}: from the first step at the "
+                f"peak they {'change sign' if share > 1.0 else 'are 0'}.",
                 stacklevel=4,
             )
+        for group in self.groups:
+            taken = self.decay.share(0, self.peak * group.lr_scale, 1.0)
+            if taken >= 1.0 > share:
+                warnings.warn(
+                    f"{kind} decay {lam:g} at peak {self.peak:g} times {group.lr_scale:g} multiplies the weights of group "
+                    f"{group.name!r} by {1.0 - taken:g}, those that decay: they "
+                    f"{'are 0' if taken == 1.0 else 'change sign' if taken <= 2.0 else 'change sign and grow'}.",
+                    stacklevel=4,
+                )
 
     def resolve(self, horizon: Horizon | int) -> Plan:
         """Return this plan with every time in steps of ``horizon`` (an int counts steps)."""
@@ -260,9 +283,11 @@ class Plan:
         >>> Plan(0.1, decay=Decoupled(1.0)).shares_left(2)
         array([1.  , 0.9 , 0.81])
         """
-        left = np.log1p(-np.minimum(self.sgd_shares(horizon, group), 1.0 - 1e-16))
-        shares: Array = np.exp(np.concatenate(([0.0], np.cumsum(left))))
-        return shares
+        taken = self.sgd_shares(horizon, group)
+        with np.errstate(divide="ignore"):  # x = 1 leaves nothing
+            size = np.exp(np.cumsum(np.log1p(-np.minimum(taken, 2.0 - taken))))
+        left = np.where(np.cumsum(taken > 1.0) % 2, -size, size)  # beyond 1 a step turns the sign
+        return np.concatenate(([1.0], left))
 
     def timescale(self, horizon: Horizon | int) -> Timescale:
         """Return τ = 1/x at the peak of the plan, in steps, epochs and tokens; infinite without decay."""
@@ -275,31 +300,39 @@ class Plan:
         >>> Plan(0.1, decay=Decoupled(5.0)).half_life(Horizon(epochs=3, steps_per_epoch=2))
         Timescale(steps=1.0, epochs=0.5, tokens=None)
         """
-        return self._at_the_peak(half_life, horizon)
+        return self._at_the_peak(lambda share: half_life(min(share, 1.0 - 1e-16)), horizon)
 
     def _at_the_peak(self, measure: Callable[[float], float], horizon: Horizon | int) -> Timescale:
         run = as_horizon(horizon)
         decay = None if self.decay is None else self.decay.resolve(run)
         share = 0.0 if decay is None else float(decay.share(0, self.peak, 1.0) + self.peak * decay.coupling(0))
-        steps = measure(min(share, 1.0 - 1e-16))
+        steps = measure(share)
         return Timescale(
             steps,
             None if run.steps_per_epoch is None else steps / run.steps_per_epoch,
             None if run.tokens_per_step is None else steps * run.tokens_per_step,
         )
 
-    def assign(self, params: Iterable[Param]) -> tuple[Assignment, ...]:
-        """Return for each parameter its group, learning-rate scale, whether it decays and which rule decided."""
-        infos = all_of("params", params, Param)
-        depths = {} if self.layer_decay is None else _layer_depths([p.name for p in infos])
-        placed = []
-        for decision in self.mask.decide(infos):
-            group = next((g for g in self.groups if fnmatchcase(decision.name, g.match)), None)
+    def assign(self, params: Iterable[Param], *, ordered: bool = True) -> tuple[Assignment, ...]:
+        """Return for each parameter its group, learning-rate scale, whether it decays and which rule decided.
+
+        A tensor under several names is placed once, under its first. ``ordered``: whether the parameters come in the order in
+        which the model uses them; what `layer_decay` needs to know is else told by their names alone.
+        """
+        decided = self.mask.decide(all_of("params", params, Param))
+        owners = [decision.name for decision in decided if decision.tied_to is None]
+        lies = {} if self.layer_decay is None else depths(owners, ordered=flag("ordered", ordered))
+        placed: list[Assignment] = []
+        for name, decays, rule, tied_to in decided:
+            if tied_to is not None:
+                owner = next(each for each in placed if each.name == tied_to)
+                placed.append(owner._replace(name=name, tied_to=tied_to))
+                continue
+            group = next((g for g in self.groups if fnmatchcase(name, g.match)), None)
             scale = 1.0 if group is None else group.lr_scale
             if self.layer_decay is not None:
-                scale *= self.layer_decay ** (max(depths.values()) - depths[decision.name])
-            name = None if group is None else group.name
-            placed.append(Assignment(decision.name, name, scale, decision.decays, decision.rule, decision.tied_to))
+                scale *= self.layer_decay ** (max(lies.values()) - lies[name])
+            placed.append(Assignment(name, None if group is None else group.name, scale, decays, rule, None))
         unused = [g.match for g in self.groups if not any(a.group == g.name for a in placed)]
         if unused:
             raise UnknownNameError(
@@ -334,26 +367,6 @@ def difference(old: Plan, new: Plan) -> dict[str, tuple[Any, Any]]:
     old, new = as_plan(old), as_plan(new)
     pairs = ((f.name, getattr(old, f.name), getattr(new, f.name)) for f in fields(Plan))
     return {name: (a, b) for name, a, b in pairs if a != b}
-
-
-# blocks.3.weight, block_3/kernel, layer3.0.conv1.weight; not conv_3, whose number counts the convolutions only
-_BLOCK_NUMBER = re.compile(r"(?:^|[./])(?:[A-Za-z_]*(?:block|layer)s?_?)?(\d+)(?=[./]|$)")
-
-
-def _layer_depths(names: list[str]) -> dict[str, int]:
-    """Return a depth for each name: 0 before the first numbered block, i + 1 in block i, one more after the last."""
-    blocks = {name: int(found.group(1)) for name in names if (found := _BLOCK_NUMBER.search(name))}
-    if names and not blocks:
-        raise InvalidValueError(
-            "layer_decay counts the blocks by their number, as in blocks.3.weight or block_3/kernel, and there is none in "
-            f"{', '.join(names[:3])} ...; name the blocks so, or say each rate by a group."
-        )
-    last = max(blocks.values(), default=-1)
-    depths, seen_block = {}, False
-    for name in names:
-        seen_block = seen_block or name in blocks
-        depths[name] = blocks[name] + 1 if name in blocks else (last + 2 if seen_block else 0)
-    return depths
 
 
 def integrated_decay(plan: Plan, horizon: Horizon | int) -> float:

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dwindle.arrays import as_given
 from dwindle.errors import InvalidValueError, a_kind, count, flag, known_keys, real, shown
 
 __all__ = ["SGD", "Adam", "AdamState", "Array", "Gradient", "Optimiser", "Rates", "SGDState", "run", "textbook_step"]
@@ -219,6 +220,8 @@ def run(
     (array([1.   , 0.5  , 0.25 , 0.125]), array([1., 1., 1., 1.]))
     """
     steps = count("steps", steps, low=0)
+    if not isinstance(w0, Mapping):
+        raise InvalidValueError(f"w0 must map names to weights, such as {{'w': [1.0]}}; got {shown(w0)}.")
     now = {name: _array(name, w) for name, w in w0.items()}
     states = {name: optimiser.init(w) for name, w in now.items()}
     path = {name: np.empty((steps + 1, *w.shape)) for name, w in now.items()}
@@ -280,7 +283,7 @@ def _operands(
 
 def _array(name: str, value: Any) -> Array:
     try:
-        array = np.asarray(value)
+        array = as_given(value)
         if array.dtype.kind not in "iuf":
             raise TypeError(f"its dtype is {array.dtype}")
         return array.astype(np.float64)

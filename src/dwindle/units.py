@@ -9,7 +9,7 @@ import math
 import numbers
 import re
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -35,6 +35,7 @@ UNITS = {
     "tok": "tok", "token": "tok", "tokens": "tok",
 }  # fmt: skip
 ROUNDINGS = ("nearest", "down", "exact")
+_DIGITS = Context(prec=30)  # a thread may have set its own to fewer than a float has
 _FOREVER = 10**30
 _LONGEST = 10**18  # steps of a run; twice as many are still 64-bit integers
 SHORTEST = 1e-6  # steps; below it step // every would leave the range of integers
@@ -86,7 +87,7 @@ class Horizon:
             raise InvalidValueError(
                 "epochs alone do not say how many steps; give steps_per_epoch, or examples and batch_size."
             )
-        steps = max(1, _nearest(Fraction(self.epochs or 0) * self.steps_per_epoch))
+        steps = max(1, _nearest(_written(self.epochs or 0) * self.steps_per_epoch))
         if self.steps not in (0, steps):
             raise InvalidValueError(
                 f"steps={self.steps} contradicts epochs={self.epochs} x steps_per_epoch={self.steps_per_epoch} "
@@ -175,16 +176,16 @@ class Time:
 
     def _exact(self, horizon: Horizon) -> Fraction:
         if self.unit == "%":
-            return Fraction(self.value) * horizon.steps / 100
+            return _written(self.value) * horizon.steps / 100
         attribute = {"ep": "steps_per_epoch", "ex": "batch_size", "tok": "tokens_per_step"}[self.unit]
         worth: int | None = getattr(horizon, attribute)
         if worth is None:
             raise UnresolvedTimeError(f"{self} needs to know {attribute}; give it to the Horizon.")
-        return Fraction(self.value) * worth if self.unit == "ep" else Fraction(self.value) / worth
+        return _written(self.value) * worth if self.unit == "ep" else _written(self.value) / worth
 
     def _cut(self, horizon: Horizon) -> int:
         """Return int(share · steps); the share is the float of the decimal number, and epochs are multiplied last."""
-        share = float(Decimal(repr(self.value)).scaleb(-2))
+        share = float(_written(self.value) / 100)
         if isinstance(horizon.epochs, int) and horizon.steps_per_epoch is not None:
             return int(share * horizon.steps_per_epoch * horizon.epochs)
         return int(share * horizon.steps)
@@ -261,7 +262,7 @@ def short(value: float) -> str:
     if isinstance(value, int) and (abs(value) < 10**6 or value % 1000 or float(value) != value):
         return str(value)
     plain = repr(float(value))
-    sign, (first, *others), exponent = Decimal(plain).normalize().as_tuple()
+    sign, (first, *others), exponent = Decimal(plain).normalize(_DIGITS).as_tuple()
     point = "." if others else ""
     scientific = f"{'-' * sign}{first}{point}{''.join(map(str, others))}e{int(exponent) + len(others)}"
     plain = plain.removesuffix(".0")
@@ -297,6 +298,11 @@ def words(*pairs: tuple[str, str | None]) -> str:
     'cosine to 10%'
     """
     return " ".join(f"{word} {text}".strip() for word, text in pairs if text is not None)
+
+
+def _written(value: float) -> Fraction:
+    """Return the number that was written: 0.3 is three tenths, not the float nearest to it."""
+    return Fraction(repr(value))
 
 
 def _nearest(exact: Fraction) -> int:

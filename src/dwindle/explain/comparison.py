@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dwindle.decay import L2
 from dwindle.errors import InvalidValueError
 from dwindle.explain.weights import LONGEST, doses
 from dwindle.mask import Mask
@@ -41,7 +42,7 @@ class Comparison:
     numbers, None where they never are; ``apart`` counts the steps at which either differs. ``ratio`` is new lr/old lr at
     ``ratio_at``, the step at which it is farthest from 1 of those where both are positive, and infinite beyond float64;
     ``one_is_zero`` counts the steps at which one rate only is 0. ``steps`` and ``lrs`` [2, points] are the rates at up to
-    240 steps, to draw.
+    240 steps, to draw. ``notes`` say what these figures leave out.
     """
 
     old: str
@@ -57,6 +58,7 @@ class Comparison:
     totals: tuple[Totals, Totals]
     steps: npt.NDArray[np.int64]
     lrs: Array
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the comparison as JSON can hold it."""
@@ -65,6 +67,7 @@ class Comparison:
         totals = [{"lr": each.lr, "dose": each.dose, "left": each.left} for each in self.totals]
         return own | {
             "says": list(self.says),
+            "notes": list(self.notes),
             "totals": {"old": totals[0], "new": totals[1]},
             "curves": {"step": self.steps.tolist(), "old": self.lrs[0].tolist(), "new": self.lrs[1].tolist()},
         }
@@ -74,7 +77,8 @@ class Comparison:
             return "the two plans are the same"
         lines = [line for said in self.says for line in _wrapped(said)]
         if not self.apart:
-            return "\n".join([*lines, "", *_wrapped(f"yet every rate of the {self.run:,} steps is the same")])
+            same = f"yet every rate of the {self.run:,} steps is the same"
+            return "\n".join([*lines, "", *_wrapped(same), *(line for note in self.notes for line in _wrapped(note))])
         lines += ["", *_wrapped(self._parting())]
         if self.ratio_at is not None and self.ratio != 1.0:
             lines += _wrapped(
@@ -87,7 +91,8 @@ class Comparison:
             a, b = (getattr(each, get) for each in self.totals)
             ratio = f"{b / a:>12.4g}" if a else f"{'':>12}"
             lines.append(f"{name:<24}{a:>14.5g}{b:>14.5g}{ratio}".rstrip())
-        return "\n".join(lines)
+        notes = [line for note in self.notes for line in _wrapped(note)]
+        return "\n".join([*lines, *([""] if notes else []), *notes])
 
     def _parting(self) -> str:
         rate = (
@@ -146,7 +151,7 @@ def compare(old: Plan, new: Plan, horizon: Horizon | int) -> Comparison:
     totals = [Totals(math.fsum(rates[i]), math.fsum(taken[i]), _kept(left[i])) for i in (0, 1)]
     return Comparison(
         str(plans[0]), str(plans[1]), run.steps, _says(*plans), lr_parts, decay_parts, apart, ratio, ratio_at, zero,
-        (totals[0], totals[1]), at, drawn,
+        (totals[0], totals[1]), at, drawn, _notes(*plans),
     )  # fmt: skip
 
 
@@ -156,6 +161,21 @@ def _kept(logs: list[tuple[float, bool]]) -> float:
     except OverflowError:
         size = math.inf
     return -size if sum(flips for _, flips in logs) % 2 else size
+
+
+def _notes(old: Plan, new: Plan) -> tuple[str, ...]:
+    """Return what the rates of one weight under plain SGD do not tell."""
+    found, decays = [], (old.decay, new.decay)
+    if sum(isinstance(decay, L2) for decay in decays) == 1 and None not in decays:
+        found.append(
+            "The decay of both is compared as under plain SGD; with momentum or Adam l2 is part of the update and the other is "
+            "not, and the two runs differ."
+        )
+    if sum(decay is not None and decay.cautious for decay in decays) == 1:
+        found.append("Cautious decay leaves some weights alone in each step, which these rates do not show.")
+    if {"mask", "groups", "layer_decay"} & difference(old, new).keys():
+        found.append("The rates are those of a weight that decays, in no group; for one parameter see `explain`.")
+    return tuple(found)
 
 
 def _says(old: Plan, new: Plan) -> tuple[str, ...]:

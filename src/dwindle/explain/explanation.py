@@ -246,8 +246,8 @@ def _decayed(plan: Plan, run: Horizon, at: int, placed: Placed, lr: float, facto
         coupling,
         taken,
         _in_units(half_life(min(taken, 1.0 - 1e-16)), run),
-        _in_units(timescale(min(taken, 1.0 - 1e-16)), run),
-        _in_units(timescale(min(peak, 1.0 - 1e-16)), run),
+        _in_units(timescale(taken), run),
+        _in_units(timescale(peak), run),
         schedule,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
@@ -29,12 +30,8 @@ def step_of(step: Any, run: Horizon) -> int:
     """Return which of the run's steps is meant; InvalidValueError for one outside it."""
     time = Time.parse(step) if isinstance(step, str) else step
     at = time.steps(run) if isinstance(time, Time) else time
-    if (
-        isinstance(at, bool)
-        or not isinstance(at, int | float)
-        or at != at
-        or not (0 <= at < run.steps and at == int(at))
-    ):
+    is_number = isinstance(at, numbers.Real) and not isinstance(at, bool)
+    if not is_number or not 0 <= float(at) < run.steps or int(at) != at:
         raise InvalidValueError(
             f"step must be one of the run's, 0 to {run.steps - 1}; got {step if isinstance(step, str) else shown(step)}. "
             f"The last update is step {run.steps - 1}."

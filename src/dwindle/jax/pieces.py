@@ -150,7 +150,7 @@ def decay(plan: Plan, horizon: Horizon | int, mask: Any = None) -> Pieces:
 
 @lru_cache(maxsize=64)
 def _assigned(plan: Plan, infos: tuple[Param, ...]) -> tuple[Assignment, ...]:
-    return plan.assign(infos)
+    return plan.assign(infos, ordered=False)  # JAX sorts the names of a tree
 
 
 def _spread(mask: Any, params: Any) -> list[bool]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dwindle.arrays import as_given
 from dwindle.errors import DataError, InvalidValueError, flag, shown
 
 __all__ = ["Factor", "enough", "factorised", "features", "positive", "targets"]
@@ -217,7 +218,7 @@ def enough(rows: int, intercept: bool) -> None:
 
 def _numbers(name: str, given: Any) -> Array:
     try:
-        array = np.asarray(given)
+        array = as_given(given)
         if array.dtype.kind not in "biuf":
             if array.dtype.kind != "O":
                 raise DataError(f"{name} holds {array.dtype}; it must be real numbers. Encode text as numbers first.")

@@ -427,8 +427,9 @@ class Repeat(Schedule):
     """A schedule begun anew each cycle: warm restarts.
 
     Cycle i starts at S_i = every·(growth^i - 1)/(growth - 1), or every·i for growth 1, and plays
-    f(step) = decay^i · schedule((step - S_i) / growth^i). After the last of ``cycles`` its end value is held.
-    With ``every`` left open the cycles fill the run. Source: Loshchilov & Hutter 2017, SGDR, arXiv 1608.03983, eq. 5.
+    f(step) = decay^i · schedule((step - S_i) / growth^i). After the last of ``cycles`` it plays on: a ramp
+    holds its end. With ``every`` left open the cycles fill the run.
+    Source: Loshchilov & Hutter 2017, SGDR, arXiv 1608.03983, eq. 5.
 
     >>> from dwindle.schedule import cosine
     >>> s = cosine().repeat(10, growth=2, decay=0.5)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import math
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dwindle.elementary import power, power_parts
-from dwindle.namespace import SCALAR, Namespace
+from dwindle.namespace import NUMPY, SCALAR, Namespace
 
 __all__ = [
     "COMPARISONS",
@@ -114,10 +115,27 @@ def _divided(a: Compiled, b: Compiled) -> Compiled:
         # as floats, for Python divides whole numbers otherwise than arrays do
         top, bottom = _float(a.value(step, xp), xp), _float(b.value(step, xp), xp)
         if isinstance(top, int | float) or not isinstance(bottom, int | float):
+            _refuse_zero(bottom)
             return top / bottom
+        if xp is NUMPY:
+            _refuse_zero(bottom)
         return xp.divide(top, bottom)
 
     return Compiled(value, "real")
+
+
+def _refuse_zero(divisor: Any) -> None:
+    """Raise ZeroDivisionError where NumPy would make a number of a division by 0, which Python does not."""
+    if isinstance(divisor, np.ndarray | np.generic) and not divisor.all():
+        raise ZeroDivisionError
+
+
+def _by_no_zero(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def divided(a: Any, b: Any) -> Any:
+        _refuse_zero(np.asarray(b) if isinstance(a, np.ndarray) and isinstance(b, int | float) else b)
+        return operation(a, b)
+
+    return divided
 
 
 def _power(a: Compiled, b: Compiled) -> Compiled:
@@ -161,8 +179,8 @@ OPERATORS: dict[type[ast.operator], Callable[[Compiled, Compiled], Compiled]] = 
     ast.Add: _whole_or_float(lambda a, b: a + b, lambda a, b: a + b),
     ast.Sub: _whole_or_float(lambda a, b: a - b, lambda a, b: a + b),
     ast.Mult: _whole_or_float(lambda a, b: a * b, lambda a, b: a * b),
-    ast.FloorDiv: _whole_or_float(lambda a, b: a // b, lambda a, b: a + 1),
-    ast.Mod: _whole_or_float(lambda a, b: a % b, lambda a, b: b),
+    ast.FloorDiv: _whole_or_float(_by_no_zero(operator.floordiv), lambda a, b: a + 1),
+    ast.Mod: _whole_or_float(_by_no_zero(operator.mod), lambda a, b: b),
     ast.Div: _divided,
     ast.Pow: _power,
 }

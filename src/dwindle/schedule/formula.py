@@ -11,6 +11,7 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dwindle.errors import InvalidValueError, ParseError, UnknownNameError, shown, suggestion
 from dwindle.namespace import NUMPY, SCALAR, Namespace, namespace
@@ -33,6 +34,7 @@ from dwindle.units import Horizon
 __all__ = ["FUNCTIONS", "Formula"]
 
 _LONGEST, _DEEPEST = 20_000, 60
+_FEW = 16  # steps worked out one by one where an array cannot hold what Python does
 
 FUNCTIONS = ("abs", "cos", "exp", "floor", "log", "max", "min", "sin", "sqrt", "tanh")
 """The functions a formula may call."""
@@ -43,8 +45,9 @@ class Formula(Schedule):
     """The factor as a formula of ``step`` in Python's own notation; steps below 0 count as 0.
 
     It may hold numbers, ``pi``, ``+ - * / // % **``, comparisons of two values in ``a if condition else b`` (with and, or,
-    not), the functions in `FUNCTIONS`, and ``[numbers][index]``; nothing is ever executed as Python. Whole numbers stay
-    whole in // and %, so its boundaries are exact. It is kept in one spelling, so equal formulas are equal values.
+    not), the functions in `FUNCTIONS`, and ``[numbers][index]``, where -1 is the last, and the last holds beyond it; nothing is
+    ever executed as Python. Whole numbers stay whole in // and %, so its boundaries are exact. It is kept in one spelling, so
+    equal formulas are equal values.
 
     Raises ParseError or UnknownNameError for what is no such formula, and InvalidValueError when its value at a step is
     negative or not finite.
@@ -81,15 +84,21 @@ class Formula(Schedule):
         here = xp.clip(step, 0, LAST_STEP)
         if xp is not NUMPY:
             return as_array(self._compiled.value(here, xp), here, xp)
-        try:
-            with np.errstate(all="ignore"):  # both branches of a condition are worked out
-                values = as_array(self._compiled.value(here, xp), here, xp)
-        except (ZeroDivisionError, OverflowError, ValueError, IndexError):  # in a branch that perhaps no step takes
-            return np.array([self(each) for each in np.asarray(here).ravel().tolist()]).reshape(np.shape(here))
+        with np.errstate(all="ignore"):  # both branches of a condition are worked out
+            values = self._values(np.asarray(here).ravel()).reshape(np.shape(here))
         bad = ~(np.isfinite(values) & (values >= 0))
         if bad.any():
             self._checked(float(values[bad][0]) if values.ndim else float(values), np.asarray(here)[bad].ravel()[0])
         return values
+
+    def _values(self, steps: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        try:
+            return np.asarray(as_array(self._compiled.value(steps, NUMPY), steps, NUMPY))
+        except (ZeroDivisionError, OverflowError, ValueError, IndexError):  # in a branch that perhaps no step takes
+            if len(steps) <= _FEW:
+                return np.array([self(step) for step in steps.tolist()])
+        half = len(steps) // 2
+        return np.concatenate((self._values(steps[:half]), self._values(steps[half:])))
 
     def _checked(self, value: float, step: Any) -> float:
         if not (math.isfinite(value) and value >= 0.0):
@@ -213,6 +222,9 @@ def _logic(node: ast.BoolOp, depth: int) -> Compiled:
     join = operator.and_ if isinstance(node.op, ast.And) else operator.or_
 
     def value(step: Any, xp: Namespace) -> Any:
+        if xp is SCALAR:  # as Python: what follows need not have a value
+            held = (part.value(step, xp) for part in parts)
+            return all(held) if join is operator.and_ else any(held)
         return reduce(join, [part.value(step, xp) for part in parts])
 
     return Compiled(value, "condition")
@@ -298,7 +310,13 @@ def _lookup(node: ast.Subscript, depth: int) -> Compiled:
     index = _compiled(node.slice, depth)
     if index.kind != "whole":
         raise ParseError(f"the index of {shown(ast.unparse(node))} must be whole; use // or floor.")
-    return Compiled(lambda step, xp: xp.table(values, xp.clip(index.value(step, xp), 0, len(values) - 1)), "real")
+
+    def value(step: Any, xp: Namespace) -> Any:
+        at = index.value(step, xp)
+        own = SCALAR if isinstance(at, int | float) else xp
+        return own.table(values, own.clip(own.where(at < 0, at + len(values), at), 0, len(values) - 1))
+
+    return Compiled(value, "real")
 
 
 _NODES: Mapping[type[ast.expr], Callable[..., Compiled]] = {

@@ -241,6 +241,8 @@ def wsd(rise: Any = "2%", cooldown: Any = "20%", *, shape: str = "linear", end: 
 
 def _both(up: Time | int | None, down: Time | int | None) -> Time | int:
     if isinstance(up, Time) and isinstance(down, Time) and (up.unit, up.rounding) == (down.unit, down.rounding):
+        if up.unit == "%" and up.value + down.value > 100:
+            raise InvalidValueError(f"up and down must be a run or less together; got {up} and {down}.")
         return Time(up.value + down.value, up.unit, up.rounding)
     if isinstance(up, int) and isinstance(down, int):
         return up + down

@@ -155,7 +155,7 @@ class Table(Schedule):
 
 @dataclass(frozen=True, slots=True)
 class Custom(Schedule):
-    """The user's own function of the step (an int), called once a step; it has no text form and cannot be saved.
+    """The user's own function of the step (an int; a fraction is cut off), called once a step; it has no text and is not saved.
 
     >>> Custom(lambda step: 1 / (1 + step))(3)
     0.25
@@ -175,12 +175,12 @@ class Custom(Schedule):
 
     def __call__(self, step: Any) -> Any:
         if namespace(step) is SCALAR:
-            return real("the custom schedule's factor", self.function(max(0, step)), low=0.0)
+            return real("the custom schedule's factor", self.function(int(min(max(0, step), _LAST_STEP))), low=0.0)
         if not isinstance(step, np.ndarray | np.generic):
             raise InvalidValueError(
                 "a custom function is called with one step at a time; for tensors use a table of its values."
             )
-        flat = [self(int(s)) for s in np.asarray(step).ravel()]
+        flat = [self(s) for s in np.asarray(step).ravel().tolist()]
         return np.array(flat, dtype=np.float64).reshape(np.shape(step))
 
 

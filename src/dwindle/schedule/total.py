@@ -36,6 +36,10 @@ def total(schedule: Schedule, steps: int) -> float:
 
 @singledispatch
 def _total(schedule: Schedule, steps: int) -> float:
+    return _added(schedule, steps)
+
+
+def _added(schedule: Schedule, steps: int) -> float:
     if steps > _MOST:
         raise InvalidValueError(
             f"the sum of {schedule} over {steps} steps has no closed form here; at most {_MOST} are added."
@@ -62,7 +66,7 @@ def _(schedule: Sum, steps: int) -> float:
 def _(schedule: Shift, steps: int) -> float:
     delay = number_of_steps(schedule.steps)
     if delay is None or delay < 0 or delay != int(delay):
-        return math.fsum(curve(schedule, steps))
+        return _added(schedule, steps)
     waiting = min(int(delay), steps)
     return waiting * float(schedule.schedule(0)) + _total(schedule.schedule, steps - waiting)
 
@@ -73,7 +77,7 @@ def _(schedule: Join, steps: int) -> float:
     for piece, span in zip(schedule.pieces[:-1], schedule.spans[:-1], strict=True):
         whole = number_of_steps(span)
         if left and (whole is None or whole != int(whole)):
-            return math.fsum(curve(schedule, steps))  # a boundary between two steps
+            return _added(schedule, steps)  # a boundary between two steps
         here = min(left, int(whole or 0))
         parts.append(_total(piece, here))
         left -= here
@@ -84,7 +88,7 @@ def _(schedule: Join, steps: int) -> float:
 def _(schedule: Ramp, steps: int) -> float:
     whole = schedule._steps
     if whole is None or schedule.shape not in ("linear", "cosine") or (schedule.power, schedule.warp) != (1.0, 1.0):
-        return math.fsum(curve(schedule, steps))
+        return _added(schedule, steps)
     inside = min(steps, math.ceil(whole))
     if schedule.shape == "linear":
         # Σ (1 - t/T) = m - m(m-1)/2T
@@ -101,7 +105,7 @@ def _(schedule: Ramp, steps: int) -> float:
 def _(schedule: Exponential, steps: int) -> float:
     every = number_of_steps(schedule.every)
     if every is None or (schedule.staircase and every != int(every)) or schedule.decay_rate == 1.0:
-        return float(steps) if schedule.decay_rate == 1.0 else math.fsum(curve(schedule, steps))
+        return float(steps) if schedule.decay_rate == 1.0 else _added(schedule, steps)
     if not schedule.staircase:
         return _geometric(math.log(schedule.decay_rate) / every, steps)
     stairs, rest = divmod(steps, int(every))
@@ -110,7 +114,10 @@ def _(schedule: Exponential, steps: int) -> float:
 
 def _geometric(log_ratio: float, terms: int) -> float:
     """Return Σ e^(t·log_ratio) over t = 0 .. terms-1, also where the ratio is so near 1 that 1 - ratio would cancel."""
-    return math.expm1(terms * log_ratio) / math.expm1(log_ratio)
+    try:
+        return math.expm1(terms * log_ratio) / math.expm1(log_ratio)
+    except OverflowError:  # a growth that was allowed, beyond float64
+        return math.inf
 
 
 @_total.register

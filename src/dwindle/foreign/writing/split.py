@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import json
 
+from dwindle.depths import BEFORE, BEHIND, BLOCK
 from dwindle.mask import Mask, Rule
 from dwindle.plan import Plan
 
-__all__ = ["asks_kind", "decays_source", "everything", "imports_of_mask", "imports_of_split", "split_source"]
+__all__ = [
+    "DEPTHS_BY_NAME",
+    "asks_kind",
+    "decays_source",
+    "everything",
+    "imports_of_mask",
+    "imports_of_split",
+    "split_source",
+]
 
 
 def split_source(plan: Plan) -> list[str]:
@@ -116,12 +125,26 @@ _SPLIT_SCALED = '''def split(model):
 
 _NAMES = "    depth = depths([name for name, _ in model.named_parameters()])\n"
 
-_DEPTHS = '''def depths(names):
+_DEPTHS = f'''def depths(names):
     """Return the depth of each parameter: 0 before the first numbered block, i + 1 in block i, one more after the last."""
-    numbers = {name: re.search(r"(?:^|[./])(?:[A-Za-z_]*(?:block|layer)s?_?)?(\\d+)(?=[./]|$)", name) for name in names}
-    blocks = {name: int(found.group(1)) for name, found in numbers.items() if found}
-    depth, seen = {}, False
+    numbers = {{name: re.search(r"{BLOCK}", name) for name in names}}
+    blocks = {{name: int(found.group(1)) for name, found in numbers.items() if found}}
+    depth, seen = {{}}, False
     for name in names:
         seen = seen or name in blocks
         depth[name] = blocks[name] + 1 if name in blocks else max(blocks.values(), default=-1) + 2 if seen else 0
+    return depth'''
+
+DEPTHS_BY_NAME = f'''def depths(names):
+    """Return the depth of each parameter: 0 before the first numbered block, i + 1 in block i, one more behind the last."""
+    numbers = {{name: re.search(r"{BLOCK}", name) for name in names}}
+    blocks = {{name: int(found.group(1)) for name, found in numbers.items() if found}}
+    depth = {{}}
+    for name in names:  # a tree sorts its names: what has no number must tell by its name where it lies
+        before = re.search(r"{BEFORE}", name)
+        behind = re.search(r"{BEHIND}", name)
+        if name not in blocks and not before and not behind:
+            raise ValueError(f"does {{name}} lie before the blocks or behind them?")
+        last = not before or (behind and behind.start() < before.start())
+        depth[name] = blocks[name] + 1 if name in blocks else max(blocks.values(), default=-1) + 2 if last else 0
     return depth'''

@@ -13,7 +13,7 @@ from dwindle.foreign.writing.guess_optax import schedules
 from dwindle.foreign.writing.guess_parts import neat
 from dwindle.foreign.writing.layout import formula_and_end, laid_out
 from dwindle.foreign.writing.source_text import Source, call, indented, module, number
-from dwindle.foreign.writing.split import asks_kind, decays_source, everything, split_source
+from dwindle.foreign.writing.split import DEPTHS_BY_NAME, asks_kind, decays_source, everything, split_source
 from dwindle.mask import Mask, Rule
 from dwindle.plan import Plan
 from dwindle.schedule import Schedule
@@ -182,11 +182,11 @@ def _scales(plan: Plan) -> list[str]:
     """Return the source of ``scaled(updates, params)``, which multiplies each by its factor on the learning rate."""
     if not plan.groups and plan.layer_decay is None:
         return []
-    _, scale, *depths, _ = split_source(plan)
-    layer, layout = "", ""
+    scale = split_source(plan)[1]
+    layer, layout, depths = "", "", []
     if plan.layer_decay is not None:
         layer = f" * {plan.layer_decay!r} ** (max(depth.values()) - depth[name])"
-        layout = "    depth = depths(names)\n"
+        layout, depths = "    depth = depths(names)\n", [DEPTHS_BY_NAME]
     return [scale, *depths, _SCALED.replace("LAYOUT", layout).replace("LAYER", layer)]
 
 
