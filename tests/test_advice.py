@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from scipy.special import stdtrit
 
 from dwindle.report import render, summary
+from dwindle.studies import Space
 from dwindle.studies.advice import advice
 from dwindle.studies.evidence import comparison, comparisons, facts
 from dwindle.studies.knobs import ALIKE, MATTERS, UNKNOWN, Knob, Tried, edge, knob, labels
@@ -234,6 +236,32 @@ def test_noise_is_that_of_plans_like_the_winner() -> None:
     assert alone.sd > 0.3
 
 
+def on_folds(study: dict[str, Any], apart: float) -> dict[str, Any]:
+    """Return the study with its shortlist judged on 4 folds, which suit each plan better or worse by about ``apart``."""
+    rng, made = np.random.default_rng(9), json.loads(json.dumps(study))
+    suits = {row["plan"]: apart * rng.standard_normal(4) for row in made["choice"]}
+    for row in made["choice"]:
+        again = np.array(row["validation_loss"])
+        swept = LOSS + NOISE * rng.standard_normal(4)
+        row["by_fold"] = (np.array([swept, again]) + suits[row["plan"]]).T.tolist()
+        row["validation_loss"] = (again + suits[row["plan"]]).tolist()
+    return made | {"folds": 4}
+
+
+def test_that_folds_suit_plans_differently_is_no_noise_of_seeds() -> None:
+    study = simulated(GRID, flat, np.random.default_rng(5))
+    found = [seed_noise(on_folds(study, apart)) for apart in (0.0, 50 * NOISE)]
+    assert found[0] is not None
+    assert found[1] == pytest.approx(found[0])
+    assert found[0].sd == pytest.approx(NOISE, rel=0.5)
+    assert found[0].df == 4 * (sum(row["schedule"] != "constant" for row in study["choice"]) - 1)
+    calm = on_folds(study, 0.0)
+    for row in calm["contenders"]:  # the report trains on other rows, maybe easier ones
+        row["validation_loss"] = [0.0] * 8
+    assert seed_noise(calm) == found[0]
+    assert seed_noise(calm | {"choice": []}) is None
+
+
 # How a choice flatters
 
 
@@ -259,6 +287,19 @@ def test_the_facts_say_both_losses_and_the_difference() -> None:
     assert f"single training in the sweep was {lowest:.4f}, the lowest of 48" in said
     assert f"by {fresh - chosen:.4f}" in said or f"({chosen - fresh:.4f} the other way)" in said
     assert "intervals hold together" in said
+
+
+def test_with_folds_the_winner_is_not_compared_with_itself_on_other_rows() -> None:
+    study = on_folds(simulated(GRID, flat, np.random.default_rng(2)), 0.0)
+    for row in study["contenders"]:  # the data's own division is a harder one
+        row["validation_loss"] = [value + 1.0 for value in row["validation_loss"]]
+    (sweep,) = optimism(study)
+    assert abs(sweep.excess) < 10 * NOISE
+    said = " ".join(facts(study))
+    assert "in the sweep, a mean over 4 folds, was 0." in said
+    assert "single training in the sweep" not in said
+    assert "the winner was chosen by was" not in said
+    assert optimism(study | {"folds": 3}) == []  # 4 seeds on 3 folds: one fold counts twice
 
 
 # Knobs of pure noise, and real ones
@@ -557,6 +598,30 @@ def test_the_end_of_the_range_is_said_with_the_way_beyond() -> None:
     assert all(a["edge"] is None for name, a in found.items() if name != "peak")  # λ = 0 and constant are no ends
     level = advice(simulated(GRID, flat, np.random.default_rng(1)))
     assert all(a["edge"] is None for a in level)  # nothing to gain beyond
+
+
+@pytest.mark.parametrize("convention", ["decoupled", "independent", "l2"])
+@pytest.mark.parametrize("peaks", [(0.03, 0.1), (0.1, 0.3), (0.3, 0.9)])
+def test_the_way_beyond_leads_to_plans_that_can_be_searched(peaks: tuple[float, ...], convention: str) -> None:
+    """Every space with the values that the advice names makes its plans without an error and without a warning."""
+    points = [p | {"convention": convention} for p in grid(lam=(0.0, 0.1, 1.0), peak=peaks, schedule=("constant",))]
+    if convention == "independent":
+        points = [p | {"lam": p["lam"] / 2} for p in points]
+
+    def truth(p: Mapping[str, Any]) -> float:
+        return 1.0 - 0.1 * p["lam"] - 0.1 * math.log(p["peak"])
+
+    found = [a["said"] for a in advice(simulated(points, truth, np.random.default_rng(1))) if a["edge"]]
+    assert len(found) == (0 if (peaks, convention) == ((0.3, 0.9), "decoupled") else 2)  # lr·λ is 0.9 already
+    largest = {"lam": max(p["lam"] for p in points), "peak": peaks[-1]}
+    for said in found:
+        beyond = float(said.rpartition("to ")[2].rstrip("."))
+        name = "lam" if said.startswith("λ") else "peak"
+        assert beyond > largest[name]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            at = {**largest, name: beyond}
+            Space((at["lam"],), (at["peak"],), ("constant",), convention).candidates()
 
 
 @given(st.lists(st.floats(1e-6, 1e3), min_size=2, max_size=9, unique=True), st.integers(0, 8))

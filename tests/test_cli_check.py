@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -219,6 +220,30 @@ def test_a_training_script_is_read_and_not_run(
     assert set(codes(run(capsys, file, "--steps", "90000", "--json")[1])) == wanted  # the same by the command
 
 
+IN_A_FUNCTION = """
+import torch
+from torch.optim.lr_scheduler import CosineAnnealingLR
+def train(model, loader, optimizer):
+    for x, y in loader:
+        loss(model(x), y).backward()
+        optimizer.step()
+optimizer = torch.optim.%s
+scheduler = CosineAnnealingLR(optimizer, T_max=30)
+for epoch in range(1, 90 + 1):
+    train(model, loader, optimizer)
+    scheduler.step()
+"""
+
+
+def test_a_scheduler_that_counts_epochs_is_seen_and_its_set_up_says_nothing_of_decay(tmp_path: Path) -> None:
+    decayed = "AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)"
+    for text in (PROGRAM % ("", decayed, 30), IN_A_FUNCTION % decayed):
+        codes_found = {f.code for f in of_config(written(tmp_path / "train.py", text))}
+        assert codes_found == {"decay-on-bias", "decay-on-norm", "schedule-short", "lr-rise"}
+    bare = of_config(written(tmp_path / "bare.py", PROGRAM % ("", "SGD(model.parameters(), lr=0.1)", 90)))
+    assert [f.code for f in bare] == ["no-decay"]
+
+
 def test_a_script_whose_schedule_cannot_be_read_is_judged_by_its_optimiser(tmp_path: Path) -> None:
     text = (PROGRAM % ("", "Adam(model.parameters(), lr=1e-3, weight_decay=1e-2)", 90)).replace(
         "T_max=90", "T_max=unknown()"
@@ -318,3 +343,38 @@ def test_a_hostile_name_reaches_the_terminal_inert(
         assert controls(out + err) == [], words
         assert "Traceback" not in err
         assert all(cells(line) <= 80 for line in out.splitlines()), words
+
+
+def test_of_an_optimiser_that_is_not_known_the_rates_are_looked_at(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    given = {
+        "output_dir": "out", "learning_rate": 2e-5, "weight_decay": 0.01, "optim": "rmsprop", "lr_scheduler_type": "linear",
+        "warmup_steps": 900, "max_steps": 1000,
+    }  # fmt: skip
+    file = written(tmp_path / "training_args.json", json.dumps(given))
+    said = json.loads(run(capsys, file, "--json")[1])
+    assert [f["code"] for f in said["findings"]] == ["warmup-long"]
+    assert not {"optim", "weight_decay"} & set(said["looked_at"])
+    assert said["not_looked_at"][0].startswith(
+        "what decays: optim of transformers' TrainingArguments 'rmsprop' is not known;"
+    )
+
+
+def test_a_schedule_that_is_not_known_is_not_said_to_be_constant() -> None:
+    from dwindle.findings.setups.wording import plan_change
+    from dwindle.plan import Plan
+    from dwindle.setup import setup_of_plan
+
+    setup = setup_of_plan(Plan(0.1))
+    assert plan_change(setup, "schedule", "linear") == {"schedule": ("", "linear")}
+    assert plan_change(replace(setup, schedule_known=True), "schedule", "linear") == {
+        "schedule": ("constant", "linear")
+    }
+
+
+def test_too_few_validation_losses_are_said_to_be_too_few(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    rows = [f"{s},{2.0 + s**-0.5:.4f},{'2.5' if s % 300 == 0 else ''}" for s in range(10, 1001, 10)]
+    log = written(tmp_path / "run.csv", "step,train_loss,val_loss\n" + "\n".join(rows) + "\n")
+    said = "overfitting: the log has 3 of the 5 validation losses that it takes"
+    assert said in json.loads(run(capsys, str(log), "--json")[1])["not_looked_at"]

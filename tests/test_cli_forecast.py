@@ -489,6 +489,11 @@ def test_logs_that_cannot_be_used(run: Any, tmp_path: Path, constant: str) -> No
     assert "Are these examples or tokens?" in run(tokens, "--plan", CONSTANT)[2]
     few = table(tmp_path, "few.csv", "step,lr,loss", steps[:3], np.full(3, 1e-3), truth(steps[:3]))
     assert "few: 3 points were usable" in run(few, "--plan", CONSTANT)[2]
+    steps = np.arange(250, STEPS + 1, 250)
+    held = np.where(steps % 3000 == 0, truth(steps), np.nan)
+    both = table(tmp_path, "both.csv", "step,lr,val_loss,train_loss", steps, np.full(40, 1e-3), held, truth(steps))
+    said = "The validation loss 'val_loss' was read, not 'train_loss': --loss COLUMN names another."
+    assert said in flat(run(both, "--plan", CONSTANT)[2])
     endless = table(tmp_path, "endless.csv", "step,lr,loss", [*steps, np.inf], np.full(41, 1e-3), truth([*steps, 1e9]))
     assert "endless: column 'step' holds inf" in run(endless, "--plan", CONSTANT)[2]
     apart = table(tmp_path, "apart.csv", "step,lr,loss", [1, None], [None, 1.0], [3.0, 2.0])

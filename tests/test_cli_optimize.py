@@ -300,7 +300,7 @@ def test_a_rival_that_is_better_is_said(run: Any, logs: list[str], tmp_path: Pat
     said = answer(run, *words)
     assert said["gain"] < -said["half"] < 0
     out = flat(run("optimize", *words)[1])
-    assert "none; lower than any schedule of this peak and rise ends peak 1e-3 | warmup 300st, linear to 0%" in out
+    assert ": none; it ends higher than peak 1e-3 | warmup 300st, linear to 0%" in out
 
 
 def test_a_rival_that_the_logs_tell_nothing_of_is_said(run: Any, logs: list[str]) -> None:

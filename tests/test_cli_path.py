@@ -50,6 +50,16 @@ def test_diabetes_gives_scikit_learns_choice(run: Any, diabetes: tuple[str, Any,
     np.testing.assert_allclose(found["standardised"]["scale"], X.std(0))
 
 
+def test_rows_held_out_and_one_choice_for_both_fit_into_80_columns(run: Any, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 5))
+    y = x @ [1, 2, 0, 0, 0.5] + 0.3 * rng.standard_normal(60)
+    np.savez(tmp_path / "held.npz", train_x=x[:40], train_y=y[:40], test_x=x[40:], test_y=y[40:])
+    code, out, _ = run("path", str(tmp_path / "held.npz"), "--lams", "1000")
+    assert code == 0
+    assert [len(line) for line in out.splitlines() if line.endswith("  best=1 s.e.")] == [80]
+
+
 def test_the_text_has_the_best_the_one_standard_error_and_names(run: Any, diabetes: tuple[str, Any, Any]) -> None:
     file, X, y = diabetes
     code, out, _ = run("path", file)

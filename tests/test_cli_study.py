@@ -49,6 +49,10 @@ def dwindle(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess
         (["--seeds", "1"], "seeds must be at least 2"),
         (["--seeds", "many"], "--seeds"),
         (["--folds", "0"], "folds"),
+        (["--drop", "a"], "no meaning for fashion"),
+        (["--task", "regresion"], "did you mean 'regression'"),
+        (["--validation", "2"], "validation"),
+        (["--test", "0"], "test"),
         (["--log", "tensorbord"], "did you mean 'tensorboard'"),
         (["--out", "/proc/none/there"], "cannot be made"),
     ],
@@ -69,7 +73,17 @@ def test_bad_input_is_one_line_and_exit_2(
 def test_help_says_every_option_in_80_columns() -> None:
     out = dwindle("study", "--help").stdout
     assert max(map(len, out.splitlines())) <= 80
-    for option in ("--no-halving", "--folds", "--refit", "--log", "--sampler", "--ray", "--json"):
+    for option in (
+        "--no-halving",
+        "--folds",
+        "--refit",
+        "--log",
+        "--sampler",
+        "--ray",
+        "--json",
+        "--drop",
+        "--validation",
+    ):
         assert option in out
 
 
@@ -135,6 +149,13 @@ def test_where_a_study_trains_changes_nothing(tmp_path: Path) -> None:
     assert found[0] == found[1]
 
 
+def test_a_study_of_which_all_diverged_failed(tmp_path: Path) -> None:
+    out = dwindle("study", *SMALL[2:], "--space", "lam 0 | peak 1e30 | schedule constant", "--out", str(tmp_path), "-q")
+    assert out.returncode == 1
+    assert "diverged; give lower peaks" in out.stderr
+    assert "Traceback" not in out.stderr
+
+
 def test_a_study_trains_in_one_place(tmp_path: Path) -> None:
     out = dwindle("study", *SMALL, "--out", str(tmp_path), "--processes", "2", "--ray", "local")
     assert out.returncode == 2
@@ -160,6 +181,24 @@ def test_halving_folds_and_refit_reach_the_study(tmp_path: Path) -> None:
     assert any(trial["stopped_at"] for trial in other["trials"])
     assert other["fit"]["validation_rows_seen"] is True
     assert len((tmp_path / "b" / "trials.jsonl").read_text().splitlines()) > len(plain["trials"])
+
+
+def test_what_is_wrong_with_a_table_can_be_put_right_here(tmp_path: Path) -> None:
+    """An index, a date and a count of which one is rare: what each error says to do is an option."""
+    rows = "".join(f"{i},2026-{i:03d},{i % 7},{1 + i % 5 if i else 11}\n" for i in range(200))
+    (tmp_path / "sales.csv").write_text(f",date,a,sold\n{rows}")
+    words: list[str] = []
+    for said, remedy in (
+        ("drop=['']", ["--drop", ""]),
+        ("another target or task", ["--task", "regression", "--validation", "0.2", "--test", "0.15"]),
+        ("drop=['date']", ["--drop", "date"]),
+    ):
+        out = dwindle("study", "sales.csv", *SMALL, *words, "--folds", "1", cwd=tmp_path)
+        assert out.returncode == 2
+        assert said in out.stderr
+        words += remedy
+    found = evidence(tmp_path / "out", "sales.csv", *SMALL, *words, "--folds", "1", cwd=tmp_path)
+    assert (found["data"]["task"], found["data"]["train"], found["data"]["test"]) == ("regression", 130, 30)
 
 
 OWN = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from dwindle.errors import InvalidValueError, MissingExtraError
 from dwindle.population import StoppedError
 from dwindle.studies import Space, Store, Task, load, study
 from dwindle.studies.executors import LostError
+from dwindle.studies.tasks import tasks_of
 
 ray = pytest.importorskip("ray")
 from dwindle import cluster  # noqa: E402
@@ -80,6 +82,52 @@ def test_a_cluster_of_one_machine_finds_what_it_finds_alone(task: Task, found: d
         assert store.records
         assert without_clock(study(task, SMALL, seeds=3, seed=1, folder=tmp_path, executor=here).evidence) == found
     assert not ray.is_initialized()
+
+
+HELPER = """
+def halves(x):
+    return 0.5 * x
+"""
+OWN = """
+import torch
+from torch import nn
+import numpy as np
+from dwindle.studies import Dataset, Task
+from beside_the_net_of_a_user import halves
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(4, 1)
+    def forward(self, x):
+        return halves(self.out(x))
+
+def loss(output, y):
+    return halves((output[:, 0] - y).square().mean())
+
+def task():
+    draw = np.random.default_rng(0)
+    shapes = {f"{part}_{axis}": n for part in ("train", "validation", "test") for axis, n in (("x", (12, 4)), ("y", 12))}
+    arrays = {name: draw.standard_normal(shape) for name, shape in shapes.items()}
+    return Task(data=Dataset(**arrays, name="d", task="custom"), model=Net, loss=loss, batch_size=6, epochs=2)
+"""
+
+
+def test_a_model_of_ones_own_takes_its_files_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "beside_the_net_of_a_user.py").write_text(HELPER)
+    (tmp_path / "net_of_a_user.py").write_text(OWN)
+    space = Space((0.0, 1.0), (1e-3, 1e-2), ("constant",))
+    with Ray() as here:  # its workers do not see what is put into sys.path now
+        (own,) = tasks_of(f"{tmp_path / 'net_of_a_user.py'}:task")
+        found = study(own, space, seeds=2, executor=here)
+        assert not ray.cloudpickle.list_registry_pickle_by_value()  # what else the caller does with Ray is as before
+    alone = study(own, space, seeds=2)
+    assert found.plan == alone.plan
+    assert [trial["final"] for trial in found.evidence["settings"][0]["trials"]] == [
+        {name: pytest.approx(loss, rel=1e-4) for name, loss in trial["final"].items()}
+        for trial in alone.evidence["settings"][0]["trials"]
+    ]
 
 
 def test_a_lost_node_costs_no_training(task: Task, found: dict[str, Any], three_nodes: Any) -> None:

@@ -403,6 +403,14 @@ def test_a_rule_has_no_curve() -> None:
         explain(foreign.read("torch:ReduceLROnPlateau() lr=0.1"), "torch")  # type: ignore[arg-type]
 
 
+def test_a_rule_is_written_though_it_cannot_be_explained(convert: Any) -> None:
+    words = ["torch:ReduceLROnPlateau() lr=0.1", "--to", "optax"]
+    told, plain = convert(*words, "--explain"), convert(*words)
+    assert (told.code, told.out) == (0, plain.out)
+    assert told.err == "Plateau answers a metric as it comes, and so has no curve to explain.\n"
+    assert "explanation" not in json.loads(convert(*words, "--explain", "--json").out)
+
+
 # --- the command ---------------------------------------------------------------------------------------------------------
 
 

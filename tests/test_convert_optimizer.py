@@ -32,6 +32,15 @@ for epoch in range(10):
         optimizer.step()
 {}
 """
+BY_HAND = """
+import torch
+def get_lr(it):
+    return 0.1 * 0.9 ** it
+o = torch.optim.SGD(p, lr=0.1)
+{}
+  for group in o.param_groups:
+    group["lr"] = get_lr({})
+"""
 BY_UPDATE, BY_EPOCH = LOOP.format("        scheduler.step()"), LOOP.format("    scheduler.step()")
 
 
@@ -192,6 +201,15 @@ def test_another_kind_of_optimiser_is_never_written_in_silence(source: str, peer
             "torch",
             "eps=1e-06 of AdamW",
         ),
+        ("import timm\no = create_optimizer_v2(model, 'sgd', lr=0.1)", "torch", "momentum=0.9, nesterov=True of SGD"),
+        ("import timm\no = create_optimizer_v2(model, 'momentum', lr=0.1)", "torch", "momentum=0.9 of SGD"),
+        ("import timm\no = create_optimizer_v2(model, 'sgdw', lr=0.1)", "timm", "momentum=0.9, nesterov=True of SGDW"),
+        (
+            "import timm\no = create_optimizer_v2(model, 'rmsprop', lr=0.1)",
+            "torch",
+            "momentum=0.9, alpha=0.9 of RMSprop",
+        ),
+        ("import timm\no = create_optimizer_v2(model, 'adagrad', lr=0.1)", "torch", "eps=1e-08 of Adagrad"),
     ],
 )
 def test_each_setting_that_is_lost_is_named(recipe: str, peer: str, said: str) -> None:
@@ -213,6 +231,53 @@ def test_each_setting_that_is_lost_is_named(recipe: str, peer: str, said: str) -
 def test_nothing_is_named_that_comes_along(recipe: str, peer: str) -> None:
     lost = [note for note in notes(carried(recipe, peer)) if note.startswith("not ")]
     assert not [note for note in lost if "eps" not in note], lost
+
+
+BESIDE = {
+    "torch:AdamW(lr=1e-3, weight_decay=0.1) ReduceLROnPlateau(patience=3)": "decoupled 0.1",
+    "torch:AdamW(lr=1e-3) ReduceLROnPlateau(patience=3)": "decoupled 0.01",
+    "torch:SGD(lr=0.1, momentum=0.9, weight_decay=5e-4) ReduceLROnPlateau()": "l2 5e-4",
+    "torch:SGD(lr=0.1) ReduceLROnPlateau()": "",
+    "torch:ReduceLROnPlateau() lr=0.1": "",
+    "keras:AdamW() ReduceLROnPlateau()": "decoupled 4e-3",
+    "import keras\nd = keras.layers.Dense(3, kernel_regularizer=keras.regularizers.L2(1e-3))\n"
+    "o = keras.optimizers.SGD(0.1)\nc = keras.callbacks.ReduceLROnPlateau()": "l2 2e-3",
+    "import keras\nd = keras.layers.Dense(3, kernel_regularizer=keras.regularizers.L2(1e-3))\n"
+    "m.compile('sgd')\nc = keras.callbacks.ReduceLROnPlateau()": "l2 2e-3",
+    "import optax\ntx = optax.chain(optax.add_decayed_weights(0.1), optax.sgd(0.1), optax.contrib.reduce_on_plateau())": "l2 0.1",
+    "import torch\nfrom transformers import get_scheduler\no = torch.optim.AdamW(p, lr=1e-3)\n"
+    "s = get_scheduler('reduce_lr_on_plateau', o)": "decoupled 0.01",
+    "import torch\nfrom timm.scheduler import PlateauLRScheduler\no = torch.optim.Adam(p, lr=1e-3, weight_decay=0.1)\n"
+    "s = PlateauLRScheduler(o)": "l2 0.1",
+}
+
+
+@pytest.mark.parametrize("recipe", BESIDE)
+def test_the_decay_beside_a_rule_is_not_lost_in_silence(recipe: str) -> None:
+    said = [note for note in notes(carried(recipe, "torch")) if "weight decay" in note]
+    wanted = f"not carried over: the recipe's weight decay, {BESIDE[recipe]}; the optimiser below has none."
+    assert said == ([wanted] if BESIDE[recipe] else [])
+
+
+def test_a_decay_beside_a_rule_that_cannot_be_read_is_said() -> None:
+    recipe = "import torch\no = torch.optim.SGD(p, lr=0.1, weight_decay=args.wd)\ns = ReduceLROnPlateau(o)"
+    with pytest.raises(DwindleError):
+        foreign.read(recipe)
+    text = carry(foreign.read("torch:ReduceLROnPlateau() lr=0.1"), "torch", None, recipe, "torch")
+    assert any(note.startswith("the recipe's weight decay could not be read: ") for note in notes(text))
+
+
+@pytest.mark.parametrize("peer", ["torch", "timm", "hf"])
+def test_a_rule_is_written_for_every_optimiser_without_its_default_decay(peer: str) -> None:
+    rule = foreign.read("torch:ReduceLROnPlateau() lr=0.1")
+    for name in OPTIMIZERS["torch"]:
+        text = foreign.write(rule, peer, optimizer=name)
+        if name in ("ASGD", "Rprop"):  # which no plan equals, and whose decay is 0
+            continue
+        built = optimiser_in(text, peer)
+        assert built is not None
+        line = next(line for line in text.splitlines() if "torch.optim." in line)
+        assert foreign.read(f"import torch\n{line.strip()}").decay is None, line  # type: ignore[union-attr]
 
 
 def test_of_an_optimiser_of_another_kind_what_is_not_the_default_is_lost() -> None:
@@ -318,7 +383,15 @@ def test_a_run_has_an_end() -> None:
         ("timm:CosineLRScheduler(100, t_in_epochs=0) lr=0.1", "timm", False),
         (BY_EPOCH, "torch", True),
         (BY_UPDATE, "torch", False),
-        ("s = CosineLRScheduler(o, 10)\ns.step_update(3)", "timm", False),
+        ("s = CosineLRScheduler(o, 10)\ns.step_update(3)", "timm", True),  # which does nothing then
+        ("s = CosineLRScheduler(o, 10, t_in_epochs=False)\ns.step_update(3)", "timm", False),
+        (LOOP.format("        scheduler.step(epoch + i / 90)"), "torch", True),
+        (LOOP.format("    scheduler.step()\n    ema.step()"), "torch", True),
+        (BY_UPDATE.replace("        optimizer.step()", "        scaler.step(optimizer)"), "torch", False),
+        (BY_UPDATE.replace("optimizer", "o"), "torch", False),
+        (BY_HAND.format("for epoch in range(9):", "epoch"), "torch", True),
+        (BY_HAND.format("for e in range(9):\n  for x in data:\n    o.step()", "e"), "torch", True),
+        (BY_HAND.format("for it in range(9):", "it"), "torch", False),
         ("s = StepLR(o, 10)\nconfig = {'scheduler': s, 'interval': 'step'}", "torch", False),
     ],
 )
@@ -332,6 +405,17 @@ def test_epochs_or_steps_is_said_without_being_asked(convert: Any) -> None:
     assert said not in " ".join(notes(convert("-", "--to", "optax", stdin=BY_UPDATE)[1]))
     written = foreign.write(dw.parse("peak 0.1 | step by 0.5 every 30st"), "torch", 90)
     assert not steps_by_epochs(written, "torch")
+
+
+def test_layers_without_a_regulariser_beside_those_that_have_one_are_said(convert: Any) -> None:
+    said = "only some of the layers have a regulariser"
+    source = "import keras\nm.add(keras.layers.Dense(9, kernel_regularizer='l2'))\nm.add(keras.layers.Dense(1{}))\n"
+    source += "m.compile(keras.optimizers.SGD(0.1))"
+    both = source.format(", kernel_regularizer='l2'")
+    for text, in_part in ((source.format(""), True), (both, False)):
+        assert (said in " ".join(notes(convert("-", "--to", "torch", "--steps", "9", stdin=text)[1]))) is in_part
+        told = foreign.explain(foreign.read(text), None, 9, "keras", recipe=text)  # type: ignore[arg-type]
+        assert (said in " ".join(told.cautions)) is in_part
 
 
 def test_the_time_scale_is_that_of_the_highest_rate() -> None:

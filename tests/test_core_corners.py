@@ -208,9 +208,7 @@ def test_a_number_is_written_whole_whatever_the_precision_of_the_thread() -> Non
         assert short(1.23456789e-12) == "1.23456789e-12"
 
 
-@pytest.mark.parametrize(
-    "given", [np.arange(9, dtype=np.uint32), torch.arange(9, dtype=torch.uint8)], ids=str
-)
+@pytest.mark.parametrize("given", [np.arange(9, dtype=np.uint32), torch.arange(9, dtype=torch.uint8)], ids=str)
 def test_steps_without_a_sign_are_refused(given: Any) -> None:
     with pytest.raises(InvalidValueError, match=r"signed type; got .*uint.* large number. Convert them to int64"):
         dw.linear(4).shift(5)(given)

@@ -126,6 +126,11 @@ def with_line(number, line):
     return "\n".join(lines) + "\n"
 
 
+def thousands(*numbers):
+    """A table whose first column holds these numbers, written with commas, in turn."""
+    return "a,kind\n" + "".join(f'"{numbers[i % len(numbers)]:,}",{"xy"[i // 2 % 2]}\n' for i in range(40))
+
+
 BAD_TABLES = {
     "empty file": (b"", {}, "the file is empty"),
     "blank lines": ("\n\n\n", {}, "blank lines"),
@@ -145,6 +150,13 @@ BAD_TABLES = {
     "stray word": (with_line(10, "oops,1,x"), {}, "line 10, column 'a': 'oops' is not a number"),
     "underscore": (with_line(10, "1_0,1,x"), {}, "line 10, column 'a': '1_0' is not a number"),
     "decimal comma": (table().replace(",", ";").replace(".", ","), {}, "line 2, column 'b'.*decimal comma"),
+    "thousands": (
+        thousands(5220, 999),
+        {},
+        "line 2, column 'a': '5,220' has a comma.*separates thousands, leave it out",
+    ),
+    "thousands below": (thousands(999, 5220), {}, "line 3, column 'a': '5,220' has a comma"),
+    "millions": (thousands(1234567, 5220), {}, "line 2, column 'a': '1,234,567' has a comma"),
     "too many columns": (with_line(12, "1,2,x,3"), {}, "line 12: 4 columns where line 1 has 3"),
     "too few columns": (with_line(12, "1,x"), {}, "line 12: 2 columns"),
     "open quote": (with_line(40, '"1,2,x'), {}, "line 41: unexpected end of data"),
@@ -153,7 +165,8 @@ BAD_TABLES = {
     "utf-16": (table().encode("utf-16"), {}, "not UTF-8"),
     "cut gzip": (gzip.compress(table().encode())[:-20], {}, "broken gzip"),
     "one class": (table().replace("y\n", "x\n"), {}, "every row has the target 'x'"),
-    "lonely class": (with_line(4, "1,2,z"), {}, "class 'z' has only 1 row"),
+    "lonely class": (with_line(4, "1,2,z"), {}, "class 'z' has only 1 row.*Add rows of it, merge it with another"),
+    "greedy shares": (table(), {"validation": 0.6, "test": 0.39}, "shares of 0.6 and 0.39 leave none.*smaller shares"),
     "unknown target": (table(), {"target": "kin"}, "did you mean 'kind'"),
     "unknown drop": (table(), {"drop": ["c"]}, "no column 'c' to drop"),
     "target only": (table(), {"drop": ["a", "b"]}, "no column beside the target"),
@@ -210,3 +223,31 @@ def test_parquet_is_the_same_table(tmp_path):
             load(tmp_path / "t.parquet")
     with pytest.raises(DataError, match="not a Parquet table"):
         load(write(tmp_path, b"PAR1 nonsense", "t.parquet"))
+
+
+def test_the_row_index_of_pandas_is_neither_a_feature_nor_the_target_unasked(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed; Parquet is read only with it")
+    parquet = importlib.import_module("pyarrow.parquet")
+    columns = {"a": [i * 0.5 for i in range(40)], "kind": ["xy"[i % 2] for i in range(40)]}
+    path = tmp_path / "t.parquet"
+
+    def written(index, metadata):
+        said = {b"pandas": metadata.encode()} if metadata is not None else None
+        table = pyarrow.table(columns | {index: list(range(40))}).replace_schema_metadata(said)
+        parquet.write_table(table, path)
+
+    unnamed = "__index_level_0__"
+    for metadata in (f'{{"index_columns": ["{unnamed}"]}}', None):
+        written(unnamed, metadata)
+        for target in (None, "kind"):
+            with pytest.raises(DataError, match=rf"row index that pandas wrote.*drop=\['{unnamed}'\]"):
+                load(path, target=target)
+        assert load(path, drop=[unnamed]).classes == ("x", "y")
+        assert load(path, target=unnamed, task="regression").train_x.shape[1] == 3
+    written("day", '{"index_columns": ["day"]}')
+    with pytest.raises(DataError, match=r"the last column, 'day', is the row index.*no target was named"):
+        load(path)
+    assert load(path, target="kind").train_x.shape[1] == 2  # it has a name, and so a meaning
+    for metadata in ('{"index_columns": [{"kind": "range"}]}', '{"index_columns": 3}', "[]", "no JSON", None):
+        written("day", metadata)
+        assert load(path).task == "regression"

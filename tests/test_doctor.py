@@ -6,7 +6,9 @@ import copy
 import math
 import random
 import re
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -327,6 +329,28 @@ def test_and_so_it_is_in_the_middle_of_the_run(name: str) -> None:
     assert bad(dw.doctor(model, optimizer, scheduler, horizon=RUN)) == []
 
 
+def test_a_rate_that_dies_away_has_no_length_of_its_own() -> None:
+    run = dw.Horizon(epochs=90, steps_per_epoch=5005)
+    model = conv()
+
+    def found(build: Callable[[torch.optim.Optimizer], Any], horizon: dw.Horizon | int) -> list[tuple[str, str, str]]:
+        optimizer = sgd(model)
+        seen = dw.doctor(model, optimizer, build(optimizer), horizon=horizon)
+        return [(f.severity, f.verdict, f.remedy.says) for f in seen if f.code == "schedule-short"]
+
+    right = "is right if it is stepped once an epoch; stepped with every update its rate is"
+    do = "slow the decay, or step it once an epoch"
+    assert found(lambda o: S.StepLR(o, 30), run) == [("note", f"StepLR {right} 0 from update 9,690 of 450,450 on.", do)]
+    assert found(lambda o: S.LambdaLR(o, lambda e: 0.95**e), run) == [
+        ("note", f"LambdaLR {right} about 0 of the base from update 405 of 450,450 on.", do)
+    ]
+    by_update = lambda o: {"scheduler": S.StepLR(o, 30), "interval": "step"}  # noqa: E731
+    assert [(severity, says) for severity, _, says in found(by_update, run)] == [("fault", do)]
+    assert [severity for severity, *_ in found(lambda o: S.LambdaLR(o, lambda t: max(0.0, 1 - t / 300)), 1000)] == [
+        "fault"
+    ]
+
+
 # --- each code
 
 
@@ -349,7 +373,7 @@ def test_l2_under_an_adaptive_optimiser(kind: object) -> None:
     model = mlp()
     found = dw.doctor(model, kind(two_groups(model, 1e-4)))  # type: ignore[operator]
     assert codes(found, "warning") == ["adam-l2"]
-    assert found[0].remedy.change == {"decay": ("l2 1e-4", "decoupled 1e-4")}
+    assert found[0].remedy.change == {"decay": ("l2 1e-4", "decoupled 0.01")}  # where the search for λ may begin
 
 
 def test_decay_that_bfloat16_rounds_away_and_one_that_dwindle_keeps() -> None:

@@ -122,6 +122,65 @@ def test_a_schedule_whose_count_is_not_the_optimisers() -> None:
     assert bad(dw.doctor(PARAMS, (tx, anew), horizon=RUN)) == ["wrong-resume"]
 
 
+ALL = {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)}
+RISING = optax.warmup_cosine_decay_schedule(0.0, 0.1, 10, 100)
+
+
+@pytest.mark.parametrize(
+    "tx",
+    [
+        optax.adamw(RISING),
+        optax.adamw(optax.warmup_cosine_decay_schedule(0.0, 0.1, 5000, 10_000)),
+        optax.MultiSteps(optax.adamw(0.1), 4),
+        optax.MultiSteps(optax.adamw(RISING), 4),
+        optax.MultiSteps(optax.adamw(0.1), lambda step: jnp.where(step < 10, 3, 5)),
+        optax.chain(optax.clip(1.0), optax.MultiSteps(optax.adamw(0.1), 4).gradient_transformation()),
+    ],
+    ids=["warm-up from 0", "long warm-up from 0", "MultiSteps", "both", "a schedule of k", "MultiSteps in a chain"],
+)
+def test_what_moves_nothing_at_the_first_call_is_looked_at_all_the_same(tx: Any) -> None:
+    for horizon in (None, dw.Horizon(steps=10_000)):
+        found = dw.doctor(ALL, tx, horizon=horizon)
+        assert "decay-on-bias" in bad(found)
+        setup = read(ALL, tx, horizon=horizon)
+        assert all(w.trainable for w in setup.weights)
+        assert setup.groups[0].peak == pytest.approx(0.1, rel=0.05)
+    assert read(ALL, tx).groups[0].lr == read(ALL, tx).groups[0].peak
+
+
+def test_where_nothing_ever_moves_it_says_so_and_not_that_nothing_is_wrong() -> None:
+    for tx in (optax.sgd(0.0), optax.set_to_zero()):
+        for horizon in (None, RUN):
+            with pytest.raises(dw.errors.InvalidValueError, match="a gradient of 1 moves no parameter at the counts"):
+                dw.doctor(ALL, tx, horizon=horizon)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_the_rate_the_decay_and_the_momentum_of_sgd_are_measured(nesterov: bool, k: int) -> None:
+    def sgd(rate: Any) -> Any:
+        return optax.sgd(rate, momentum=0.9, nesterov=nesterov)
+
+    def told(tx: Any, **options: Any) -> tuple[float | None, str, float]:
+        group = read(ALL, tx if k == 1 else optax.MultiSteps(tx, k), **options).groups[0]
+        decay = group.decay
+        said = "None" if decay is None else f"{decay.convention} {decay.weight_decay:.3g}"
+        return float(f"{group.peak:.4g}"), said, group.momentum
+
+    l2 = optax.add_decayed_weights(0.01)
+    cosine = optax.cosine_decay_schedule(0.1, 1000)
+    assert told(sgd(0.1)) == (0.1, "None", 0.0)
+    assert told(optax.chain(l2, sgd(0.1))) == (0.1, "l2 0.01", 0.9)
+    assert told(optax.chain(l2, sgd(cosine)), horizon=RUN) == (0.1, "l2 0.01", 0.9)
+    beside = optax.chain(optax.trace(0.9, nesterov), l2, optax.scale(-0.1))
+    assert told(beside) == (0.1, "l2 0.01", 0.0)  # beside the momentum, as plain SGD's l2 is
+
+
+def test_numbers_among_the_parameters() -> None:
+    found = dw.doctor({"w": jnp.ones((3, 2)), "t": 1.0}, optax.adamw(0.1))
+    assert bad(found) == bad(dw.doctor({"w": jnp.ones((3, 2)), "t": jnp.asarray(1.0)}, optax.adamw(0.1)))
+
+
 def test_what_is_no_transformation() -> None:
     with pytest.raises(dw.errors.InvalidValueError):
         dw.doctor(PARAMS, 3)

@@ -494,3 +494,39 @@ def test_cuts_to_next_to_nothing_before_half_of_the_run_leave_it_without_a_rate(
     assert "schedule-short" not in codes(
         runs.logged(held([(0.0, 1.0), (0.5, 0.1), (0.75, 0.01)]), np.random.default_rng(0))
     )
+
+
+def test_nan_in_most_rows_is_an_empty_cell_where_numbers_come_regularly() -> None:
+    step = np.arange(10.0, 1010.0, 10.0)
+    loss = 2.0 + (step / 100.0) ** -0.5
+    held = np.where(np.arange(100) % 10 == 0, loss + 0.1, np.nan)
+
+    def told(held: Any) -> list[str]:
+        series = {"loss": Series("loss", step, loss), "val": Series("val", step, held)}
+        found = of_history(History("run", series, {"training loss": "loss", "validation loss": "val"}))
+        return [finding.verdict for finding in found if finding.code in ("divergence", "loss-spike")]
+
+    assert told(held) == []
+    assert told(np.where(step > 500, np.nan, held)) == ["The validation loss is not finite from step 420 on."]
+
+
+def test_a_loss_that_was_not_finite_before_is_so_from_its_last_number_on() -> None:
+    step = np.arange(10.0, 1010.0, 10.0)
+    loss = np.where((step == 50) | (step >= 910), np.nan, 2.0 + (step / 100.0) ** -0.5)
+    found = of_history(History("run", {"loss": Series("loss", step, loss)}, {"training loss": "loss"}))
+    assert [f.verdict for f in found if f.code == "divergence"] == ["The training loss is not finite from step 910 on."]
+
+
+@pytest.mark.parametrize("points", [5, 7, 9])
+def test_few_validation_losses_tell_of_overfitting_if_nearly_all_rise(points: int) -> None:
+    step, held = np.arange(50.0, 4501.0, 50.0), np.linspace(4500.0 / points, 4500.0, points)
+
+    def codes(validation: Any) -> list[str]:
+        series = {"loss": Series("loss", step, 0.7 * np.exp(-step / 600.0)), "val": Series("val", held, validation)}
+        found = of_history(History("run", series, {"training loss": "loss", "validation loss": "val"}))
+        return [f.code for f in found if f.severity != "note"]
+
+    rises = 0.35 + 0.15 * np.arange(points)
+    assert "overfitting" in codes(rises)
+    assert "overfitting" not in codes(0.9 - 0.1 * np.exp(-held / 1000.0) * np.cos(np.arange(points) * np.pi))
+    assert "overfitting" not in codes(rises[::-1])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
-from dwindle.findings import of_history
+from dwindle.findings import Finding, of_history
 from dwindle.findings.curves.oscillation import _anticorrelation
 from dwindle.findings.curves.rates import shape_of
 from dwindle.findings.curves.trends import Line, octave
@@ -231,3 +232,50 @@ def test_what_learns_nothing_is_a_plateau_whatever_hides_it(seed: int) -> None:
     assert "plateau" not in alarms(log(step, burst, 0.04 * 0.99**step))
     falls = 2.3 - 0.004 * epoch + 0.002 * rng.standard_normal(24)
     assert "plateau" not in alarms(log(epoch, 0.9 * falls, 1e-3, unit="epoch"))
+
+
+@pytest.mark.parametrize("ends", [1.4, 1.61, 1.8, 2.08, 2.3, 2.49, 2.71])
+def test_a_fine_tuning_that_falls_by_little_is_no_plateau_at_whatever_number_it_ends(ends: float) -> None:
+    step, held = np.arange(10, 1501, 10), np.arange(100, 1501, 100)
+    for seed in range(4):
+        rng = np.random.default_rng([13, seed])
+        falls = ends * (1.0 + 0.045 * (1.0 - step / 1500.0) ** 1.5) + 0.02 * rng.standard_normal(150)
+        seen = ends * (1.01 + 0.045 * (1.0 - held / 1500.0) ** 1.5) + 0.001 * rng.standard_normal(15)
+        assert "plateau" not in alarms(log(step, falls, 2e-5 * (1.0 - step / 1500.0), val=(held, seen)))
+        assert "plateau" not in alarms(log(step, falls, 2e-5 * (1.0 - step / 1500.0)))
+        early, later = (fall * (1.0 - np.exp(-x / 150.0)) for fall, x in ((0.05, step), (0.05, held)))
+        noise = 0.04 * rng.standard_normal(150)  # which hides the fall in the training loss, and not in the other
+        quiet = ends - later + 0.001 * rng.standard_normal(15)
+        assert "plateau" not in alarms(log(step, ends - early + noise, 2e-5, val=(held, quiet)))
+
+
+def test_a_network_is_called_dead_only_where_the_log_shows_that_it_did_not_move() -> None:
+    step = np.arange(10, 1501, 10)
+    rng = np.random.default_rng(14)
+
+    def told(loss: Array) -> Finding:
+        return next(f for f in of_history(log(step, loss, 1e-3)) if f.code == "plateau")
+
+    dead = told(1.52 + 0.005 * rng.standard_normal(150))
+    assert dead.severity == "fault"
+    assert dead.verdict.startswith("The loss has not left its first value, 1.52")
+    unsure = told(1.52 - 0.03 * (1.0 - np.exp(-step / 150.0)) + 0.04 * rng.standard_normal(150))
+    assert unsure.severity == "warning"
+    assert unsure.verdict.startswith("The loss cannot be told to have left its first value, 1.")
+    fell = told(2.303 + 0.1 * np.exp(-step / 60.0) + 0.01 * rng.standard_normal(150))
+    assert fell.severity == "warning"
+    assert re.fullmatch(
+        r"The run has learned nothing if there are 10 classes: the loss began at 2\.3\d* and stands at 2\.30\d*, about that of "
+        r"guessing among so many\. Then the network is dead, cut off from its data, or the rate far too small\.",
+        fell.verdict,
+    )
+
+
+def test_a_slow_fall_to_the_loss_of_guessing_is_a_plateau_where_the_accuracy_says_so() -> None:
+    epoch = np.arange(14.0)
+    bare = log(epoch, math.log(2) + 0.01 * np.exp(-epoch / 3.0), 1e-3, unit="epoch")
+    assert "plateau" not in alarms(bare)
+    for accuracy, found in ((0.507, True), (0.7, False)):
+        series = {**bare.series, "val_acc": Series("val_acc", epoch, np.full(14, accuracy))}
+        told = History("run", series, {**bare.roles, "validation accuracy": "val_acc"}, "epoch")
+        assert ("plateau" in alarms(told)) is found

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dwindle.errors import DataError, InvalidValueError
-from dwindle.studies import Dataset, Space, Task, study
+from dwindle.studies import Dataset, Space, Task, load, study
 from dwindle.studies.folds import folds, with_validation
 
 SMALL = Space((0.0, 1.0), (1e-3, 1e-2), ("constant", "cosine to 0"))
@@ -71,6 +71,11 @@ def test_a_study_over_folds_chooses_by_the_mean_over_all() -> None:
     means = [np.mean(row["validation_loss"]) for row in setting["choice"]]
     assert means == sorted(means)
     assert setting["winner"]["plan"] == setting["choice"][0]["plan"]
+    swept = {trial["plan"]: trial["final"]["validation_loss"] for trial in setting["trials"]}
+    for row in setting["choice"]:  # of every fold the sweep's loss, then those of the choice
+        assert [len(fold) for fold in row["by_fold"]] == [3, 2, 2]
+        assert [value for fold in row["by_fold"] for value in fold[1:]] == row["validation_loss"]
+        assert np.mean([fold[0] for fold in row["by_fold"]]) == pytest.approx(swept[row["plan"]], rel=1e-12)
 
 
 def _plan(trial: dict):
@@ -115,6 +120,24 @@ def test_the_weights_are_those_of_the_winner_and_come_back_from_the_folder(tmp_p
     assert all(np.array_equal(third.weights["table"][name], value) for name, value in weights.items())
 
 
+def test_tasks_with_names_alike_keep_their_weights_apart(tmp_path: Path) -> None:
+    names = ["fold 0", "a b", "a-b", "A/b", "数据甲", "数据乙"]
+    tasks = [
+        Task(data=table(20 + i, "regression", i), name=name, hidden=(2,), epochs=1, batch_size=10)
+        for i, name in enumerate(names)
+    ]
+    space = Space((0.0,), (1e-2,), ("constant",))
+    found = study(tasks, space, seeds=2, folder=tmp_path)
+    files = [f"weights{tail}.npz" for tail in ("", "-a-b", "-a-b-2", "-A-b-3", "-study", "-study-2")]
+    assert sorted(file.name for file in tmp_path.glob("weights*")) == sorted(files)
+    for name, file in zip(names, files, strict=True):
+        with np.load(tmp_path / file) as kept:
+            assert all(np.array_equal(kept[key], value) for key, value in found.weights[name].items())
+    times = {file: (tmp_path / file).stat().st_mtime_ns for file in files}
+    study(tasks, space, seeds=2, folder=tmp_path)
+    assert times == {file: (tmp_path / file).stat().st_mtime_ns for file in files}  # each found its own
+
+
 def test_the_weights_of_a_perceptron_load_into_torch() -> None:
     torch = pytest.importorskip("torch")
     task = Task(data=table(60, "classification"), hidden=(8,), epochs=4, batch_size=20)
@@ -145,6 +168,20 @@ def test_weights_that_cannot_be_written_are_said_and_trainings_stay(tmp_path: Pa
     (tmp_path / "weights.npz").rmdir()
     study(task, SMALL, seeds=2, folder=tmp_path)
     assert (tmp_path / "trials.jsonl").read_bytes().startswith(before)
+
+
+@pytest.mark.parametrize(
+    ("parts", "k"), [((), 5), (("train",), 5), (("train", "test"), 5), (("train", "validation"), 1)]
+)
+def test_a_validation_part_of_the_sources_own_is_not_divided_again(
+    parts: tuple[str, ...], k: int, tmp_path: Path
+) -> None:
+    x = np.random.default_rng(0).standard_normal((60, 2))
+    arrays = {f"{part}_x": x + i for i, part in enumerate(parts)} | {f"{part}_y": x[:, 0] for part in parts}
+    np.savez(tmp_path / "own.npz", **(arrays or {"x": x, "y": x[:, 0]}))
+    task = Task(data=load(tmp_path / "own.npz"), hidden=(2,), epochs=1)
+    assert study(task, SMALL, seeds=2).evidence["settings"][0]["folds"] == k
+    assert study(task, SMALL, seeds=2, folds=3).evidence["settings"][0]["folds"] == 3  # who asks gets them
 
 
 @pytest.mark.parametrize("k", [0, 151, 2.5])

@@ -15,6 +15,7 @@ import torch
 from torch.optim import lr_scheduler
 
 from dwindle import foreign
+from dwindle.errors import NoExactMapError
 from dwindle.foreign.schedules import optax as optax_reader
 from dwindle.foreign.schedules import pytorch
 
@@ -132,6 +133,8 @@ def test_torch(name: str) -> None:
         ("OneCycleLR", "StepLR"),
         ("LinearLR", "OneCycleLR", "StepLR"),
         ("CosineAnnealingWarmRestarts", "OneCycleLR", "ExponentialLR"),
+        ("OneCycleLR", "OneCycleLR"),  # the last to be built overwrites the rates of the others
+        ("OneCycleLR", "CyclicLR", "OneCycleLR"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Detected call of:UserWarning")
@@ -145,6 +148,42 @@ def test_a_scheduler_may_set_the_lr_of_those_beside_it(inside: tuple[str, ...]) 
         params, base_lr = {"schedulers": schedulers, "milestones": [40, 90][: len(inside) - 1]}, rate(r)
         want = torch_lrs("SequentialLR", params, base_lr)
         assert_same(foreign.read("torch", "SequentialLR", params, base_lr=base_lr).lrs(STEPS), want, params)
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+@pytest.mark.filterwarnings("ignore:Detected call of:UserWarning")
+def test_a_cosine_is_chained_with_a_warm_up(at: int) -> None:
+    r = random.Random(at)
+    for _ in range(TRIALS):
+        cosine = {"name": "CosineAnnealingLR", "params": {"T_max": r.randint(60, 150)}}
+        linear = {"name": "LinearLR", "params": {"start_factor": r.uniform(0.01, 1), "total_iters": r.randint(0, 60)}}
+        constant = {"name": "ConstantLR", "params": {"factor": r.uniform(0.01, 1), "total_iters": r.randint(1, 60)}}
+        params, base_lr = {"schedulers": [linear, constant]}, rate(r)
+        if not linear["params"]["total_iters"]:
+            linear["params"]["start_factor"] = 1.0
+        params["schedulers"].insert(at, cosine)
+        want = torch_lrs("ChainedScheduler", params, base_lr)
+        assert_same(foreign.read("torch", "ChainedScheduler", params, base_lr=base_lr).lrs(STEPS), want, params)
+
+
+@pytest.mark.parametrize(
+    ("beside", "cosine"),
+    [
+        ({"name": "LinearLR", "params": {"total_iters": 10}}, {"eta_min": 1e-3}),
+        ({"name": "LinearLR", "params": {"total_iters": 150}}, {}),
+        ({"name": "ExponentialLR", "params": {"gamma": 0.9}}, {}),
+        ({"name": "CosineAnnealingLR", "params": {"T_max": 100}}, {}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Detected call of:UserWarning")
+def test_a_chained_cosine_that_is_no_product_is_refused(beside: dict[str, Any], cosine: dict[str, Any]) -> None:
+    last = {"name": "CosineAnnealingLR", "params": {"T_max": 100, **cosine}}
+    params = {"schedulers": [beside, last]}
+    one, other = (foreign.read("torch", s["name"], s["params"], base_lr=0.1).lrs(STEPS) / 0.1 for s in (beside, last))
+    want = torch_lrs("ChainedScheduler", params, 0.1)
+    assert not np.allclose(want, 0.1 * one * other, rtol=1e-6, atol=0.0)
+    with pytest.raises(NoExactMapError, match="only with eta_min=0 and until step T_max"):
+        foreign.read("torch", "ChainedScheduler", params, base_lr=0.1)
 
 
 @pytest.mark.parametrize("name", [n for n in pytorch.NAMES if n not in ("SequentialLR", "ChainedScheduler")])

@@ -422,6 +422,89 @@ def test_sklearn_parameters_are_those_of_the_installed_release(name: str) -> Non
     assert read_optimizer("sklearn", name, {**given, **extra}) == read_optimizer("sklearn", name, extra)
 
 
+@pytest.mark.parametrize("name", [name for name in foreign.OPTIMIZERS["torch"] if name not in ("ASGD", "Rprop")])
+def test_the_defaults_that_torch_keeps_are_read(name: str) -> None:
+    made = getattr(torch.optim, name)([torch.nn.Parameter(torch.zeros(2, 2))], lr=0.1)
+    assert read_optimizer("torch", name, made.defaults) == read_optimizer("torch", name, {"lr": 0.1})
+
+
+def test_the_configuration_that_keras_keeps_is_read() -> None:
+    import keras
+
+    schedule = keras.optimizers.schedules
+    for made in (
+        schedule.CosineDecay(0.01, 100, warmup_target=0.1, warmup_steps=10), schedule.ExponentialDecay(0.1, 10, 0.5),
+        schedule.PiecewiseConstantDecay([10], [0.1, 0.05]), schedule.PolynomialDecay(0.1, 10),
+        schedule.InverseTimeDecay(0.1, 10, 0.5), schedule.CosineDecayRestarts(0.1, 10),
+    ):  # fmt: skip
+        plan = read_optimizer("keras", "AdamW", keras.optimizers.AdamW(made).get_config())
+        assert plan.decay == Decoupled(0.004)
+        with np.errstate(all="ignore"):
+            want = [float(keras.ops.convert_to_numpy(made(step))) for step in range(30)]
+        np.testing.assert_allclose(plan.lrs(30), want, 1e-5)
+
+
+def test_the_first_value_of_ridge_is_its_penalty() -> None:
+    assert foreign.read("sklearn: Ridge(0.5, n=100)") == read_optimizer("sklearn", "Ridge", {"alpha": 0.5, "n": 100})
+    source = (
+        "from sklearn.neural_network import MLPClassifier\nm = MLPClassifier((9,), 'tanh', alpha=0.1, batch_size=10)"
+    )
+    assert foreign.read(source) == read_optimizer("sklearn", "MLPClassifier", {"alpha": 0.1, "batch_size": 10})
+
+
+# --- a rate that a loop sets, or that a function multiplies
+
+BY_HAND = """
+import torch
+from composer.optim import DecoupledAdamW
+def get_lr(it):
+    return 1e-3 * min(1.0, (it + 1) / 100)
+opt = {}
+for it in range(1000):
+    for g in opt.param_groups:
+        g["lr"] = get_lr(it)
+"""
+
+
+@pytest.mark.parametrize("lr", ["lr=0.0", "lr=1.0", ""])
+def test_the_rate_that_a_loop_overwrites_does_not_matter(lr: str) -> None:
+    plan = foreign.read(BY_HAND.format(f"torch.optim.AdamW(model.parameters(), {lr})"))
+    assert plan == parse('peak 1e-3 | formula "min(1.0, (step + 1) / 100)" | decoupled 0.01 | mask name "*" decays')
+
+
+@pytest.mark.parametrize("function", ["torch.optim.lr_scheduler.LambdaLR(o, lambda t: 0.9 ** t)", "by hand", "timm"])
+def test_adagrad_lowers_whatever_rate_it_is_given(function: str) -> None:
+    made = "o = torch.optim.Adagrad(p, lr=0.1, lr_decay=0.5)"
+    text = f"import torch\n{made}\ns = {function}"
+    if function == "by hand":
+        text = (
+            BY_HAND.replace("1e-3 * min(1.0, (it + 1) / 100)", "0.1 * 0.9 ** it")
+            .replace("opt = {}", made)
+            .replace("opt.", "o.")
+        )
+    if function == "timm":
+        made += "\ns = StepLRScheduler(o, decay_t=1, decay_rate=0.9, t_in_epochs=False)"
+        text = f"import torch\nfrom timm.scheduler import StepLRScheduler\n{made}"
+    t = np.arange(20)
+    np.testing.assert_allclose(foreign.read(text).lrs(20), 0.1 * 0.9**t / (1 + 0.5 * t))  # type: ignore[union-attr]
+
+
+def test_where_the_decay_is_a_share_of_that_rate_it_matters() -> None:
+    made = "DecoupledAdamW(model.parameters(), lr={}, weight_decay=1e-5)"
+    plan = foreign.read(BY_HAND.format(made.format(0.01)))
+    assert isinstance(plan, Plan)
+    np.testing.assert_allclose(plan.lrs(200), 1e-3 * np.minimum(1, np.arange(1, 201) / 100))
+    np.testing.assert_allclose(plan.decay_shares(200), 1e-5 * plan.lrs(200) / 0.01)
+    with pytest.raises(NoExactMapError, match="divides by the lr it was built with, which is 0"):
+        foreign.read(BY_HAND.format(made.format("0.0")))
+
+
+@pytest.mark.parametrize("call", ["torch.optim.AdamW(p)", "torch.optim.AdamW(p, lr=1e-3)"])
+def test_a_function_multiplies_the_rate_also_where_that_is_the_default(call: str) -> None:
+    plan = foreign.read(f"import torch\no = {call}\ns = torch.optim.lr_scheduler.LambdaLR(o, lambda t: 0.5 ** t)")
+    assert plan == parse('peak 1e-3 | formula "0.5 ** step" | decoupled 0.01 | mask name "*" decays')
+
+
 # --- the schedules of composer, scikit-learn and the textbook ----------------------------------------------------------------
 
 RUN = Horizon(epochs=10, steps_per_epoch=20, batch_size=8)

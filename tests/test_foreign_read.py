@@ -129,6 +129,11 @@ def test_plain_recipes_become_plain_plans(recipe: Plan, text: str) -> None:
         ),
         (("torch", "SequentialLR", {"schedulers": [], "milestones": []}, 0.1), InvalidValueError, "must not be empty"),
         (
+            ("torch", "SequentialLR", {"schedulers": [{"name": "OneCycleLR", "params": 3}], "milestones": []}, 0.1),
+            InvalidValueError,
+            "must be a mapping",
+        ),
+        (
             ("torch", "SequentialLR", {"schedulers": [{"name": "ConstantLR"}], "milestones": [3]}, 0.1),
             InvalidValueError,
             "one fewer",
@@ -144,7 +149,12 @@ def test_plain_recipes_become_plain_plans(recipe: Plan, text: str) -> None:
             "cannot hold",
         ),
         (
-            ("torch", "ChainedScheduler", {"schedulers": [{"name": "CosineAnnealingLR", "params": {"T_max": 9}}]}, 0.1),
+            (
+                "torch",
+                "ChainedScheduler",
+                {"schedulers": [{"name": "CosineAnnealingWarmRestarts", "params": {"T_0": 9}}]},
+                0.1,
+            ),
             NoExactMapError,
             "overwrites",
         ),

@@ -34,7 +34,7 @@ READ = {
     ): 'peak 1e-3 | constant | decoupled 0.1 | mask name "*" decays',
     ("torch.optim.SGD(p, 0.1, 0.9, 0, 1e-4)"): 'peak 0.1 | constant | l2 1e-4 | mask name "*" decays',
     (
-        "import torch\no=torch.optim.SGD([{'params':a,'weight_decay':0.},{'params':b}], lr=0.1, weight_decay=0.01)"
+        "import torch\no=torch.optim.SGD([{'params':biases,'weight_decay':0.},{'params':b}], lr=0.1, weight_decay=0.01)"
     ): "peak 0.1 | constant | l2 0.01",
     ("import torch\no=torch.optim.SGD(a, lr=0.1)\no.add_param_group({'params':b})"): "peak 0.1 | constant",
     (
@@ -369,3 +369,264 @@ def test_nothing_is_run() -> None:
     tree = ast.parse("import torch\no = torch.optim.SGD(p, lr=open('x'))")
     with pytest.raises(dw.errors.ParseError, match="nothing is run"):
         foreign.read(ast.unparse(tree))
+
+
+# --- whose class it is ---------------------------------------------------------------------------------------------------
+
+ADAMW = "opt = torch.optim.AdamW(model.parameters(), lr=1e-3)\n"
+BESIDE = {
+    f"import timm, torch\nfrom transformers import get_cosine_schedule_with_warmup as c\n{ADAMW}s = c(opt, 100, 1000)": (
+        "peak 1e-3 | warmup 100st, (cosine to 0% over 900st) mirror every 900st"
+    ),
+    "import timm\nfrom transformers import get_scheduler\nopt = timm.optim.create_optimizer_v2(m, opt='adamw', lr=1e-3)\n"
+    "s = get_scheduler('linear', opt, num_warmup_steps=10, num_training_steps=100)": (
+        "peak 1e-3 | warmup 10st, linear to 0% over 90st"
+    ),
+    f"import torch\nfrom sklearn.metrics import f1_score\n{ADAMW}s = torch.optim.lr_scheduler.StepLR(opt, 10)": (
+        "peak 1e-3 | step by 0.1 every 10st"
+    ),
+    f"import torch\nimport tensorflow as tf\n{ADAMW}": "peak 1e-3 | constant",
+    "import optax\nfrom transformers import FlaxAutoModel\ntx = optax.adam(1e-3)": "peak 1e-3 | constant",
+    f"import torch\ndef get_scheduler(o):\n  return torch.optim.lr_scheduler.StepLR(o, 9)\n{ADAMW}s = get_scheduler(opt)": (
+        "peak 1e-3 | step by 0.1 every 9st"
+    ),
+    f"import torch\ndef get_lr(o):\n  for g in o.param_groups:\n    return g['lr']\n{ADAMW}print(get_lr(opt))": (
+        "peak 1e-3 | constant"
+    ),
+    f"import torch\ndef get_lr(it):\n  return 0.5 ** it\n{ADAMW}": "peak 1e-3 | constant",
+    "from transformers import AdamW\nimport torch\nopt = AdamW(p, lr=2e-5, eps=1e-8, correct_bias=True)": "peak 2e-5 | constant",
+    "from transformers import AdamW\nimport torch\nopt = AdamW(p, 2e-5, (0.9, 0.99), 1e-6, 0.01)": "peak 2e-5 | constant",
+}
+
+
+@pytest.mark.parametrize("source", BESIDE)
+def test_a_library_beside_the_one_that_is_built_with_says_nothing(source: str) -> None:
+    assert str(foreign.read(source)).startswith(BESIDE[source])
+
+
+def test_what_transformers_own_adamw_decays_by() -> None:
+    source = "from transformers import AdamW\nimport torch\nopt = AdamW(p, lr=1e-3{})"
+    decays = [foreign.read(source.format(given)).decay for given in ("", ", weight_decay=0.1")]  # type: ignore[union-attr]
+    assert decays == [None, dw.decoupled(0.1)]
+    with pytest.raises(NoExactMapError, match="leaves out a part of Adam"):
+        foreign.read(source.format(", correct_bias=False"))
+
+
+STEP = "class StepLR(torch.optim.lr_scheduler.LRScheduler): pass\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("import tensorflow as tf\nimport tensorflow_addons as tfa\ntfa.optimizers.AdamW(1e-4, 1e-3)", "from tensorflow_addons"),
+        ("import torch\nfrom muon import Muon\nopt = Muon(p, lr=0.02)", "comes from muon here .line 3. and is not that of torch"),
+        ("import torch\nfrom muon import Muon as M\nfrom torch.optim import SGD\nopt = SGD(M(p).q)", "comes from muon"),
+        ("import torch\nfrom .optim import AdamW\nopt = AdamW(p)", "comes from .optim here"),
+        ("import torch\nfrom fastai.vision.all import *\nopt = SGD(p)", "comes from fastai here"),
+        (
+            "try:\n  from torch.optim import AdamW\nexcept ImportError:\n  from utils import AdamW\nopt = AdamW(p)",
+            "comes from utils here",
+        ),
+        (f"import torch\n{STEP}{ADAMW}s = StepLR(opt, 30)", "StepLR is defined in this source .line 4. and is not that of torch"),
+        (f"import torch\nfrom utils import get_scheduler\n{ADAMW}s = get_scheduler(opt)", "comes from utils here"),
+        (f"import torch\n{ADAMW}s = self.get_scheduler(opt)", "takes the optimiser and is not known"),
+        ("import optax\ndef adam(lr):\n  return optax.sgd(lr)\ntx = adam(1e-3)", "adam is defined in this source"),
+        (f"import torch, sklearn.linear_model\nsklearn.linear_model.SGDClassifier()\n{ADAMW}", "builds with sklearn and torch"),
+    ],
+)  # fmt: skip
+def test_a_class_of_the_same_name_is_another_one(source: str, said: str) -> None:
+    with pytest.raises(dw.errors.DwindleError, match=said):
+        foreign.read(source)
+
+
+def test_the_trainers_schedule_is_not_passed_over() -> None:
+    source = (
+        "import torch\nfrom transformers import Trainer, TrainingArguments\n"
+        f"args = TrainingArguments('o', max_steps=100, lr_scheduler_type='cosine')\n{ADAMW}"
+    )
+    with pytest.raises(
+        NoExactMapError, match=r"AdamW is built beside TrainingArguments \(line 3\), and no scheduler is"
+    ):
+        foreign.read(f"{source}Trainer(m, args, optimizers=(opt, None))")
+    both = foreign.read(f"{source}s = torch.optim.lr_scheduler.StepLR(opt, 30)\nTrainer(m, args, optimizers=(opt, s))")
+    assert str(both).startswith("peak 1e-3 | step by 0.1 every 30st | decoupled 0.01")
+
+
+# --- functions of the step -----------------------------------------------------------------------------------------------
+
+
+def lambda_lr(before: str, function: str) -> str:
+    return f"import torch\n{before}\nopt = torch.optim.SGD(p, lr=0.1)\ns = torch.optim.lr_scheduler.LambdaLR(opt, {function})"
+
+
+BUILD = """
+warm, total = 100, 1000
+def build(opt, warm, total=500):
+    def f(step):
+        return min(1.0, step / warm)
+    return torch.optim.lr_scheduler.LambdaLR(opt, f)
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "formula"),
+    [
+        (lambda_lr("total = 1000\nwarm = int(0.1 * total)", "lambda t: min(1.0, t / warm)"), "min(1.0, step / 100)"),
+        (lambda_lr("total = 1000\nhalf = total // 2", "lambda t: max(0.0, 1 - t / half)"), "max(0.0, 1 - step / 500)"),
+        (lambda_lr("warm = 50\ndef f(t, *, warm=10):\n  return min(1.0, t / warm)", "f"), "min(1.0, step / 10)"),
+        (lambda_lr("w = 5\ndef f(t, warm=2 * w):\n  return min(1.0, t / warm)", "f"), "min(1.0, step / (2 * 5))"),
+        (lambda_lr("", "lambda t: 0.5 ** int(t / 10)"), "0.5 ** floor(step / 10)"),
+        (lambda_lr("", "lambda t: 0.5 ** float(int(0.5 * t) * 2)"), "0.5 ** (floor(0.5 * step) * 2)"),
+    ],
+)
+def test_values_outside_a_function_are_those_of_its_own_place(source: str, formula: str) -> None:
+    assert str(foreign.read(source)) == f'peak 0.1 | formula "{formula}"'
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (f"import torch{BUILD}opt = torch.optim.SGD(p, lr=0.1)\ns = build(opt, 50)", "warm is an argument of build, so"),
+        (lambda_lr("warm = 5\nwarm = 9", "lambda t: t / warm"), "warm is assigned twice"),
+        (lambda_lr("def f(t, *, warm):\n  return t / warm", "f"), "f takes t, warm"),
+    ],
+)  # fmt: skip
+def test_a_value_that_a_function_may_not_have_is_refused(source: str, said: str) -> None:
+    with pytest.raises(NoExactMapError, match=said):
+        foreign.read(source)
+
+
+@pytest.mark.parametrize("cut", ["int({})", "np.asarray({}).astype(int)", "tf.cast({}, tf.int32)"])
+def test_int_cuts_towards_zero_also_below_it(cut: str) -> None:
+    plan = foreign.read(lambda_lr("", f"lambda t: 2.0 ** {cut.format('(t - 45) / 10')}"))
+    assert isinstance(plan, dw.Plan)
+    assert plan.lrs(90).tolist() == pytest.approx([0.1 * 2.0 ** int((t - 45) / 10) for t in range(90)])
+
+
+def by_hand(loop: str, argument: str) -> str:
+    return (
+        "import torch\ndef get_lr(x):\n    return 1e-3 * min(1.0, x / 100)\n"
+        f"opt = torch.optim.AdamW(p, lr=1e-3)\n{loop}\n"
+        f"        for g in opt.param_groups:\n            g['lr'] = get_lr({argument})\n"
+    )  # fmt: skip
+
+
+FOR, EPOCHS = "if True:\n    for it in {}:", "for epoch in range(9):\n    for i, x in enumerate(data):"
+
+
+@pytest.mark.parametrize(
+    ("loop", "argument", "read"),
+    [
+        (FOR.format("range(1000)"), "it", "step"),
+        (FOR.format("range(1000)"), "it / 1000", "(step / 1000)"),
+        (FOR.format("range(1000)"), "it + 1", "(step + 1)"),
+        (FOR.format("range(1, 1001)"), "it", "(step + 1)"),
+        (FOR.format("range(begun, 1001)"), "it", "step"),
+        ("if True:\n    for it, x in tqdm(enumerate(data, start=1)):", "it", "(step + 1)"),
+        ("it = 0\nwhile True:\n    if True:\n        it += 1", "it", "step"),
+        (EPOCHS, "epoch * len(data) + i", "step"),
+        (EPOCHS + "\n        step = epoch * len(data) + i", "step", "step"),
+        (FOR.format("range(1000)") + "\n        x = it / 1000", "x", "(step / 1000)"),
+        ("while True:\n    if True:", "self.step", "step"),
+    ],
+)
+def test_a_rate_set_by_hand_is_of_what_it_is_called_with(loop: str, argument: str, read: str) -> None:
+    plan = foreign.read(by_hand(loop, argument))
+    assert isinstance(plan, dw.Plan)
+    assert plan.peak == 1e-3
+    assert plan.schedule == dw.formula(f"min(1.0, {read} / 100)")
+
+
+@pytest.mark.parametrize(
+    ("loop", "argument", "said"),
+    [
+        (FOR.format("range(1000)"), "it // 4", "counts batches or updates is not said"),
+        (FOR.format("range(0, 1000, 2)"), "it", "does not count one by one"),
+        (EPOCHS, "epoch + i / 90", "which of epoch, i counts the updates is not said"),
+        (EPOCHS, "count(i)", "is no arithmetic of a count"),
+        ("it = 0\nwhile True:\n    if True:\n        it += 512", "it", "is no count of one an update"),
+    ],
+)
+def test_a_rate_set_by_hand_of_an_unknown_count_is_refused(loop: str, argument: str, said: str) -> None:
+    with pytest.raises(NoExactMapError, match=said):
+        foreign.read(by_hand(loop, argument))
+
+
+# --- which weights decay -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        "no_decay", "nodecay_params", "biases", "norm_params", "bn", "[p for n, p in named if any(nd in n for nd in no_decay)]",
+        "[p for p in ps if p.ndim < 2]", "[p for p in ps if p.dim() <= 1]", "[p for n, p in named if n not in decay_parameters]",
+        "[p for n, p in named if n.endswith('.bias')]", "[p for n, p in named if not n.endswith('weight')]",
+    ],
+)  # fmt: skip
+def test_a_group_that_is_said_to_be_biases_and_norms_is_the_masks(group: str) -> None:
+    groups = f"[{{'params': {group}, 'weight_decay': 0.0}}, {{'params': rest, 'weight_decay': 0.1}}]"
+    assert str(foreign.read(f"import torch\nopt = torch.optim.AdamW({groups}, lr=1e-3)")) == (
+        "peak 1e-3 | constant | decoupled 0.1"
+    )
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        "backbone", "rest", "model.head.parameters()", "decay", "[p for n, p in named if not any(nd in n for nd in no_decay)]",
+        "[p for n, p in named if keep(n)]", "[p for p in ps if p.ndim >= 2]", "subnet_params",
+    ],
+)  # fmt: skip
+def test_a_group_of_other_weights_that_do_not_decay_is_refused(group: str) -> None:
+    groups = f"[{{'params': {group}, 'weight_decay': 0.0}}, {{'params': rest, 'weight_decay': 0.1}}]"
+    with pytest.raises(
+        NoExactMapError, match=r"has weight_decay 0 \(line 2\), and that its parameters, .* is not said"
+    ):
+        foreign.read(f"import torch\nopt = torch.optim.AdamW({groups}, lr=1e-3)")
+
+
+NAMED = "[p for n, p in model.named_parameters() if {}]"
+
+
+@pytest.mark.parametrize(
+    ("test", "mask"),
+    [
+        ("n.endswith('.pos')", 'regex "\\\\.pos$" does not, name "*" decays'),
+        ("p.requires_grad and ('head' in n or n.endswith(('a', 'b')))", 'regex "head|a$|b$" does not, name "*" decays'),
+        ("any(nd in n for nd in skip)", 'regex "embed|head" does not, name "*" decays'),
+        ("'bias' not in n", 'regex "bias" decays'),
+        ("not n.endswith('kernel')", 'regex "kernel$" decays'),
+        ("not any(n.endswith(nd) for nd in skip)", 'regex "embed$|head$" decays'),
+    ],
+)
+def test_names_that_pick_a_group_are_its_mask(test: str, mask: str) -> None:
+    groups = f"[{{'params': {NAMED.format(test)}, 'weight_decay': 0.0}}, {{'params': rest, 'weight_decay': 0.1}}]"
+    plan = foreign.read(f"import torch\nskip = ['embed', 'head']\nopt = torch.optim.AdamW({groups}, lr=1e-3)")
+    assert str(plan) == f"peak 1e-3 | constant | decoupled 0.1 | mask {mask}"
+    assert dw.parse(str(plan)) == plan
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("activity_regularizer=keras.regularizers.L2(1e-5)", "penalises what the layer gives out, and no weights"),
+        ("bias_regularizer=keras.regularizers.L2(1e-4)", "penalises its bias too"),
+        ("kernel_regularizer='l2', beta_regularizer='l2'", "beta_regularizer='l2' .line 2. penalises its beta too"),
+    ],
+)
+def test_a_penalty_of_no_matrix_is_no_l2(given: str, said: str) -> None:
+    source = "import keras\nd = keras.layers.Dense(3, {})\nm.compile(keras.optimizers.SGD(0.1))"
+    with pytest.raises(NoExactMapError, match=said):
+        foreign.read(source.format(given))
+    assert str(foreign.read(source.format("kernel_regularizer='l2', bias_regularizer=None"))) == (
+        "peak 0.1 | constant | l2 0.02"
+    )
+
+
+def test_a_callback_that_sets_the_rate_is_not_passed_over_beside_a_rule() -> None:
+    source = (
+        "import keras\ndef f(epoch):\n  return 0.1 * 0.5 ** epoch\nm.compile(keras.optimizers.SGD(0.1))\n"
+        "c = [keras.callbacks.ReduceLROnPlateau(), keras.callbacks.LearningRateScheduler(f)]"
+    )
+    with pytest.raises(NoExactMapError, match="another callback cuts it"):
+        foreign.read(source, run=dw.Horizon(epochs=9, steps_per_epoch=9))

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 import dwindle as dw
 from dwindle.errors import InvalidValueError, NoExactMapError, ParseError, UnknownNameError, UnresolvedTimeError
 from dwindle.foreign.source.function import formula_of
+from dwindle.foreign.source.literal import Scope
 from dwindle.foreign.writing.expression import expression
 from dwindle.schedule import Formula, Schedule, curve
 from dwindle.units import Horizon
@@ -130,7 +131,7 @@ def test_what_has_no_formula_is_said() -> None:
 def function(text: str) -> Formula:
     tree = ast.parse(text)
     names = {node.targets[0].id: node.value for node in tree.body if isinstance(node, ast.Assign)}  # type: ignore[attr-defined]
-    return formula_of(next(node for node in tree.body if isinstance(node, ast.FunctionDef)), names)
+    return formula_of(next(node for node in tree.body if isinstance(node, ast.FunctionDef)), Scope(names))
 
 
 def test_a_function_somebody_wrote_is_a_formula() -> None:

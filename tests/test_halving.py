@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import dwindle as dw
 from dwindle.errors import InvalidValueError
 from dwindle.population import Seen, StoppedError
-from dwindle.studies import Halving, Space, Task, load, study
+from dwindle.studies import Halving, Here, Space, Task, load, study
 
 SPACE = Space((0.0, 0.3, 1.0, 3.0), (1e-3, 3e-3, 1e-2), ("constant", "cosine to 0"))
 
@@ -129,6 +129,24 @@ def test_a_stopped_study_with_rungs_ends_the_same(sampler: str | None, task: Tas
         study(task, space, **words, folder=tmp_path / "cut", stop=lambda: next(asked))
     assert without_clock(study(task, space, **words, folder=tmp_path / "cut").evidence) == whole
     assert not list((tmp_path / "cut" / "unfinished").glob("*"))
+
+
+class Wide(Here):
+    """Trains here, and asks for as much at once as ``width`` workers would."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+
+@pytest.mark.parametrize("sampler", [None, "sobol"])
+def test_who_is_judged_together_does_not_depend_on_the_width(sampler: str | None, task: Task) -> None:
+    lams = "0 0.1..3" if sampler else "0 0.1 0.3 1 3"
+    space = f"lam {lams} | peak 1e-3 1e-2 1e-1 | batch 100 500 | schedule constant; cosine to 0"
+    words = {"seeds": 2, "trials": 60, "sampler": sampler}
+    found = [study(task, space, executor=Wide(width), **words).evidence["settings"] for width in (1, 2, 3)]
+    assert 0 < sum(trial["stopped_at"] is not None for trial in found[0][0]["trials"]) < 60
+    assert found[0] == found[1] == found[2]
 
 
 def test_one_lost_line_of_a_judged_batch_changes_nothing(task: Task, tmp_path: Path) -> None:

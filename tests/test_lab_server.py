@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,8 @@ from dwindle.lab.refusal import Refusal, headers, policy
 from dwindle.lab.server import address, door_of, listening
 from dwindle.lab.studied import studied
 from dwindle.lab.thinned import thinned
-from dwindle.studies import Task, load, study
+from dwindle.studies import Dataset, Task, load, study
+from dwindle.studies.store import Store, record_in
 from lab_process import LabProcess, lab_process, token_in
 
 TEXT = "peak 3e-4 | warmup 2%, cosine to 10% | decoupled 0.1"
@@ -313,8 +315,6 @@ def test_a_study_is_read_while_it_is_written(finished: tuple[Path, dict], tmp_pa
 
 
 def test_folds_of_a_plan_are_one_trial_and_whoever_was_let_go_has_no_score(tmp_path: Path) -> None:
-    from dwindle.studies.store import Store
-
     def record(key: str, plan: str, loss: float | None, **more: object) -> dict:
         return {
             "key": key, "stage": "sweep", "task": "t", "plan": plan, "lam": 0.0, "peak": 0.1, "schedule": "constant",
@@ -339,6 +339,48 @@ def test_folds_of_a_plan_are_one_trial_and_whoever_was_let_go_has_no_score(tmp_p
     }
     assert told == {"p": (0.6, "done", None, 2), "q": (None, "let go", 2.5, 1), "r": (None, "diverged", None, 1)}
     assert found["best"]["plan"] == "p"
+
+
+def test_of_several_studies_in_a_folder_the_last_is_told(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    arrays = {f"{part}_x": draw.standard_normal((40, 3)) for part in ("train", "validation", "test")}
+    arrays |= {f"{part}_y": draw.standard_normal(40) for part in ("train", "validation", "test")}
+    task = Task(data=Dataset(**arrays, name="small", task="regression"), hidden=(3,), epochs=4)
+    space, before = "lam 0 1 | peak 1e-3 1e-2 3e-2 | schedule constant; cosine to 0", 0  # trainings
+    halved = {"folds": 3, "halving": True}  # the second and third fold are as without, and found
+    changes = ({}, {"epochs": 8}, {"seed": 1}, halved, {"folds": 3})
+    for change in changes:
+        how = {"epochs": 4, "folds": 1, "halving": False, **change}
+        changed = replace(task, epochs=how.pop("epochs"))
+        (setting,) = study(changed, space, seeds=2, folder=tmp_path, **how).evidence["settings"]
+        told = studied(str(tmp_path))
+        wanted = {trial["plan"]: trial["final"]["validation_loss"] for trial in setting["trials"]}  # None: let go
+        assert {trial["plan"]: trial["score"] for trial in told["trials"]} == pytest.approx(wanted)
+        assert told["best"]["score"] == pytest.approx(min(loss for loss in wanted.values() if loss is not None))
+        lines = [record_in(line) for line in (tmp_path / "trials.jsonl").read_bytes().splitlines()]
+        trainings = sum(line["stage"] in ("sweep", "choice", "report") for line in lines)
+        assert told["trainings"] == trainings - before
+        assert {trial["trainings"] for trial in told["trials"] if trial["state"] == "done"} == {how["folds"]}
+        before = before if change is halved else trainings
+
+
+def test_a_training_done_again_in_other_company_counts_once(tmp_path: Path) -> None:
+    def record(key: str, loss: float | None, stopped_at: float | None) -> dict:
+        return {
+            "key": key, "stage": "sweep", "task": "t", "study": "s", "division": "d", "plan": "p", "lam": 0.0, "peak": 0.1,
+            "schedule": "constant", "batch_size": 32, "diverged": False, "stopped_at": stopped_at,
+            "final": {"validation_loss": loss},
+        }  # fmt: skip
+
+    store = Store.open(tmp_path)
+    store.add([record("a", None, 2.5), record("b", 0.5, None)])
+    store.close()
+    (trial,) = studied(str(tmp_path))["trials"]
+    assert (trial["score"], trial["state"], trial["trainings"]) == (0.5, "done", 1)
+
+
+def test_a_question_about_studies_has_no_keys() -> None:
+    assert asked("study", {"a": 1}) == (422, {"error": "the question about studies has no keys; ask it with {}."})
 
 
 # --- who may ask

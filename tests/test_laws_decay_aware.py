@@ -311,6 +311,14 @@ def test_a_decay_that_cannot_be_told_from_the_best_is_kept():
     assert "not distinguishable" in found.said
 
 
+def test_a_decay_that_takes_more_than_a_weight_has_is_refused():
+    plan = dw.Plan(15.0, dw.constant(), dw.decoupled(0.1, allow_overshoot=True))
+    with pytest.raises(
+        InvalidValueError, match=r"the plan with λ = 0\.1: decay takes the share 1\.5 in step 0; the laws know"
+    ):
+        best_decay(FEW, plan, 4000)
+
+
 def test_the_best_decay_is_sought_only_where_the_law_reads_it():
     plan = dw.Plan(4e-3, dw.warmup(100).then(dw.cosine(end=0.1)))
     with pytest.raises(InvalidValueError, match="two λ"):

@@ -183,6 +183,9 @@ def test_the_interval_widens_with_the_horizon():
     [
         (("constant", "cosine"), PLANS["cosine"], 6 * T, "times the longest"),
         (("constant", "cosine"), dw.Plan(2e-3, WARM.then(dw.cosine())), T, "the peak 0.002 is outside"),
+        (("constant", "cosine"), PLANS["wsd"], 4 * T, ""),
+        (("wsd",), PLANS["wsd"], 3 * T, "3.0 times the longest fitted run, of 12000; of one schedule that is too far, add a run"),
+        (("wsd",), PLANS["wsd"], 2 * T, ""),
         (("constant",), PLANS["cosine"], T, "add one that decays"),
         (("constant", "cosine"), dw.Plan(1e-3, WARM.then(dw.cosine_restarts(3000))), T, "rises again"),
         (("constant", "cosine"), PLANS["wsd"], T // 30, "the law begins"),
@@ -398,3 +401,49 @@ def test_one_schedule_gives_wider_intervals_than_two():
     assert widths[0] > 2.0 * widths[1]
     two = fit([one, again])
     assert two._alone == fit(one)._alone == 2.0 * fit([one, other])._alone
+
+
+def test_a_log_of_every_step_is_fitted_by_the_means_of_neighbours():
+    """As well as by fewer points with less noise, and no forecast is surer of a point than its own noise."""
+    lr, generator = PLANS["wsd"].lrs(T), np.random.default_rng(3)
+    step = np.arange(1, T + 1)
+    truth = curve("noise-floor", lr, step)
+    every = Run(lr, step, truth + 0.05 * generator.standard_normal(T))
+    few = Run(lr, step[5::10], truth[5::10] + 0.05 / np.sqrt(10.0) * generator.standard_normal(T // 10))
+    dense, sparse = fit(every), fit(few)
+    at = np.arange(2000, T, 500)
+    np.testing.assert_allclose(dense.loss(lr, at), sparse.loss(lr, at), atol=0.01)
+    assert dense.known.noise == pytest.approx(0.05, rel=0.05)
+    assert len(dense.loss(lr, step)) == T
+    np.testing.assert_array_equal(dense.loss(lr, step)[at - 1], dense.loss(lr, at))
+
+
+def test_warm_ups_and_where_points_lie_make_no_other_schedule():
+    one, other, _ = runs("noise-floor", noise=0.002)
+    quicker = one.lr.copy()
+    quicker[:60] = np.linspace(0.0, one.lr[60], 60)
+    near = Run(1.002 * quicker, one.step, one.loss + 1e-4, "near")
+    sparse = Run.logged(one.step[::2], one.lr[one.step[::2] - 1], one.loss[::2], name="sparse")
+    for again in (near, sparse):
+        assert fit([one, again])._alone == 2.0
+    assert fit([one, other])._alone == fit([one, Run(0.5 * one.lr, one.step, one.loss, "half")])._alone == 1.0
+
+
+def test_steps_that_are_tokens_and_losses_beyond_all_bounds_are_refused():
+    step = np.arange(1, 41) * 1e8
+    with pytest.raises(
+        DataError, match=r"run: the steps go to 4e\+09; a run has at most 1e\+08 here\. Are these examples"
+    ):
+        Run.logged(step, np.full(40, 1e-3), np.linspace(3.0, 2.0, 40))
+    endless = Run.logged([100, 200, 300, 400, np.inf], np.full(5, 1e-3), [3.0, 2.5, 2.2, 2.1, 2.0])
+    assert endless.step.tolist() == [100, 200, 300, 400]
+    assert "1 point was not finite and left out" in endless.notes
+    with pytest.raises(DataError, match="lie too far apart for a law"):
+        fit(Run(np.full(1000, 1e-3), np.arange(1, 41) * 25, 1e300 * np.linspace(3.0, 2.0, 40)))
+
+
+def test_of_steps_that_were_done_again_the_later_rate_counts_too():
+    step = np.r_[np.arange(100, 701, 100), np.arange(600, 1001, 100)]
+    lr = np.r_[np.full(7, 1e-3), np.full(5, 5e-4)]
+    run = Run.logged(step, lr, np.linspace(3.0, 2.0, 12))
+    assert run.lr[[500, 600, 700, 800]].tolist() == [1e-3, 5e-4, 5e-4, 5e-4]

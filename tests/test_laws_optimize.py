@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 
 import dwindle as dw
 from dwindle.errors import InvalidValueError
-from dwindle.laws import Run, fit, optimize
+from dwindle.laws import Run, course, fit, optimize
 from dwindle.laws.law import Stretches
 from test_laws_fit import PLANS, T, runs
 
@@ -74,6 +74,18 @@ def test_what_cannot_be_told_apart_is_not_recommended():
     assert not again.distinguishable
     assert "not distinguishable" in again.said
     assert "+-" not in again.said
+
+
+def test_none_that_is_tied_is_surely_behind_another_and_what_is_worse_is_said():
+    steps, lr = np.arange(100, 10_001, 100), dw.Plan(1e-3, dw.warmup(500).then(dw.cosine())).lrs(10_000)
+    loss = 2.0 + 0.5 * (steps / 1000 + 0.1) ** -0.5 + 0.2 * (lr[steps - 1] / 1e-3) ** 0.7
+    fitted = fit(Run(lr, steps, loss + 0.003 * np.random.default_rng(0).standard_normal(100)))
+    found = optimize(fitted, 10_000, lowest=0.3)
+    assert found.gain < -found.half < 0.0
+    assert "below cosine to 10 %: worse; the best would end" in found.said
+    for candidate in found.candidates:
+        told = [fitted.difference(*(course(c.plan, 10_000) for c in (other, candidate))) for other in found.candidates]
+        assert candidate.tied == all(behind <= room for behind, room in told)
 
 
 def test_a_law_without_noise_likes_the_constant_rate():

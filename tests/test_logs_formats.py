@@ -54,6 +54,7 @@ def points(run: History, name: str) -> list[tuple[float, float]]:
          "tokens": "tokens_seen", "weight norm": "weight_norm"}),
         ("num_updates,train_loss,valid_loss,train_gnorm,tokens_per_second", {"training loss": "train_loss",
          "validation loss": "valid_loss", "gradient norm": "train_gnorm"}),  # fairseq
+        ("current_steps,total_steps,loss,lr,epoch", {"lr": "lr", "training loss": "loss", "epoch": "epoch"}),  # LLaMA-Factory
         ("batch,loss_scale,lr_scale", {}),
     ],
 )  # fmt: skip
@@ -373,3 +374,66 @@ def test_more_than_is_kept(tmp_path: Path) -> None:
     log = read(tmp_path / "run.csv")
     assert len(log.step) == rows // 4
     assert log.notes[-1] == "more than 262,144 rows: up to 4 neighbours were merged into one, their losses averaged"
+
+
+def test_a_step_with_a_separator_of_thousands_is_placed_nowhere(tmp_path: Path) -> None:
+    rows = [f'"{s:,}",{3.0 - s / 1e4:g}' for s in range(10, 1030, 10)]
+    run = logged(tmp_path, "step,loss\n" + "\n".join(rows) + "\n")
+    assert run.series["loss"].step.tolist() == list(range(10, 1000, 10))
+    assert run.notes == (
+        "cells of 'step' that hold no number were left out, such as '1,000'; write a point for decimals, nothing between "
+        "thousands: lines 101, 102, 103",
+    )
+    rows += [f'"{s:,}",{3.0 - s / 1e4:g}' for s in range(1030, 2000, 10)]
+    with pytest.raises(
+        DataError, match=r"line 1: 'step' holds no number in 100 of 199 rows\. Cells of 'step' that hold no"
+    ):
+        logged(tmp_path, "step,loss\n" + "\n".join(rows) + "\n")
+    lines = "".join(json.dumps({"step": f"{s:,}", "loss": 1.0}) + "\n" for s in range(980, 1100, 10))
+    with pytest.raises(DataError, match="'step' holds no number in 10 of 12 rows"):
+        logged(tmp_path, lines)
+
+
+def test_decimal_commas_are_said_to_be_no_numbers(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as raised:
+        logged(tmp_path, "step;lr;loss\n10;0,001;2,9\n20;0,001;2,8\n")
+    assert str(raised.value).partition(": line 1: ")[2] == (
+        "'step' alone holds numbers. Cells of 'lr' that hold no number were left out, such as '0,001'; write a point for "
+        "decimals, nothing between thousands: lines 2, 3. Cells of 'loss' that hold no number were left out, such as '2,9'; "
+        "write a point for decimals, nothing between thousands: lines 2, 3."
+    )
+
+
+@pytest.mark.parametrize("names", [("hot", "cold"), ("0", "1")])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_several_runs_in_one_table_are_refused(names: tuple[str, str], mixed: bool, tmp_path: Path) -> None:
+    rows = (
+        [(n, s) for s in range(10, 510, 10) for n in names]
+        if mixed
+        else [(n, s) for n in names for s in range(10, 510, 10)]
+    )
+    text = "run,step,lr,loss\n" + "".join(f"{n},{s},0.1,{3.0 - s / 1e4:g}\n" for n, s in rows)
+    said = f"run.csv: several runs in one table: 'run' is {shown_as(names[0])} from line 2 and {shown_as(names[1])} from line "
+    for reader in (logged, lambda folder, content: read(folder / "run.csv")):
+        with pytest.raises(DataError) as raised:
+            reader(tmp_path, text)
+        line = 3 if mixed else 52
+        assert str(raised.value).endswith(f"{said}{line}, and each begins anew. Give each run a file of its own.")
+    objects = "".join(json.dumps({"run": n, "step": s, "lr": 0.1, "loss": 3.0 - s / 1e4}) + "\n" for n, s in rows)
+    with pytest.raises(DataError, match="several runs in one table"):
+        logged(tmp_path, objects, "run.jsonl")
+
+
+def shown_as(name: str) -> str:
+    return name if name.isdigit() else f"'{name}'"
+
+
+def test_a_run_that_was_resumed_under_another_name_is_one_run(tmp_path: Path) -> None:
+    rows = [("a", s) for s in range(10, 510, 10)] + [("b", s) for s in range(410, 910, 10)]
+    run = logged(tmp_path, "run_id,seed,step,loss\n" + "".join(f"{n},1,{s},{3.0 - s / 1e4:g}\n" for n, s in rows))
+    assert len(run.series["loss"]) == 100
+    long = [("abc", s) for s in range(10, 60_010, 10)]  # further than what is read row by row
+    run = logged(tmp_path, "run_id,step,loss\n" + "".join(f"{n},{s},2.5\n" for n, s in long))
+    assert len(run.series["loss"]) == 6000
+    with pytest.raises(DataError, match="'abc' from line 2 and 'z' from line 6002"):
+        logged(tmp_path, "run_id,step,loss\n" + "".join(f"{n},{s},2.5\n" for n, s in [*long, ("z", 10), ("z", 20)]))

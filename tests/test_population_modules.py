@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
+from torch.nn.utils.parametrizations import spectral_norm
 
 from dwindle.errors import DataError, DwindleError, InvalidValueError, MissingExtraError, ResumeError
 from dwindle.mask import Mask, Rule
@@ -102,6 +103,40 @@ class Skipping(nn.Module):
         return self.out(torch.cat([pooled, planes.square().mean((2, 3))], 1))
 
 
+class Cells(nn.Module):
+    """Recurrent cells of all kinds, step by step."""
+
+    def __init__(self):
+        super().__init__()
+        self.long, self.gated = nn.LSTMCell(4, 3), nn.GRUCell(3, 3, bias=False)
+        self.curved, self.flat = nn.RNNCell(3, 3), nn.RNNCell(3, 3, nonlinearity="relu")
+        self.out = nn.Linear(3, CLASSES)
+
+    def forward(self, x):
+        h = c = g = a = b = x.new_zeros(len(x), 3)
+        for step in x.unbind(1):
+            h, c = self.long(step, (h, c))
+            g = self.gated(h, g)
+            a, b = self.curved(g, a), self.flat(g, b)
+        return self.out(a - b)
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer; all that it gives is used."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.steps, self.out = kind, nn.LazyLinear(CLASSES)
+        self(torch.zeros(2, 5, 4))
+
+    def forward(self, x):
+        x = x if self.steps.batch_first else x.transpose(0, 1)
+        outputs, ends = self.steps(x)
+        outputs = outputs if self.steps.batch_first else outputs.transpose(0, 1)
+        ends = torch.cat([ends] if torch.is_tensor(ends) else [*ends], -1)
+        return self.out(torch.cat([outputs.flatten(1), ends.transpose(0, 1).flatten(1)], 1))
+
+
 def frozen() -> nn.Module:
     module = nn.Sequential(nn.Linear(6, 5), nn.GELU(), nn.Linear(5, CLASSES))
     module[0].weight.requires_grad_(False)
@@ -148,6 +183,12 @@ MODULES = {
     "skips": (Skipping, (1, 6, 6)),
     "tokens": (Tokens, None),
     "causal": (Causal, (3, 4)),
+    "cells": (Cells, (3, 4)),
+    "lstm": (lambda: Recurrent(nn.LSTM(4, 3)), (5, 4)),
+    "lstm, all of it": (lambda: Recurrent(nn.LSTM(4, 3, 2, batch_first=True, bidirectional=True)), (5, 4)),
+    "gru": (lambda: Recurrent(nn.GRU(4, 3, 3, bias=False, batch_first=True)), (5, 4)),
+    "rnn": (lambda: Recurrent(nn.RNN(4, 3, bidirectional=True)), (5, 4)),
+    "rnn with relu": (lambda: Recurrent(nn.RNN(4, 3, 2, nonlinearity="relu", batch_first=True)), (5, 4)),
     "frozen": (frozen, (6,)),
 }  # fmt: skip
 
@@ -248,6 +289,20 @@ def test_every_optimiser_and_order(name, optimiser, own_order):
         order = seed if own_order else 9
         rival = alone(make, optimiser, table, k, pair, seed=seed, order=order, batch=5, dtype=torch.float64)
         assert apart(result, k, rival) < 1e-10
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")  # that torch has no fast form of it
+def test_a_recurrent_layer_with_projections_and_dropout():
+    make, (pair, table) = lambda: Recurrent(nn.LSTM(4, 3, 2, proj_size=2)).double(), (examples((5, 4)), rates(2, 20))
+    result = trained(make, pair, table)
+    for k in range(2):
+        rival = alone(make, SGD(0.9), table, k, pair, seed=k, order=0, batch=5, dtype=torch.float64)
+        assert apart(result, k, rival) < 1e-10
+    still, dropping = (
+        trained(lambda p=p: Recurrent(nn.GRU(4, 3, 2, dropout=p)), pair, table).weights["out.weight"]
+        for p in (0.0, 0.5)
+    )
+    assert not torch.equal(still, dropping)
 
 
 @pytest.mark.parametrize("idle", ["shrink", "l2", "both"])
@@ -384,6 +439,101 @@ def test_curves_are_the_loss_and_metrics_of_the_weights():
         assert result.squared_norm[k, -1] == pytest.approx(squares, rel=1e-12)
 
 
+class Pair(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.line = nn.Linear(6, CLASSES + 1)
+
+    def forward(self, x):
+        z = self.line(x)
+        return {"classes": z[:, 1:], "size": z[:, 0]}
+
+
+WEIGHTED = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 30.0, 5.0]))
+
+
+def root(output, y):
+    return (output["size"] - y).square().mean().sqrt()
+
+
+def f1(output, y):
+    said, right = output["classes"].argmax(1) == 1, y == 1
+    if (both := int((said & right).sum())) == 0:
+        return torch.tensor(0.0)
+    return torch.tensor(2 * both / float(said.sum() + right.sum()))
+
+
+@pytest.mark.parametrize("held", [2**28, 1])
+def test_what_is_told_is_what_the_function_says_of_the_whole_part(monkeypatch, held):
+    """Class weights, a root and F1 are no means over the examples; of blocks of 128 they were others."""
+    monkeypatch.setattr(chunk, "OUTPUT_BYTES", held)
+    parts = [examples((6,), rows, seed) for seed, rows in enumerate((150, 300, 257))]  # 257: one left over
+    parts = [(x, torch.where(torch.arange(len(y)) % 50 == 0, 1, 2 * (y % 2))) for x, y in parts]
+    loss = lambda output, y: WEIGHTED(output["classes"], y) + 0.1 * root(output, y)  # noqa: E731
+    metrics = {"root": root, "f1": f1}
+    result = train_modules(
+        Pair, loss, rates(3, 30), parts[0], validation=parts[1], test=parts[2], optimiser=SGD(), seeds=[0, 1, 2],
+        batch_size=50, evaluate_every=30, metrics=metrics, workers=1,
+    )  # fmt: skip
+    ends = (
+        {"loss": result.train_loss[:, -1], **{name: result.train_metrics[name][:, -1] for name in metrics}},
+        {"loss": result.validation_loss[:, -1], **{name: result.validation_metrics[name][:, -1] for name in metrics}},
+        {"loss": result.test_loss, **result.test_metrics},
+    )
+    for k in range(3):
+        module = Pair()
+        module.load_state_dict(result.state_dict(k))
+        for (x, y), told in zip(parts, ends, strict=True):
+            output = {name: t.detach() for name, t in module(x).items()}
+            for name, function in {"loss": loss, **metrics}.items():
+                assert told[name][k] == pytest.approx(float(function(output, y)), rel=1e-6)
+    assert ends[1]["f1"].any()
+
+
+def test_a_single_example_left_over_is_not_taken_alone():
+    class Squeezed(nn.Linear):
+        def forward(self, x):
+            return super().forward(x).squeeze()  # of one example there is no axis left
+
+    x, y = torch.randn(257, 4), torch.randn(257)
+    result = train_modules(
+        lambda: Squeezed(4, 1), functional.mse_loss, Rates(np.zeros((1, 1))), (x, y), optimiser=SGD(), seeds=[0],
+        batch_size=50, evaluate_every=1,
+    )  # fmt: skip
+    alike = functional.mse_loss(built(lambda: Squeezed(4, 1), 0)(x), y).detach()
+    assert result.train_loss[0, 0] == pytest.approx(float(alike))
+
+
+class StepsFirst(nn.Linear):
+    def forward(self, x):
+        return super().forward(x).transpose(0, 1)
+
+
+class WithNumber(nn.Linear):
+    def forward(self, x):
+        return super().forward(x), self.weight.square().sum()
+
+
+class WithNone(nn.Linear):
+    def forward(self, x):
+        return super().forward(x), None
+
+
+@pytest.mark.parametrize(
+    ("module", "given"),
+    [
+        (StepsFirst, r"a tensor of shape \(5, 2, 3\)"),
+        (WithNumber, r"a tensor of shape \(\)"),
+        (WithNone, "None"),
+    ],
+)
+def test_outputs_that_cannot_be_joined_are_refused(module, given):
+    with pytest.raises(
+        InvalidValueError, match=rf"gives {given} for 2 examples; it must give tensors with an example a row"
+    ):
+        trained(lambda: module(4, CLASSES), examples((5, 4)), rates(2, 3))
+
+
 def test_other_losses_and_real_targets():
     x, target = torch.randn(20, 4), np.random.default_rng(0).standard_normal((20, 2))  # float64 beside a float32 module
     loss = lambda output, y: (output - y).square().mean()  # noqa: E731
@@ -431,6 +581,20 @@ def test_a_member_that_diverges_is_let_go_and_the_others_do_not_notice(own_order
     calm = trained(make, pair, left, SGD(), seeds=rest, **given)
     np.testing.assert_allclose(result.train_loss[rest], calm.train_loss, rtol=1e-4)
     np.testing.assert_allclose(result.test_loss[rest], calm.test_loss, rtol=1e-4)
+
+
+def test_a_metric_is_not_asked_of_members_that_diverged():
+    def strict(output, y):
+        assert output.isfinite().all()
+        return (output.argmax(1) == y).float().mean()
+
+    make, shape = MODULES["dense"]
+    pair = examples(shape)
+    result = trained(
+        make, pair, diverging(), SGD(), evaluate_every=4, validation=pair, test=pair, metrics={"share": strict}
+    )
+    assert np.isnan(result.train_metrics["share"][:, -1]).tolist() == result.diverged.tolist()
+    assert result.diverged.sum() == 3
 
 
 def test_diverged_members_stop_costing(monkeypatch):
@@ -686,6 +850,18 @@ class Noisy(nn.Linear):
         return super().forward(x + torch.randn_like(x))
 
 
+class Packed(nn.LSTM):
+    def forward(self, x):
+        packed = nn.utils.rnn.pack_padded_sequence(x.unflatten(1, (3, 2)), torch.full((len(x),), 2), batch_first=True)
+        return super().forward(packed)[1][0][0]
+
+
+class Asking(nn.Linear):
+    def forward(self, x):
+        z = super().forward(x)
+        return z * z.sum().item()
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -693,6 +869,10 @@ class Noisy(nn.Linear):
         (lambda: nn.Sequential(nn.InstanceNorm1d(4, track_running_stats=True)), "0 is a InstanceNorm1d"),
         (lambda: Deciding(6, CLASSES), "decides by the values"),
         (lambda: DecidingByInput(6, CLASSES), "decides by the values"),
+        (lambda: Asking(6, CLASSES), "decides by the values"),
+        (lambda: Packed(2, 4), "recurrent layers of packed sequences .* padded"),
+        (lambda: spectral_norm(nn.Linear(6, CLASSES)),
+         r"cannot compute .* for many members together: Batching rule .* views? ops\. Write it"),
         (lambda: Noisy(6, CLASSES), "draws random numbers"),
         (lambda: nn.Sequential(nn.Linear(6, CLASSES), nn.AlphaDropout(0.5)), "drops by alpha_dropout"),
         (Counting, "changes"),

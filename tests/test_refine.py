@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from dwindle.errors import InvalidValueError
 from dwindle.population import SGD
 from dwindle.studies import Dataset, Space, Task, load, study
 from dwindle.studies.advice import advice
+from dwindle.studies.dataset import Provenance
 from dwindle.studies.refine import ROUNDS, refined
 from dwindle.studies.trainings import rank
 
@@ -97,7 +99,8 @@ def rows(n: int) -> Dataset:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((n, 3))
     parts = {f"{part}_{axis}": v for part in ("train", "validation", "test") for axis, v in (("x", x), ("y", x[:, 0]))}
-    return Dataset(**parts, name="line", task="regression")
+    held_out = Provenance("line").then("held out validation 0.5 and test 0.3 (seed 0)")
+    return Dataset(**parts, name="line", task="regression", provenance=held_out)
 
 
 def test_few_rows_are_divided_into_folds_and_many_are_not() -> None:
@@ -112,6 +115,8 @@ def test_few_rows_are_divided_into_folds_and_many_are_not() -> None:
     assert divided(1001) == 1
     assert divided(1000, folds=1) == 1
     assert divided(1001, folds=3) == 3
+    own = Task(data=replace(rows(100), provenance=Provenance("line")), hidden=(2,), epochs=1)
+    assert study(own, small, seeds=2).evidence["settings"][0]["folds"] == 1  # who set them apart may have had a reason
     noisy = Task(data=load("fashion", label_noise=0.2), hidden=(2,), epochs=1)
     assert study(noisy, small, seeds=2).evidence["settings"][0]["folds"] == 1
 

@@ -551,6 +551,18 @@ def test_intervals_are_said_to_hold_together_only_where_they_do() -> None:
     assert said in " ".join(summary(made).split())
 
 
+def test_folds_are_said_where_there_are_any() -> None:
+    assert "cross-validation" not in READ.text
+    made = advised()
+    made["settings"][0]["folds"] = 5
+    found, words = Reader(render(made)).text, " ".join(summary(made).split())
+    said = (
+        "by cross-validation: the losses of the search are means over 5 folds of the training and validation examples."
+    )
+    assert found.count(said) == words.count(said) == 1
+    assert "cross-validation clean labels: 5 folds of the 2,000 to train and to choose" in found
+
+
 def test_trials_let_go_are_no_results() -> None:
     made = advised()
     found, words = Reader(render(made)), summary(made)

@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 
 import dwindle as dw
 from dwindle.errors import InvalidValueError, UnknownNameError
-from dwindle.population import SGD, StoppedError
+from dwindle.population import SGD, Adam, StoppedError
+from dwindle.report import render, summary
 from dwindle.studies import Progress, Space, Store, Study, Task, load, study
 from dwindle.studies.evidence import comparison, interval
+from dwindle.studies.outcome import winner_row
 from dwindle.studies.stages import _CONTENDERS, Stages
 
 SMALL = Space((0.0, 1.0), (1e-3, 1e-2), ("constant", "cosine to 0"))
@@ -237,6 +239,66 @@ def test_bad_arguments_are_refused(task: Task, make: object, words: str) -> None
 def test_what_the_engine_cannot_do_is_refused_not_left_out(task: Task, text: str) -> None:
     with pytest.raises(dw.DwindleError, match=r"population engine|mean nothing"):
         task.train([dw.parse(f"peak 0.1 | {text}")], [0])
+
+
+@pytest.mark.parametrize("decay", ["decoupled 0.1", "l2 0.1"])
+def test_the_code_to_paste_has_the_settings_of_the_optimiser(decay: str, task: Task) -> None:
+    torch = pytest.importorskip("torch")
+    (candidate,) = Space((0.1,), (1e-2,), ("constant",), convention=decay.split()[0]).candidates()
+    for optimiser in (Adam(), Adam(0.8, 0.95, 1e-6), SGD(0.5, nesterov=True)):
+        code = winner_row(candidate, replace(task, optimiser=optimiser))["code"]
+        names = {"model": torch.nn.Linear(2, 2)}
+        exec(code["torch with dwindle"], names)
+        found = names["optimiser"].defaults  # type: ignore[attr-defined]
+        if isinstance(optimiser, SGD):
+            assert (found["momentum"], found["nesterov"]) == (0.5, True)
+        else:
+            assert (*found["betas"], found["eps"]) == (optimiser.beta1, optimiser.beta2, optimiser.eps)
+        assert len(code) == (5 if optimiser == Adam() else 1)  # the others are written for the defaults of Adam
+
+
+# --- several tasks, batches that do not fit ---
+
+
+def test_each_task_is_searched_where_its_optimiser_is_and_said_where_it_differs(task: Task) -> None:
+    quick = replace(task, batch_size=500, epochs=1)
+    other = replace(quick, name="other", hidden=(3,), optimiser=SGD(0.9), batch_size=1000, epochs=2)
+    found = study([quick, other, replace(quick, name="again")], trials=4, seeds=2, refine=False)
+    first, second, third = found.evidence["settings"]
+    peaks = [{trial["peak"] for trial in setting["trials"]} for setting in (first, second)]
+    for own, tried in zip((quick, other), peaks, strict=True):
+        assert tried <= set(Space.default(own.optimiser).peaks)
+    assert "trained" not in first
+    assert "trained" not in third
+    said = (
+        "MLP 784-3-10 relu, softmax cross-entropy; SGD(momentum=0.9, nesterov=False), 2 epochs in batches of 1,000 on "
+        "2,000 examples of fashion"
+    )
+    assert second["trained"] == said
+    words = " ".join(summary(found.evidence).split())
+    assert words.count(f"Trained here: {said}.") == words.count("Trained here") == 1
+    assert f"Trained here: {said}." in render(found.evidence)
+
+
+@pytest.mark.parametrize(
+    ("space", "folds", "words"),
+    [
+        (
+            "lam 0 | peak 1e-2 | batch 16 2048 | schedule constant",
+            None,
+            "batches of 2048 .* the 2000 training examples",
+        ),
+        ("lam 0 | peak 1e-2 | batch 16 2048 | schedule constant", 2, "the 1500 training .* in each of 2 folds"),
+        ("lam 0 | peak 1e-2 | schedule constant", 2, "batches of 1800 .* the 1500 .* or another number of folds"),
+    ],
+)
+def test_a_batch_that_cannot_be_filled_is_refused_before_anything_is_trained(
+    space: str, folds: int | None, words: str, task: Task, tmp_path: Path
+) -> None:
+    fits = replace(task, name="fits", batch_size=16)
+    with pytest.raises(InvalidValueError, match=words):
+        study([fits, replace(task, batch_size=1800)], space, seeds=2, folds=folds, folder=tmp_path)
+    assert not (tmp_path / "trials.jsonl").exists()
 
 
 # --- resuming ---

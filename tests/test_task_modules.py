@@ -360,6 +360,15 @@ class Twice(nn.Module):
         return x, x
 
 
+class Stubborn(Next):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) * float(self.out.weight.sum())
+
+
+def percent(output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return 100 * hits(output, y)
+
+
 SHARED = nn.Linear(5, 2)
 
 
@@ -387,11 +396,69 @@ SHARED = nn.Linear(5, 2)
         ({"data": dataset("classification"), "loss": None, "metrics": {}, "model": lambda: SHARED}, "same module twice"),
         ({"model": lambda: nn.Sequential(Next(), nn.BatchNorm1d(5))}, "BatchNorm1d, which keeps statistics"),
         ({"model": lambda: nn.Sequential(Next(), Twice())}, "cannot take an output of 'tuple'"),
+        ({"model": Stubborn}, r"decides by the values of a tensor .*\.item\(\)"),
+        ({"loss": lambda output, y: next_loss(output, y) * output.mean().item()}, r"decides by the values"),
+        ({"metrics": {"accuracy": lambda output, y: 2.0 + hits(output, y)}},
+         r"^the metric accuracy, lambda, must be a share from 0 to 1; got 2.*\. Return the share, or give .* another name\.$"),
     ],
 )  # fmt: skip
 def test_what_is_no_task_is_refused_when_it_is_built(change: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidValueError, match=words):
         small(**change)
+
+
+def test_an_accuracy_in_per_cent_is_refused_at_the_first_evaluation_that_shows_it() -> None:
+    asked: list[None] = []
+
+    def late(output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        asked.append(None)
+        return 100.0 * hits(output, y) * (len(asked) > 1)
+
+    task = small(metrics={"accuracy": late})
+    with pytest.raises(InvalidValueError, match=r"accuracy, late, must be a share from 0 to 1; got [1-9]"):
+        task.train([dw.parse("peak 3e-2")], [0])
+    assert small(metrics={"per cent": percent}).train([dw.parse("peak 3e-2")], [0]).test_metrics["per cent"][0] > 1.0
+
+
+def test_a_metric_may_want_examples_of_both_classes() -> None:
+    data = next(
+        each for each in (dataset("classification", seed=seed) for seed in range(9)) if len({*each.train_y[:2]}) == 1
+    )
+
+    def auc(output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        of_low, of_high = (output.diff()[y == k, 0] for k in (0, 1))
+        if not len(of_low) or not len(of_high):
+            raise ValueError("one class alone has no AUC")
+        return (of_high[:, None] > of_low).double().mean()
+
+    task = small(data=data, model=lambda: nn.Linear(5, 2), loss=None, metrics={"auc": auc})
+    assert 0.5 < task.train([dw.parse("peak 3e-2")], [0]).test_metrics["auc"][0] <= 1.0
+
+
+class Remembering(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.token, self.steps, self.out = nn.Embedding(7, 8), nn.LSTM(8, 8, batch_first=True), nn.Linear(8, 7)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(self.steps(self.token(x))[0])
+
+
+def most_wrong(output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The places of the sequence that are answered worst: no mean over the examples, and by way of NumPy."""
+    wrong = (output.argmax(-1) != y).numpy().mean(0)
+    return torch.tensor(wrong.max() if len(wrong) else 0.0)
+
+
+def test_a_recurrent_module_and_a_metric_of_any_kind() -> None:
+    task = small(model=Remembering, data=tokens(300), metrics={"most wrong": most_wrong}, epochs=1)
+    result = task.train([dw.parse("peak 1e-2")], [0])
+    net = Remembering()
+    net.load_state_dict({name: torch.tensor(value) for name, value in result.state_dict(0).items()})
+    x, y = (torch.tensor(each) for each in task.data.part("test"))
+    with torch.no_grad():
+        assert result.test_metrics["most wrong"][0] == pytest.approx(float(most_wrong(net(x), y)))
+        assert result.test_loss[0] == pytest.approx(float(next_loss(net(x), y)), rel=1e-5)
 
 
 def test_the_device_is_that_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from dwindle.errors import DataError, InvalidValueError
 from dwindle.population import SGD
-from dwindle.studies import load, tasks_of
+from dwindle.studies import load, study, tasks_of
 
 MODULE = """
 import numpy as np
@@ -58,6 +58,14 @@ def test_data_gives_a_perceptron_for_each_share_of_noise(file: str) -> None:
     (own,) = tasks_of(f"{file}:data", hidden=(4,))
     assert (own.name, own.hidden, own.batch_size) == ("mine", (4,), 20)  # no more than there are examples
     assert len(tasks_of(f"{file}:data", label_noise=[0.0, 0.5])) == 2
+
+
+def test_the_default_batch_fits_into_two_folds(tmp_path: Path) -> None:
+    (tmp_path / "few.csv").write_text("x,y\n" + "".join(f"{i},{i * i / 7}\n" for i in range(30)))
+    (task,) = tasks_of(tmp_path / "few.csv", epochs=1)
+    assert (len(task.data.train_x), task.batch_size) == (18, 12)
+    space = "lam 0 | peak 1e-2 | schedule constant"
+    assert study(task, space, seeds=2, folds=2).evidence["settings"][0]["folds"] == 2
 
 
 def test_a_file_or_a_module_gives_its_tasks(file: str, monkeypatch: pytest.MonkeyPatch) -> None:

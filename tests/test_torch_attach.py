@@ -867,6 +867,22 @@ def test_a_changed_plan_goes_on_as_told(on_change, step):
     assert {g["lr"] for o in (first, second, third) for g in o.param_groups} == {plan.lrs(25)[step]}
 
 
+@pytest.mark.parametrize(("on_change", "step"), [("keep", 4), ("rescale", 10), ("restart", 0)])
+def test_what_was_said_in_loading_holds_for_the_optimisers_copy_too(on_change, step):
+    state, saved = run_to(4, dw.Plan(0.1, dw.linear(), dw.decoupled(0.5)), 10)
+    optimizer = torch.optim.AdamW(tensors().items())
+    controller = attach(optimizer, dw.Plan(0.3, dw.linear(), dw.decoupled(0.5)), 25)
+    with pytest.raises(ResumeError, match=r'say attach\(..., on_change="keep"\)'):
+        optimizer.load_state_dict(saved)
+    controller.load_state_dict(state, on_change=on_change)
+    optimizer.load_state_dict(saved)
+    assert controller.step == step
+    _, later = run_to(5, dw.Plan(0.1, dw.linear(), dw.decoupled(0.5)), 10)
+    with pytest.raises(ResumeError, match="had another plan"):  # of that state nothing was said
+        optimizer.load_state_dict(later)
+    assert controller.step == step
+
+
 def test_the_same_run_said_otherwise_is_no_change():
     plan = dw.Plan(0.1, dw.linear())
     state, _ = run_to(4, plan, dw.Horizon(steps=10))
@@ -943,6 +959,30 @@ BAD = {
         "no sign to compare",
     ),
 }
+
+
+def without_rate(**options):
+    optimizer = sgd()
+    for group in optimizer.param_groups:
+        group.pop("lr")
+        group.update(options)
+    return optimizer
+
+
+@pytest.mark.parametrize("optimizer", [without_rate(), without_rate(lr=None)], ids=["no lr", "lr None"])
+def test_an_optimiser_without_a_learning_rate_is_refused_in_words(optimizer):
+    for call in (lambda: attach(optimizer, dw.Plan(0.1), 10), lambda: dw.doctor(nn.Linear(1, 1), optimizer)):
+        with pytest.raises(InvalidValueError, match="SGD has no learning rate of its own; build it with lr="):
+            call()
+
+
+def test_lbfgs_takes_no_plan_that_would_split_its_group():
+    optimizer = torch.optim.LBFGS([nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2))])
+    with pytest.raises(InvalidValueError, match="LBFGS takes one param group, and this plan makes 2"):
+        attach(optimizer, dw.Plan(0.1, groups=(dw.Group("head", "group0.1", 3.0),)), 10)
+    assert len(optimizer.param_groups) == 1
+    attach(optimizer, dw.Plan(0.1, groups=(dw.Group("all", "*", 3.0),)), 10)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize(("call", "named"), BAD.values(), ids=BAD.keys())

@@ -217,6 +217,54 @@ def test_complex_weights_agree_with_torch():
 # Low precision
 
 
+@pytest.mark.parametrize("decay", [dw.decoupled(0.1), dw.l2(0.1)], ids=str)
+def test_compensated_complex_weights_go_from_one_pass_to_torchs_operations_and_back(decay):
+    plan, ends = dw.Plan(0.1, decay=decay), []
+    for turns in (False, True):
+        torch.manual_seed(0)
+        weight = nn.Parameter(torch.randn(2, 3, dtype=torch.complex64))
+        optimizer = SGD([("a.weight", weight)], plan, 12, momentum=0.9, compensated=True)
+        for step in range(12):
+            torch.manual_seed(step)
+            grad = torch.randn(2, 3, dtype=torch.complex64)
+            if turns and step in (4, 5):
+                grad = grad.conj().resolve_conj().conj()  # the same numbers, as only torch's operations take them
+            if turns and step == 8:
+                twin, state = torch.optim.SGD([("a.weight", weight)], momentum=0.9), optimizer.state_dict()
+                attach(twin, plan, 12, compensated=True)
+                twin.load_state_dict(copy.deepcopy(state))
+                weight.grad = grad
+                twin.step()
+                optimizer = SGD([("a.weight", weight)], plan, 12, momentum=0.9, compensated=True)
+                optimizer.load_state_dict(copy.deepcopy(twin.state_dict()))
+                continue
+            weight.grad = grad
+            optimizer.step()
+        assert optimizer.state[weight]["dwindle_residue"]["step"].shape == (2, 3, 2)
+        ends.append(weight.detach())
+    torch.testing.assert_close(*ends, rtol=1e-6, atol=1e-7)
+
+
+def test_momentum_of_sparse_gradients_goes_on_when_they_turn_dense():
+    for decay in (dw.decoupled(0.3), dw.l2(1e-6)):
+        ends = []
+        for sparse in (True, False):
+            weight = nn.Parameter(torch.ones(4, 2))
+            optimizer = SGD([("w", weight)], dw.Plan(0.1, decay=decay), 20, momentum=0.9)
+            for step in range(8):
+                grad = torch.zeros(4, 2)
+                grad[step % 3] = 1.0
+                weight.grad = grad.to_sparse(1) if sparse and step < 6 else grad
+                optimizer.step()
+                if sparse and step == 3:  # with a sparse momentum: detach makes it whole
+                    optimizer.control.detach()
+                    state = copy.deepcopy(optimizer.state_dict())
+                    optimizer = SGD([("w", weight)], dw.Plan(0.1, decay=decay), 20, momentum=0.9, step=4)
+                    optimizer.load_state_dict(state)
+            ends.append(weight.detach())
+        torch.testing.assert_close(*ends, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(("kind", "options"), RULES[:3], ids=label)
 @pytest.mark.parametrize("decay", [dw.l2(0.1), dw.decoupled(0.1)], ids=str)
 def test_bfloat16_weights_are_float64s_rounded_once(kind, options, decay):
@@ -314,6 +362,37 @@ def test_half_precision_falls_back_to_torchs_operations_and_decays_as_attach_doe
             optimizer.step()
         weights.append(weight.detach())
     assert torch.equal(*weights)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_l2_that_rounding_would_lose_is_kept_by_torchs_operations_too(dtype, momentum):
+    lr, c, steps = (1e-2, 1e-5, 1000) if dtype is torch.float32 else (1e-3, 0.1, 300)
+    ends, kept = [], []
+    for make in (
+        lambda w, plan: in_torch(SGD([("w", w)], plan, steps, momentum=momentum)),
+        lambda w, plan: attach(torch.optim.SGD([("w", w)], momentum=momentum), plan, steps)._optimizer,
+        lambda w, plan: SGD([("w", w)], plan, steps, momentum=momentum),
+    ):
+        weight = nn.Parameter(torch.ones(2, 2, dtype=dtype))
+        optimizer = make(weight, dw.Plan(lr, decay=dw.l2(c)))
+        for _ in range(steps):
+            weight.grad = torch.zeros_like(weight)
+            optimizer.step()
+        ends.append(weight.detach())
+        kept.append({n: t["step"].numel() for n, t in optimizer.state[weight].items() if n.startswith("dwindle")})
+        if "SGD" in repr(type(optimizer)) and hasattr(optimizer, "control"):
+            assert optimizer.control.compensated == {"w": 4 * sum(kept[-1].values())}
+    assert torch.equal(ends[0], ends[1])
+    assert torch.equal(ends[0], ends[2]) or dtype is torch.float32
+    assert kept[0] == kept[1] == kept[2]
+    v, w = 0.0, 1.0
+    for _ in range(steps):
+        v = momentum * v + c * w
+        w -= lr * v
+    torch.testing.assert_close(
+        ends[0].double(), torch.full((2, 2), w, dtype=torch.float64), rtol=float(torch.finfo(dtype).eps), atol=0
+    )
 
 
 # Gradients as users leave them
@@ -526,6 +605,51 @@ def test_averaged_lends_the_averages_and_gives_the_weights_back():
         SGD([weight], dw.Plan(1.0), 5).averages()
 
 
+def test_averages_of_layers_whose_names_are_the_same_stay_apart():
+    for grouped in (False, True):
+        encoder, decoder = nn.Linear(4, 6), nn.Linear(6, 4)
+        named = [[*layer.named_parameters()] for layer in (encoder, decoder)]
+        params = [{"params": some} for some in named] if grouped else [*named[0], *named[1]]
+        optimizer = SGD(params, dw.Plan(1.0, decay=dw.decoupled(0.1)), 5, ema=0.5, compensated=True)
+        weights, seen = [*encoder.parameters(), *decoder.parameters()], []
+        for _ in range(2):
+            for scale, p in enumerate(weights, 1):
+                p.grad = torch.full_like(p, scale)
+            optimizer.step()
+            seen.append([p.detach().clone() for p in weights])
+        assert sorted(optimizer.averages()) == ["bias", "bias#2", "weight", "weight#2"]
+        with optimizer.averaged():
+            for p, first, second in zip(weights, *seen, strict=True):
+                torch.testing.assert_close(p.detach(), 0.5 * first + 0.5 * second)
+        control = optimizer.control
+        assert control.compensated == {"weight": 96, "weight#2": 96}
+        assert control.report().startswith("decoupled 0.1; compensated for rounding, 192 bytes")
+        assert (control.rates("weight#2").shrink, control.rates("bias#2").shrink) == (0.9, 1.0)
+
+
+def test_a_rule_of_the_mask_sees_the_names_that_were_given():
+    layers = [nn.Linear(2, 2, bias=False) for _ in range(2)]
+    mask = dw.Mask.of(dw.Rule("name", "weight", False))
+    optimizer = SGD([*layers[0].named_parameters(), *layers[1].named_parameters()], dw.Plan(0.1), 5)
+    assert [a.name for a in optimizer.control.groups.assignments] == ["weight", "weight#2"]
+    with pytest.warns(UserWarning, match="none of the optimiser's 2 parameters"):
+        SGD([p for layer in layers for p in layer.named_parameters()], dw.Plan(0.1, decay=dw.l2(0.1), mask=mask), 5)
+
+
+def test_a_parameter_that_gets_no_gradient_any_more_is_averaged_on():
+    for through in (lambda optimizer: optimizer, in_torch):
+        model = nn.ParameterDict({name: nn.Parameter(torch.zeros(2)) for name in ("still", "goes")})
+        optimizer = through(SGD(model.named_parameters(), dw.Plan(1.0), 20, ema=0.9))
+        mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+        for step in range(20):
+            model["goes"].grad = -torch.ones(2)
+            model["still"].grad = -torch.ones(2) if step < 5 else None
+            optimizer.step()
+            mean.update_parameters(model)
+        for name, average in mean.module.named_parameters():
+            torch.testing.assert_close(optimizer.averages()[name], average.detach())
+
+
 def test_the_controllers_own_doings_take_effect():
     weight = nn.Parameter(torch.ones(2, 2))
     optimizer = SGD([weight], dw.Plan(0.5, dw.linear()), 10, feedback=dw.plateau(0.5, patience=0))
@@ -578,6 +702,37 @@ def test_what_makes_no_sense_is_refused_in_words(options, message):
     given = {"plan": dw.Plan(0.1), "horizon": 5, **options}
     with pytest.raises(DwindleError, match=message):
         AdamW([weight], **given)
+
+
+@pytest.mark.parametrize("kind", [SGD, AdamW])
+def test_an_exemption_from_decay_that_the_plan_would_overrule_is_refused(kind):
+    plan = dw.Plan(0.1, decay=dw.decoupled(0.5))
+    one, two = nn.Linear(3, 2), nn.Linear(3, 2)
+    groups = [{"params": one.named_parameters()}, {"params": two.named_parameters(), "weight_decay": 0.0}]
+    refused = r"group 1 of the optimiser has weight_decay=0 beside one that says nothing.*lets its 'weight.*' decay"
+    with pytest.raises(InvalidValueError, match=refused):
+        kind(groups, plan, 10)
+    kind(
+        [{"params": one.parameters()}, {"params": [one.bias.detach().requires_grad_()], "weight_decay": 0.0}], plan, 10
+    )
+    kind([{"params": one.parameters(), "weight_decay": 0.0}], plan, 10)  # all alike
+    optimizer = copy.deepcopy(kind(one.named_parameters(), plan, 10))
+    optimizer.add_param_group({"params": two.named_parameters(), "weight_decay": 0.0})
+    two(torch.ones(3)).sum().backward()
+    with pytest.raises(InvalidValueError, match=refused):
+        optimizer.step()
+
+
+def test_a_rule_without_a_rate_asks_for_a_plan():
+    weight = nn.Parameter(torch.ones(2, 2))
+    said = r"alone it means a learning rate of 1; say the rate: AdamW\(params, Plan\(0.001\), horizon, feedback=rule\)"
+    with pytest.raises(InvalidValueError, match=said):
+        AdamW([weight], dw.plateau(0.5), 100)
+    rule = dw.foreign.read("torch", "ReduceLROnPlateau", {"factor": 0.5}, base_lr=0.25)
+    assert AdamW([weight], rule, 100).control.lr == 0.25
+    rate = torch.optim.AdamW([weight], lr=0.01)
+    with pytest.raises(InvalidValueError, match=r"was made for 0.01; say the rate: attach\(optimizer, Plan\(0.01\)"):
+        attach(rate, dw.plateau(0.5), 100)
 
 
 def test_without_numba_the_steps_are_torchs(monkeypatch):
@@ -809,6 +964,29 @@ def test_after_detach_it_is_torchs_own_optimiser():
     optimizer.step()
     torch.testing.assert_close(weight.detach(), torch.full((2, 2), 0.75 - 0.25))
     assert (seen, optimizer.control.step) == ([1], 1)
+
+
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
+def test_a_copy_after_detach_follows_no_plan_either(how):
+    layer = nn.Linear(3, 2)
+    plan = dw.Plan(0.5, dw.linear(), dw.decoupled(0.5), groups=(dw.Group("b", "bias", 2.0),))
+    optimizer = SGD(layer.named_parameters(), plan, 5, momentum=0.9, clip=1.0)
+    layer(torch.ones(3)).sum().backward()
+    optimizer.step()
+    optimizer.control.detach()
+    optimizer.param_groups[0].update(lr=0.25, weight_decay=0.125)
+    optimizer.add_param_group({"params": [("late", nn.Parameter(torch.ones(2)))], "lr": 0.75})
+    twin_layer, twin = how((layer, optimizer))
+    assert twin.control.detached
+    assert [(g["lr"], g["weight_decay"], g["param_names"]) for g in twin.param_groups] == [
+        (0.25, 0.125, ["weight", "bias"]), (0.75, 0.0, ["late"]),
+    ]  # fmt: skip
+    for one, by in ((layer, optimizer), (twin_layer, twin)):
+        by.zero_grad()
+        one(torch.ones(3)).sum().backward()
+        by.step()
+    for p, q in zip(layer.parameters(), twin_layer.parameters(), strict=True):
+        assert torch.equal(p, q)
 
 
 def test_averages_saved_by_a_distributed_checkpoint_before_the_first_step_begin_at_the_weights():

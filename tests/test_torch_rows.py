@@ -230,6 +230,84 @@ def test_what_a_row_cannot_do_lazily_is_done_densely_or_refused():
         train(AdamW, dw.l2(0.3), True)
 
 
+def test_a_float32_table_is_lazy_and_exact_where_dense_rounding_would_lose_the_decay():
+    steps, share = 2000, 3e-6
+    for kind in (SGD, AdamW):
+        model = nn.Embedding(4, 2, sparse=True)
+        start = model.weight.detach().double().clone()
+        optimizer = kind(model.named_parameters(), dw.Plan(3e-4, decay=dw.decoupled(0.01)), steps)
+        for _ in range(steps):
+            model.weight.grad = torch.sparse_coo_tensor([[1]], torch.zeros(1, 2), (4, 2), check_invariants=True)
+            optimizer.step()
+        assert is_lazy(model)
+        assert optimizer.control.compensated == {}
+        torch.testing.assert_close(
+            model.weight.detach().double()[[0, 2, 3]], start[[0, 2, 3]] * (1 - share) ** steps, rtol=2e-7, atol=0
+        )
+
+
+def test_small_l2_of_plain_sgd_is_lazy_too():
+    model = nn.Embedding(4, 2, sparse=True)
+    start = model.weight.detach().double().clone()
+    optimizer = SGD(model.named_parameters(), dw.Plan(0.01, decay=dw.l2(1e-4)), 100)
+    model(torch.tensor([1, 2, 2])).sum().backward()
+    optimizer.step()
+    assert is_lazy(model)
+    torch.testing.assert_close(model.weight.detach().double()[[0, 3]], start[[0, 3]] * (1 - 1e-6), rtol=1e-7, atol=0)
+
+
+def test_a_plan_of_smaller_shares_in_mid_run_changes_nothing_for_a_table():
+    model, plan = nn.Embedding(10, 4, sparse=True), dw.Plan(1e-4, decay=dw.decoupled(0.065))
+    optimizer = AdamW(model.named_parameters(), plan, 1000)
+    for step in range(12):
+        if step == 10:
+            optimizer.control.cooldown_now(900)
+        optimizer.zero_grad()
+        model(torch.tensor([1, 2, 2])).square().sum().backward()
+        optimizer.step()
+    assert is_lazy(model)
+
+
+@pytest.mark.parametrize("others", [{"ema": 0.9}, {"half": True}, {"bfloat16": True}], ids=str)
+def test_adamw_refuses_in_words_a_sparse_gradient_that_torchs_own_would_get(others):
+    model = nn.Embedding(10, 4, sparse=True, dtype=torch.bfloat16 if "bfloat16" in others else torch.float32)
+    half = nn.Parameter(torch.ones(2, dtype=torch.float16 if "half" in others else torch.float32))
+    options = {"ema": 0.9} if "ema" in others else {}
+    optimizer = AdamW([*model.named_parameters(), ("half", half)], dw.Plan(0.1, decay=dw.decoupled(0.1)), 10, **options)
+    start = model.weight.detach().clone()
+    model(torch.tensor([1, 2, 2])).square().sum().backward()
+    half.grad = torch.ones_like(half)
+    with pytest.raises(
+        InvalidValueError,
+        match=r"the gradient of 'weight' is sparse.*float32 and float64 tables on a CPU.*without ema.*sparse=False",
+    ):
+        optimizer.step()
+    assert torch.equal(model.weight.detach(), start)
+    assert optimizer.control.step == 0
+
+
+@pytest.mark.parametrize("options", [{"momentum": 0.9}, {"ema": 0.9}, {"cautious": True}], ids=str)
+def test_norms_and_clipping_take_sparse_gradients_where_torch_steps(options):
+    ends = []
+    options = dict(options)
+    decay = dw.decoupled(0.3, cautious=options.pop("cautious", False))
+    for sparse in (True, False):
+        model, optimizer, _ = train(SGD, decay, sparse, clip=0.5, norms=True, **options)
+        ends.append((model.weight.detach(), optimizer.grad_norm, optimizer.weight_norm))
+        assert not is_lazy(model)
+    torch.testing.assert_close(ends[0], ends[1], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
+def test_copies_hold_an_ordinary_parameter_with_all_decay_in_it(how):
+    model, _, _ = train(SGD, dw.decoupled(0.3), True)
+    twin = how(model.weight)
+    assert type(twin) is nn.Parameter
+    assert torch.equal(twin, model.weight.detach())
+    pair = copy.deepcopy([model.weight, model.weight])
+    assert pair[0] is pair[1]
+
+
 def test_a_share_of_one_or_more_is_taken_at_once():
     results = []
     for sparse in (True, False):

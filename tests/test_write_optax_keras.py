@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 import dwindle as dw
 from dwindle import foreign
-from dwindle.decay import Decoupled
-from dwindle.errors import NoExactMapError, UnknownNameError
+from dwindle.decay import Corrected, Decoupled
+from dwindle.errors import NoExactMapError, ParseError, UnknownNameError
 from dwindle.foreign.writing.arrays import JAX, body_of
 from dwindle.foreign.writing.expression import expression
 from dwindle.mask import Mask, Param, Rule
@@ -429,11 +429,45 @@ tx = optax.chain(optax.scale_by_adam(), optax.add_decayed_weights(0.1), optax.sc
         "optax.chain(optax.sgd(0.1), optax.add_decayed_weights(0.1))",
         "optax.chain(optax.add_decayed_weights(0.1), optax.adamw(0.1))",
         "optax.chain(optax.sgd(0.1), optax.sgd(0.1))",
+        "optax.chain(optax.scale(1 / 128), optax.adamw(1e-3))",  # of the gradient, which Adam does not feel
+        "optax.chain(optax.scale(2.0), optax.scale_by_adam(), optax.scale_by_learning_rate(1e-3))",
+        "optax.chain(optax.scale_by_adam(), optax.scale(-1e-3), optax.add_decayed_weights(1e-4))",  # weights grow
+        "optax.chain(optax.scale_by_adam(), optax.scale(2.0), optax.add_decayed_weights(0.1), optax.scale_by_learning_rate(1.0))",
+        "optax.chain(optax.adam(1e-3), optax.masked(optax.scale(0.1), m))",
+        "optax.adam(lambda count: lr(count // 4))",
+        "optax.chain(optax.scale_by_adam(), optax.scale_by_schedule(lambda c: -lr(c // 4)))",
     ],
 )
 def test_a_chain_that_no_plan_equals_is_refused(source: str) -> None:
     with pytest.raises(NoExactMapError):
-        foreign.read_source(f"import optax\ntx = {source}")
+        foreign.read_source(f"import optax\nlr = optax.cosine_decay_schedule(0.5, 100)\ntx = {source}")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "optax.chain(optax.adamw(0.5, weight_decay=0.1), optax.scale(0.5))",
+        "optax.chain(optax.scale_by_adam(), optax.add_decayed_weights(0.1), optax.scale(0.5), optax.scale_by_learning_rate(0.5))",
+        "optax.chain(optax.scale_by_adam(), optax.add_decayed_weights(0.1), optax.scale(-0.25))",
+    ],
+)
+def test_a_scale_behind_the_decay_is_one_of_the_rate(source: str) -> None:
+    plan = foreign.read_source(f"import optax\ntx = {source}")
+    assert plan == parsed('peak 0.25 | constant | decoupled 0.1 | mask name "*" decays')
+    namespace = executed(f"import optax\ntx = {source}")
+    w = jnp.ones(())
+    updates, _ = namespace["tx"].update(jnp.zeros(()), namespace["tx"].init(w), w)
+    assert float(w + updates) == pytest.approx(plan.resolve(1).rates(0).shrink, rel=1e-6)
+
+
+def test_a_decay_that_follows_the_rate_by_another_clock_is_refused() -> None:
+    text = (
+        "import optax\nlr = optax.cosine_decay_schedule(0.5, 100)\ntx = optax.chain(optax.scale_by_adam(), "
+        "optax.add_decayed_weights(lambda c: 0.1 * lr({})), optax.scale_by_learning_rate(lr))"
+    )
+    assert foreign.read_source(text.format("c")).decay == Corrected(0.05)
+    with pytest.raises(ParseError, match=r"'lambda c: 0\.1 \* lr\(c // 4\)' is not a number times lr"):
+        foreign.read_source(text.format("c // 4"))
 
 
 def test_keras_regularisers_and_exclusions_are_read() -> None:

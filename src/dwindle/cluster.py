@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import packages_distributions
 from typing import Any
 
 from dwindle.errors import InvalidValueError, MissingExtraError, count
@@ -21,7 +24,8 @@ _POLL_SECONDS = 0.2
 class Ray:
     """An executor on the cluster at ``address``, one batch a core; "local" starts one on this machine, heard by it alone.
 
-    The nodes need this version of dwindle. A batch whose worker or node is lost is trained again, ``retries`` times at most.
+    The nodes need this version of dwindle, and the packages that a model of one's own uses; the file of the model, and files
+    that it imports, are sent along. A batch whose worker or node is lost is trained again, ``retries`` times at most.
     Leave with ``close``, or use it in a ``with`` statement.
 
     Raises MissingExtraError without Ray: pip install 'dwindle[ray]'; InvalidValueError where nothing answers at the address.
@@ -74,7 +78,8 @@ class Ray:
         """Yield the records of each batch as its task ends; see `dwindle.studies.executors.Executor`."""
         ray = self._ray
         work = ray.remote(num_cpus=1, max_retries=self._retries)(_train)
-        given = ray.put(task)
+        with _sent_along(ray.cloudpickle):
+            given = ray.put(task)
         pending = {work.remote(given, batch): place for place, batch in enumerate(batches)}
         try:
             while pending:
@@ -112,6 +117,26 @@ def _knock(address: str) -> None:
         raise InvalidValueError(
             f"no Ray cluster answers at {address!r}: {error}. Give its address as host:port, or 'local'."
         ) from None
+
+
+@contextmanager
+def _sent_along(pickle: Any) -> Iterator[None]:
+    """While it is entered, what is pickled takes its code along, where that is no installed package: nodes lack such a file."""
+    known = {"dwindle", *sys.stdlib_module_names, *packages_distributions()}
+    before = pickle.list_registry_pickle_by_value()
+    own = [
+        module
+        for name, module in list(sys.modules.items())
+        if getattr(module, "__file__", None) and module.__name__ == name
+        if name.split(".")[0] not in known and name not in before
+    ]
+    for module in own:
+        pickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in own:
+            pickle.unregister_pickle_by_value(module)
 
 
 def _train(task: Task, batch: Batch) -> list[Record]:

@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "know steps_per_epoch; give it to the Horizon", "know steps_per_epoch; add --steps-per-epoch K"
         )
         say(f"dwindle: {' '.join(said.split())}", err=True)
-        code = 2
+        code = getattr(error, "exit_code", 2)
     if code == 130:
         typer.echo("dwindle: interrupted; finished trainings are kept, the same command goes on.", err=True)
     sys.exit(code if isinstance(code, int) else 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import sys
@@ -133,12 +134,16 @@ def _configured(found: Config) -> Checked:
 
 def _log(path: Path, plan: Plan | None, run: Run, step: str | None) -> Checked:
     from dwindle.findings.curves import of_history
+    from dwindle.findings.curves.overfitting import FEWEST
     from dwindle.logs import ROLES, history
 
     log = history(path, step=step) if step is not None else history(path)
     looked = [f"{role} ({name})" for role, name in log.roles.items()]
     missing = [role for role in ROLES if role not in log.roles]
     unread = [f"no column for: {', '.join(missing)}"] if missing else []
+    held = log.get("validation loss")
+    if held is not None and (points := sum(map(math.isfinite, held.value))) < FEWEST:
+        unread.append(f"overfitting: the log has {points} of the {FEWEST} validation losses that it takes")
     found = tuple(of_history(log, plan=plan, horizon=run.horizon))
     return Checked(f"a log ({log.format})", found, tuple(looked), (*unread, *log.notes))
 

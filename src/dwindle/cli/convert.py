@@ -73,7 +73,7 @@ def convert(
         run = _run(text, steps, epochs, steps_per_epoch, batch_size, examples, tokens_per_step)
         read = _read(text, where, run)
         written = _written(read, target, run, optimizer)
-        told = _explained(read, target, run, optimizer) if explain else None
+        told = _explained(read, target, run, optimizer) if explain and _has_curve(read.plan) else None
     except UnresolvedTimeError as error:
         raise UnresolvedTimeError(_with_options(str(error))) from error
     if out is not None:
@@ -270,6 +270,15 @@ def _written(read: Recipe, target: str, run: Horizon | None, optimizer: str | No
             f"{type(plan).__name__} answers a metric and is no plan; write it for torch, hf, timm, keras or optax."
         )
     return str(plan) if target == "plan" else to_toml(plan) if target == "toml" else to_json(plan)
+
+
+def _has_curve(plan: Any) -> bool:
+    """Return whether ``plan`` can be explained; say it where it cannot."""
+    from dwindle.plan import Plan
+
+    if not isinstance(plan, Plan):
+        say(f"{type(plan).__name__} answers a metric as it comes, and so has no curve to explain.", err=True)
+    return isinstance(plan, Plan)
 
 
 def _explained(read: Recipe, target: str, run: Horizon | None, optimizer: str | None) -> Any:

@@ -343,7 +343,7 @@ def _gain(found: _Found) -> list[str]:
     if optimum.distinguishable:
         lines = row("gain", f"{figures} lower than {name}")
     elif optimum.gain < -optimum.half:
-        lines = row("gain", f"{figures}: none; lower than any schedule of this peak and rise ends {name}")
+        lines = row("gain", f"{figures}: none; it ends higher than {name}")
     else:
         lines = row("gain", f"{figures}: not distinguishable from {name}")
     if not rival.last.supported:

@@ -179,7 +179,7 @@ def _said(file: File, table: _Table, found: Path, units: Any, held: Any, rows: i
     lams, loo = found.lams[order], found.loo[order]
     marked = {found.best: "best", found.one_standard_error: "1 s.e."}
     if found.best == found.one_standard_error:
-        marked = {found.best: "best, 1 s.e."}
+        marked = {found.best: "best=1 s.e."}
     shown = {int(i) for i in np.linspace(0, len(lams) - 1, min(rows, len(lams))).round()}
     shown |= {int(np.flatnonzero(lams == lam)[0]) for lam in marked}
     extra = f"{table.held:>11}"[:11] if held is not None else ""

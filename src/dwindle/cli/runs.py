@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -24,7 +24,6 @@ __all__ = [
     "logs_as_json", "sources", "steps_of",
 ]  # fmt: skip
 
-_LONGEST = 100_000_000  # steps; more are examples or tokens, and their rates would fill the memory
 _LATE = 1.5  # gaps between points: where a log begins later than that, its first rates are not in it
 _JUMP = 0.2  # of the peak: what between two points is no slope
 _OFF, _MOST_OFF = 0.01, 0.1  # of the peak, of the points: how far a plan of a log may be from its rates
@@ -90,16 +89,29 @@ def last_step(log: Log) -> int:
     """Return the last step of a log."""
     import numpy as np
 
+    from dwindle.laws.runs import LONGEST
+
     steps = log.step[~np.isnan(log.step)]
     if np.isinf(steps).any():
         raise DataError(f"{log.name}: column {log.columns.step!r} holds inf, and a step is finite. Correct the log.")
     last = float(steps.max()) if len(steps) else 0.0
-    if last > _LONGEST:
+    if last > LONGEST:
         raise DataError(
-            f"{log.name}: column {log.columns.step!r} goes to {last:g}; a run has at most {_LONGEST:g} steps here. Are these "
+            f"{log.name}: column {log.columns.step!r} goes to {last:g}; a run has at most {LONGEST:g} steps here. Are these "
             "examples or tokens? Give optimiser steps."
         )
     return math.ceil(last)
+
+
+def _run(log: Log, build: Callable[[], Run]) -> Run:
+    """Return the run of a log; an error says which loss was read, where there is another."""
+    try:
+        return build()
+    except DataError as error:
+        other = next((note for note in log.notes if note.startswith("the validation loss ")), "")
+        raise DataError(
+            f"{error} {other[:1].upper()}{other[1:]}: --loss COLUMN names another." if other else str(error)
+        ) from error
 
 
 def _read(paths: Sequence[Path], columns: Columns, *, needs_lr: bool) -> list[Log]:
@@ -139,14 +151,15 @@ def _from_rates(path: Path, log: Log, warmup: int | None) -> Source:
     import numpy as np
 
     from dwindle.laws import Run
+    from dwindle.laws.runs import rates_in
 
-    known = np.isfinite(log.step) & np.isfinite(log.lr)
-    if not known.any():
+    steps, lrs = rates_in(log.step, log.lr)
+    if not len(steps):
         raise DataError(f"{path}: no row has both a step and a learning rate.")
-    last_step(log)  # refuses steps whose rates would fill the memory
-    steps, first = np.unique(log.step[known], return_index=True)
-    lrs, notes = log.lr[known][first], list(log.notes)
-    run = Run.logged(log.step, log.lr, log.loss, name=log.name, **({} if warmup is None else {"warmup": warmup}))
+    last_step(log)  # refuses steps whose rates would fill the memory, and names their column
+    notes = list(log.notes)
+    told = {} if warmup is None else {"warmup": warmup}
+    run = _run(log, lambda: Run.logged(log.step, log.lr, log.loss, name=log.name, **told))
     notes += _beginning(steps, lrs, warmup, taken=run.lr[0] == lrs[0])
     notes += _jumps(steps, lrs, last=float(log.step[~np.isnan(log.loss)].max()))
     return Source(path, log, run, notes)
@@ -165,7 +178,7 @@ def _from_plan(path: Path, log: Log, plan: Plan, steps_per_epoch: int | None, *,
     lr, share = course_of("--log-plan", plan, Horizon(steps=last_step(log), steps_per_epoch=steps_per_epoch))
     _refuse_other_rates(path, log, lr)
     there = ~np.isnan(log.loss)
-    run = Run(lr, log.step[there], log.loss[there], log.name, share if decays else None)
+    run = _run(log, lambda: Run(lr, log.step[there], log.loss[there], log.name, share if decays else None))
     return Source(path, log, run, list(log.notes), plan)
 
 
@@ -231,12 +244,11 @@ def given_plan(option: str, text: str) -> Plan:
 
 def horizon(option: str, steps: int, steps_per_epoch: int | None) -> Horizon:
     """Return the run of that many steps."""
+    from dwindle.laws.runs import LONGEST
     from dwindle.units import Horizon
 
-    if count(option, steps, low=2) > _LONGEST:
-        raise InvalidValueError(
-            f"{option} is at most {_LONGEST:g} here; got {steps}. Give optimiser steps, not tokens."
-        )
+    if count(option, steps, low=2) > LONGEST:
+        raise InvalidValueError(f"{option} is at most {LONGEST:g} here; got {steps}. Give optimiser steps, not tokens.")
     return Horizon(steps=steps, steps_per_epoch=steps_per_epoch)
 
 

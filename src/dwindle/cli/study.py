@@ -69,7 +69,8 @@ def study(
         int | None,
         typer.Option(
             metavar="K",
-            help="Choose by cross-validation over K folds; by default 5 up to 2,000 rows, else 1: none.",
+            help="Choose by cross-validation over K folds; by default 5 where up to 2,000 rows are divided at random, else 1: "
+            "none.",
             rich_help_panel=_SEARCH,
         ),
     ] = None,
@@ -90,6 +91,33 @@ def study(
     target: Annotated[
         str | None,
         typer.Option(help="The column of a table to predict; by default the last.", rich_help_panel=_TRAINING),
+    ] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="Leave this column of a table out; may repeat.", rich_help_panel=_TRAINING),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="classification or regression; by default what the values of the target look like.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    validation: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of a file's rows held out to choose by; by default 0.2.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    test: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of a file's rows held out to report on; by default 0.2.",
+            rich_help_panel=_TRAINING,
+        ),
     ] = None,
     label_noise: Annotated[
         list[float] | None,
@@ -186,7 +214,8 @@ def study(
     with Tracking(trackers, _warn, patient=quiet) as tracking:
         with redirect_stdout(sys.stderr) if as_json else nullcontext():  # what a user's own code prints is no JSON
             tasks = tasks_of(
-                data, target=target, label_noise=label_noise, seed=seed, hidden=_widths(hidden),
+                data, target=target, task=task, drop=drop or (), validation=validation, test=test,
+                label_noise=label_noise, seed=seed, hidden=_widths(hidden),
                 optimiser=_optimiser(optimiser, momentum), batch_size=batch_size, epochs=epochs, device=device,
             )  # fmt: skip
             shown = nullcontext() if quiet else progress([task.name for task in tasks])
@@ -270,12 +299,11 @@ def _folder(data: str) -> Path:
 
 
 def _write(found: Study, folder: Path) -> list[tuple[str, Path]]:
-    from dwindle.studies.fit import slug
+    from dwindle.studies.fit import tails
     from dwindle.text import save
 
     files = [("report", found.report(folder / "report.html"))]
-    for i, (name, plan) in enumerate(found.plans.items()):
-        tail = "" if i == 0 else f"-{slug(name)}"
+    for tail, plan in zip(tails(found.plans), found.plans.values(), strict=True):
         save(plan, folder / f"plan{tail}.toml")
         files.append(("plan", folder / f"plan{tail}.toml"))
         if (folder / f"weights{tail}.npz").exists():

@@ -31,7 +31,7 @@ def step_of(step: Any, run: Horizon) -> int:
     time = Time.parse(step) if isinstance(step, str) else step
     at = time.steps(run) if isinstance(time, Time) else time
     is_number = isinstance(at, numbers.Real) and not isinstance(at, bool)
-    if not is_number or not 0 <= float(at) < run.steps or int(at) != at:
+    if not is_number or not 0 <= at < run.steps or int(at) != at:
         raise InvalidValueError(
             f"step must be one of the run's, 0 to {run.steps - 1}; got {step if isinstance(step, str) else shown(step)}. "
             f"The last update is step {run.steps - 1}."

@@ -145,18 +145,36 @@ def _without_schedule(tree: ast.Module) -> str | None:
 
 
 def _epochs(tree: ast.Module) -> int | None:
-    """Return how often the loop runs at whose own level a scheduler steps while the optimiser steps in one within it."""
-    scope = Scope.of(tree)
+    """Return how often the loop runs at whose own level a scheduler steps while the optimiser steps in one within it.
+
+    That may be in a function of the source which the loop calls.
+    """
+    scope, trains = Scope.of(tree), _training_functions(tree)
     for loop in ast.walk(tree):
         if not isinstance(loop, ast.For):
             continue
         inside = [node for node in ast.walk(loop) if isinstance(node, ast.For | ast.While) and node is not loop]
         deep = {id(part) for inner in inside for part in ast.walk(inner)}
         steps = [(_owner(node), id(node) in deep) for node in ast.walk(loop) if _owner(node)]
-        outer = {name for name, is_deep in steps if not is_deep and "sched" in name.lower()}
-        if outer and any(is_deep for name, is_deep in steps if "sched" not in name.lower()):
+        outer = {name for name, is_deep in steps if not is_deep and _is_scheduler(name)}
+        within = any(is_deep for name, is_deep in steps if not _is_scheduler(name))
+        if outer and (within or any(isinstance(n, ast.Call) and callee(n) in trains for n in ast.walk(loop))):
             return _times(loop.iter, scope)
     return None
+
+
+def _training_functions(tree: ast.AST) -> set[str]:
+    """Return the functions with a loop in which an optimiser steps."""
+    return {
+        function.name
+        for function in ast.walk(tree) if isinstance(function, ast.FunctionDef)
+        for loop in ast.walk(function) if isinstance(loop, ast.For | ast.While)
+        if any((name := _owner(node)) and not _is_scheduler(name) for node in ast.walk(loop))
+    }  # fmt: skip
+
+
+def _is_scheduler(name: str) -> bool:
+    return "sched" in name.lower()
 
 
 def _owner(node: ast.AST) -> str:

@@ -5,18 +5,23 @@ A plan holds no optimiser: what of it does not come along is said in the opening
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from dwindle.decay import L2
-from dwindle.errors import NoExactMapError, UnknownNameError
-from dwindle.foreign.conventions import EPOCHS
-from dwindle.foreign.habits import steps_by_epochs
+from dwindle.decay import L2, Decay
+from dwindle.errors import DwindleError, NoExactMapError, UnknownNameError
+from dwindle.foreign.conventions import EPOCHS, IN_PART
+from dwindle.foreign.habits import regularised_in_part, steps_by_epochs
 from dwindle.foreign.length import own_steps
 from dwindle.foreign.optimiser import Optimiser, optimiser_in
 from dwindle.foreign.optimizers import OPTIMIZERS
-from dwindle.foreign.source.pair import ON_TORCH
+from dwindle.foreign.source.keras_parts import with_keras_parts
+from dwindle.foreign.source.literal import Scope, callee
+from dwindle.foreign.source.pair import ON_TORCH, plan_from_pair
+from dwindle.foreign.source.program import read_tree
+from dwindle.foreign.source.spec import is_spec, pair_of_spec
 from dwindle.foreign.write import noted, write
 from dwindle.plan import Plan
 from dwindle.schedule.feedback import FeedbackRule
@@ -26,6 +31,10 @@ __all__ = ["ASSUMED", "carry", "settings_lost"]
 
 ASSUMED = "assumed 10000 steps; give --steps."
 _OWN = "the {} steps are those that the recipe itself tells; give --steps for a longer run."
+_RULES = (
+    "ReduceLROnPlateau", "PlateauLRScheduler", "reduce_on_plateau", "get_scheduler", "get_reduce_on_plateau_schedule",
+    "get_greedy_schedule",
+)  # fmt: skip
 _DEFAULT_NORM = "max_grad_norm=1.0 of the Trainer"  # so does any Trainer
 _ONE_NAME = {
     "b1": "beta1", "beta_1": "beta1", "b2": "beta2", "beta_2": "beta2", "epsilon": "eps", "nesterovs_momentum": "nesterov",
@@ -46,7 +55,7 @@ def carry(
 
     The optimiser is the peer's of the same kind, unless ``optimizer`` names another; where the peer has none, or none that
     takes the plan's decay, it is the one that `write` takes, and a note says so. Notes also name each setting that the
-    written optimiser does not have. Raises what `write` raises.
+    written optimiser does not have, and the weight decay that stands beside a rule. Raises what `write` raises.
 
     >>> recipe = "torch:SGD(lr=0.1, momentum=0.9) StepLR(30)"
     >>> text = carry(Plan(0.1), "optax", Horizon(90), recipe, "torch")
@@ -59,10 +68,14 @@ def carry(
     if ours is not None:
         kept = peer == "hf" and _DEFAULT_NORM in ours.around
         notes += settings_lost(replace(ours, around=()) if kept else ours, optimiser_in(text, peer))
+    if not isinstance(plan, Plan) and recipe is not None and source is not None:
+        notes += _decay_lost(recipe, source, ours)
     if run is not None and recipe is not None and "this goes on otherwise than" in text:
         notes += [_OWN.format(run.steps)] if own_steps(recipe, source) == run.steps else []
     if recipe is not None and source is not None and steps_by_epochs(recipe, source, run):
         notes.append(EPOCHS.format(source))
+    if recipe is not None and source is not None and regularised_in_part(recipe, source):
+        notes.append(IN_PART)
     if run is None and isinstance(plan, Plan):
         notes.append(ASSUMED)
     return noted(text, notes)
@@ -112,6 +125,36 @@ def _other(ours: Optimiser, there: Optimiser | None, why: str) -> Iterator[str]:
 def _called(ours: Optimiser) -> str:
     """Return the name as a reader knows it."""
     return f"{ours.name} ({ours.direction})" if ours.name.startswith("MLP") else ours.name.removeprefix("scale_by_")
+
+
+def _decay_lost(recipe: str, source: str, ours: Optimiser | None) -> Iterator[str]:
+    """Say which weight decay stands in the recipe beside a rule that answers a metric, and so in no plan."""
+    try:
+        decay = _decay_beside(recipe, source, ours)
+    except DwindleError as error:
+        yield f"the recipe's weight decay could not be read: {error}"
+        return
+    if decay is not None:
+        yield f"not carried over: the recipe's weight decay, {decay}; the optimiser below has none."
+
+
+def _decay_beside(recipe: str, source: str, ours: Optimiser | None) -> Decay | None:
+    if is_spec(recipe):
+        alone = None if ours is None else plan_from_pair(replace(pair_of_spec(recipe), schedule=None))
+    else:
+        tree: ast.Module = _WithoutRule().visit(ast.parse(recipe))
+        if ours is not None:
+            alone = read_tree(tree, recipe, source)
+        else:  # model.compile("adam") builds none, and the layers may still have a regulariser
+            alone = with_keras_parts(Plan(1.0), tree, Scope.of(tree)) if source == "keras" else None
+    return alone.decay if isinstance(alone, Plan) else None
+
+
+class _WithoutRule(ast.NodeTransformer):
+    """None in the place of the rule: what remains is the source of its optimiser."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        return ast.copy_location(ast.Constant(None), node) if callee(node) in _RULES else self.generic_visit(node)
 
 
 def settings_lost(ours: Optimiser, there: Optimiser | None) -> list[str]:

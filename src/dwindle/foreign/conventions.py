@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BIASES", "BOUNDARY", "CLOCK", "DECAY", "EPOCHS"]
+__all__ = ["BIASES", "BOUNDARY", "CLOCK", "DECAY", "EPOCHS", "IN_PART"]
 
 # Sources: the peers' own code, and runs of it; the releases are those of the readers.
 CLOCK = {
@@ -18,6 +18,7 @@ CLOCK = {
 EPOCHS = (
     "a step is one call of the scheduler: where {} was told to step once an epoch, a step of this plan is an epoch."
 )
+IN_PART = "only some of the layers have a regulariser; in the plan all matrices decay: leave those without one out by its mask."
 BOUNDARY = {
     "keras": (
         "PiecewiseConstantDecay",
@@ -27,7 +28,7 @@ BOUNDARY = {
 }
 """peer -> the schedule that has boundaries of its own, and where they lie."""
 DECAY = {
-    "torch": "weight_decay is l2 (in the gradient) in SGD and Adam, decoupled in AdamW and Muon",
+    "torch": "weight_decay is l2 (in the gradient) in SGD and Adam, decoupled in AdamW, Muon and Adafactor",
     "optax": "add_decayed_weights: l2 before the scaling, decoupled after it as in adamw",
     "keras": "weight_decay of every optimiser is decoupled; l2 is kernel_regularizer, which has no ½",
     "timm": "its own optimisers are decoupled or corrected; torch's as torch has them",

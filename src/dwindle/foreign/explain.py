@@ -12,8 +12,8 @@ import numpy as np
 from dwindle.decay import L2, convert
 from dwindle.errors import DwindleError, InvalidValueError, shown
 from dwindle.foreign.carried import ASSUMED, carry, settings_lost
-from dwindle.foreign.conventions import BIASES, BOUNDARY, CLOCK, DECAY, EPOCHS
-from dwindle.foreign.habits import steps_by_epochs
+from dwindle.foreign.conventions import BIASES, BOUNDARY, CLOCK, DECAY, EPOCHS, IN_PART
+from dwindle.foreign.habits import regularised_in_part, steps_by_epochs
 from dwindle.foreign.optimiser import optimiser_in
 from dwindle.foreign.optimizers import OPTIMIZERS
 from dwindle.foreign.reading import read
@@ -114,6 +114,7 @@ def _said_of(recipe: str | None, source: str | None, run: Horizon | None, text: 
     ours = None if recipe is None or source is None or text is not None else optimiser_in(recipe, source)
     return [
         *([EPOCHS.format(source)] if by_epochs else []),
+        *([IN_PART] if recipe is not None and source and regularised_in_part(recipe, source) else []),
         *([] if ours is None else [f"a plan holds no optimiser: take {ours.name} along yourself."]),
         *([] if ours is None else settings_lost(ours, None)),
         *([ASSUMED] if run is None else []),

@@ -14,8 +14,9 @@ from dwindle.foreign.optimizers.training_arguments import CLASSES, READ, from_tr
 from dwindle.foreign.source.function import formula_of
 from dwindle.foreign.source.literal import Scope, callee
 from dwindle.foreign.source.own import with_comment
-from dwindle.foreign.source.program import parsed, peer_of, read_source, read_tree
+from dwindle.foreign.source.program import parsed, read_source, read_tree
 from dwindle.foreign.source.spec import is_spec, pair_of_spec, read_spec
+from dwindle.foreign.source.whose import peer_of
 from dwindle.plan import Plan
 from dwindle.schedule.feedback import FeedbackRule
 from dwindle.units import Horizon, as_horizon
@@ -114,7 +115,7 @@ def _read_program(text: str, run: Horizon | None) -> Plan | FeedbackRule[Any]:
     factor = scope.functions.get("factor")
     tree.body = [node for node in tree.body if node is not factor]
     plan = read_tree(tree, text, peer)
-    return replace(plan, schedule=formula_of(factor, scope.values)) if factor and isinstance(plan, Plan) else plan
+    return replace(plan, schedule=formula_of(factor, scope)) if factor and isinstance(plan, Plan) else plan
 
 
 def _complete_arguments(call: ast.Call, scope: Scope, run: Horizon | None) -> None:

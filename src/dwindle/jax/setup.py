@@ -22,6 +22,10 @@ from dwindle.units import Horizon
 __all__ = ["is_transformation", "read"]
 
 _SAMPLES = 1025
+_LATER = np.unique(
+    np.concatenate(([0], np.geomspace(1, 10**6, 512).astype(np.int64)))
+)  # where a warm-up may have begun
+_MOST_CALLS = 2**14
 _VALUES = np.array([1.0, -0.5, 0.25, -2.0])
 _CLOCK = {
     "count",
@@ -59,10 +63,12 @@ def read(
 ) -> Setup:
     """Return what ``optimizer``, an optax transformation or (transformation, state), does to the tree ``params``.
 
-    Decay, masks, learning rates and schedules are measured, at up to 1,025 steps of the run. λ is the share of a step over
-    what a gradient of 1 moves in the first one: the learning rate for SGD, Adam and Lion; only lr·λ is exact for others.
+    Decay, masks, learning rates and schedules are measured, at up to 1,025 steps of the run; without ``horizon`` at the
+    first, or where that moves nothing (a warm-up from 0) at the largest rate of the counts up to a million. An update of
+    optax.MultiSteps is as many calls as its state counts for one. λ is the share of a step over what a gradient of 1 moves
+    in the first one, less Nesterov's part of it: the learning rate for SGD, Adam and Lion; only lr·λ is exact for others.
 
-    Raises InvalidValueError for what is no transformation, or does not take these parameters.
+    Raises InvalidValueError for what is no transformation, does not take these parameters, or moves none of them.
 
     >>> params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
     >>> setup = read(params, optax.adamw(0.1, weight_decay=0.5, mask={"kernel": True, "bias": False}))
@@ -78,11 +84,11 @@ def read(
     ]
     named, shape = jax.tree_util.tree_flatten_with_path(params)
     names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in named]
-    leaves = [leaf for _, leaf in named]
+    leaves = [leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf) for _, leaf in named]
     small = jax.tree.unflatten(shape, [_stand_in(leaf) for leaf in leaves])
     try:
         state = tx.init(small)
-        probe = _Probe(tx, state, small, accumulation if "MultiSteps" in _types(state) else 1)
+        probe = _Probe(tx, state, small, _calls(tx, state, small))
         first = probe.seen(np.array([0]))
     except Exception as error:
         raise InvalidValueError(f"the transformation does not take these parameters: {shown(str(error))}.") from error
@@ -95,13 +101,22 @@ def read(
     at = sampled(steps)
     at = at[np.unique(np.linspace(0, len(at) - 1, min(len(at), _SAMPLES)).astype(int))]
     seen = probe.seen(at) if steps > 1 else first
+    later = horizon is None and not _moves(first)
+    if later:
+        at, seen = _LATER, probe.seen(_LATER)
+    if not _moves(seen):
+        raise InvalidValueError(
+            f"a gradient of 1 moves no parameter at the counts {at[0]} to {at[-1]}: the rate is 0 there, everything is "
+            "frozen, or constant gradients are taken away (optax.centralize); give the transformation without that part."
+        )
     top = int(np.argmax(np.max(seen.moved, axis=1)))
-    count = int(at[top]) if steps > 1 else 0
-    if not np.max(seen.moved) > 0.0:
-        unread.append("the learning rate: no gradient moves anything at the steps that were asked")
+    count = int(at[top])
+    if probe.find_momentum(count):
+        seen = probe.seen(at)
     by_hundred = probe.seen(np.array([count]), 100.0).moved[0]
     adaptive = bool(np.any((seen.moved[top] > 0.0) & (by_hundred <= 10.0 * seen.moved[top])))
-    started = seen if done is None or steps == 1 else probe.seen(np.array([done]))
+    begun = top if later else 0
+    started = seen.moved[begun] if done is None or steps == 1 else probe.seen(np.array([done])).moved[0]
     place: dict[tuple[float, ...], int] = {}
     groups: list[Group] = []
     rates: list[Any] = []
@@ -117,14 +132,13 @@ def read(
             place[alike] = len(groups)
             decay, momentum = _decay(probe, seen, top, count, i, adaptive)
             peak = float(np.max(seen.moved[:, i]))
-            groups.append(Group(f"group {len(groups)}", float(started.moved[0, i]), decay, peak, momentum))
+            groups.append(Group(f"group {len(groups)}", float(started[i]), decay, peak, momentum))
             rates.append(seen.moved[:, i])
         weights.append(Weight(name, sides, "", dtype, (place[alike],)))
     read_on = None
     if rates and (steps > 1 or done is not None):
         length, said = _settled(probe, steps, max(processes, accumulation)) if steps > 1 else (None, "")
-        start = (done or 0) if steps > 1 else 0
-        inside = at >= start
+        inside = at >= (done or 0) if steps > 1 else at == at[begun]
         read_on = Scheduler(
             "the schedule", at[inside], np.stack(rates)[:, inside], done=done, length=length, said=said,
             per_update=1.0, why="optax counts updates", by_update=True,
@@ -135,6 +149,29 @@ def read(
         "jax", _name(state), adaptive, tuple(groups), tuple(weights), read_on, updates, horizon, processes, accumulation,
         unread=tuple(unread), schedule_known=steps > 1,
     )  # fmt: skip
+
+
+def _calls(tx: Any, state: Any, params: Any) -> int:
+    """Return how many calls make an update: one, or those that optax.MultiSteps gathers, as its own state counts them."""
+    gathering, zeros = _gathered(state), jax.tree.map(jnp.zeros_like, params)
+    call, calls = jax.jit(lambda state: tx.update(zeros, state, params)[1]), 1
+    while gathering and calls < _MOST_CALLS:
+        state = call(state)
+        if min(_gathered(state)):
+            return calls
+        calls += 1
+    return 1
+
+
+def _gathered(state: Any) -> list[int]:
+    """Return the updates made by each optax.MultiSteps in ``state``."""
+    own = [int(state.gradient_step)] if type(state).__name__ == "MultiStepsState" else []
+    parts = state.values() if isinstance(state, dict) else state if isinstance(state, tuple | list) else ()
+    return own + [number for part in parts for number in _gathered(part)]
+
+
+def _moves(seen: _Seen) -> bool:
+    return bool(np.max(seen.moved) > 0.0 or np.max(np.abs(seen.share)) > 0.0)
 
 
 def _stand_in(leaf: Any) -> Any:
@@ -163,12 +200,14 @@ def _at(state: Any, count: Any) -> Any:
 class _Probe:
     """A transformation asked what it does to stand-ins ``params`` with gradients a + b·w; ``times`` calls make an update.
 
-    It is compiled once, for one number of questions: a graph of all leaves takes its time.
+    It is compiled once, for one number of questions: a graph of all leaves takes its time. ``momentum`` has SGD's of each
+    leaf, once `find_momentum` has looked, and ``push`` the factor that Nesterov's puts on a first step.
     """
 
     def __init__(self, tx: Any, state: Any, params: Any, times: int) -> None:
         self._tx, self._state, self._params, self._times = tx, state, params, times
         self._w = np.stack([_four(np.asarray(w), np) for w in jax.tree.leaves(params)]).astype(np.float64)
+        self.momentum, self.push = np.zeros(len(self._w)), np.ones(len(self._w))
 
         def one(question: Any) -> Any:
             count, a, b = question
@@ -177,6 +216,7 @@ class _Probe:
             return jnp.stack([_four(u, jnp).astype(jnp.result_type(float)) for u in jax.tree.leaves(update)])
 
         self._run = jax.jit(lambda *questions: jax.lax.map(one, questions))
+        self._step = jax.jit(lambda count, state, *given: self._update(_at(state, count), *given))
 
     def moves(self, counts: Any, a: Any, b: Any) -> Any:
         """Return the updates [n, leaves, 4] at these counts under these gradients, each [n] with n at most 1,025."""
@@ -193,14 +233,44 @@ class _Probe:
         spread = x.max(axis=2) - x.min(axis=2)
         # l2 that is divided moves a weight by the whole rate, and there is nothing to take off
         apart = (spread > 1e-3 * np.abs(x.mean(axis=2)))[:, :, None]
-        return _Seen(x.mean(axis=2), spread, np.abs(moved - np.where(apart, 0.0, still)).max(axis=2))
+        by_gradient = np.abs(moved - np.where(apart, 0.0, still)).max(axis=2)
+        return _Seen(x.mean(axis=2), spread, by_gradient / self.push)
+
+    def find_momentum(self, count: int) -> bool:
+        """Note the momentum μ of each leaf, and whether it is Nesterov's; return whether one is.
+
+        After a gradient of 1 and then 0 SGD moves by 1, μ, μ² in turn; Nesterov's by 1 + μ, μ², μ³.
+        """
+        if "TraceState" not in _types(self._state):
+            return False
+        first, second, third = (
+            with_it - without
+            for with_it, without in zip(self._coasts(count, 1.0), self._coasts(count, 0.0), strict=True)
+        )
+        first, second, third = (np.abs(u).max(axis=1) for u in (first, second, third))
+        moving = (first > 0.0) & (second > 0.0)
+        mu = np.where(moving, third / np.where(moving, second, 1.0), 0.0)
+        falls = np.where(moving, second / np.where(moving, first, 1.0), 0.0)
+        plain, nesterov = (np.isclose(falls, fall, rtol=1e-3) & (mu > 0.0) for fall in (mu, mu**2 / (1.0 + mu)))
+        self.momentum = np.where(plain | nesterov, mu, 0.0)
+        self.push = np.where(nesterov, 1.0 + mu, 1.0)
+        return bool(nesterov.any())
+
+    def _coasts(self, count: int, gradient: float) -> list[Any]:
+        """Return three updates in a row, each [leaves, 4], of gradients ``gradient``, 0 and 0, the weights held."""
+        state, updates = self._state, []
+        for a in (gradient, 0.0, 0.0):
+            grads = jax.tree.map(lambda w, a=a: _gradient(w, a, 0.0), self._params)
+            update, state = self._step(count, state, self._params, grads)
+            updates.append(np.stack([_four(np.asarray(u, np.float64), np) for u in jax.tree.leaves(update)]))
+        return updates
 
     def growth(self, count: int, leaf: int) -> float:
         """Return by how much more decay takes in a second step than in the first: SGD's momentum under l2."""
         zeros = jax.tree.map(jnp.zeros_like, self._params)
-        still, after = self._update(_at(self._state, count), self._params, zeros)
+        still, after = self._step(count, self._state, self._params, zeros)
         moved = optax.apply_updates(self._params, still)
-        again, _ = self._update(_at(after, count), moved, zeros)
+        again, _ = self._step(count, after, moved, zeros)
         first, second, w, v = (
             np.asarray(jax.tree.leaves(t)[leaf], np.float64) for t in (still, again, self._params, moved)
         )
@@ -250,7 +320,10 @@ def _decay(probe: _Probe, seen: _Seen, top: int, count: int, leaf: int, adaptive
         return L2(probe.coupling(count, leaf)), 0.0
     if not adaptive:
         grows = probe.growth(count, leaf)
-        return L2(max(_rounded(x / lr), 0.0)), min(round(grows, 4), 0.9999) if grows > 1e-3 else 0.0
+        if grows <= 1e-3:
+            return L2(max(_rounded(x / lr), 0.0)), 0.0
+        momentum = _rounded(float(probe.momentum[leaf])) or min(round(grows, 4), 0.9999)
+        return L2(max(_rounded(x / lr / float(probe.push[leaf])), 0.0)), momentum
     shares, rates = seen.share[:, leaf], seen.moved[:, leaf]
     low = int(np.argmin(np.abs(rates - 0.5 * lr)))
     power = (

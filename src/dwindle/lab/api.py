@@ -159,7 +159,8 @@ def _log(asked: dict[str, Any], given: Given) -> dict[str, Any]:
 def _study(asked: dict[str, Any], given: Given) -> dict[str, Any]:
     from dwindle.lab.studied import studied
 
-    fields(asked, {})
+    if asked:
+        raise InvalidValueError("the question about studies has no keys; ask it with {}.")
     return {"studies": [studied(folder) for folder in given.studies]}
 
 

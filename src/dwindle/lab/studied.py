@@ -21,6 +21,9 @@ _MOST = 20_000  # trials that are told
 def studied(folder: str) -> dict[str, Any]:
     """Return the state of the study in ``folder``, its trials by setting and the best of them, also while it runs.
 
+    Where several studies of a setting have run there, with other epochs, seeds or folds, it is the one that trained last;
+    ``trainings`` counts those of its sweep, choice and report.
+
     ``state``: "running" (a living process has it), "done" (the winner was fitted, which comes last), "stopped" (the same command
     goes on) or "empty". A trial is one plan of the sweep; its ``score`` is the mean validation loss at the end of its trainings,
     null where one of them diverged or was let go, at the epoch ``stopped_at``. ``best`` has the lowest score in the first of
@@ -31,11 +34,13 @@ def studied(folder: str) -> dict[str, Any]:
     place = Path(folder)
     records, left_out = _records(place / TRIALS)
     settings = list(dict.fromkeys(record["task"] for record in records if isinstance(record["task"], str)))
-    swept = [record for record in records if record.get("stage") == "sweep"]
-    trials = _trials(swept)
+    trained = [record for record in records if record["stage"] in _TRAININGS]
+    last = {str(record["task"]): record["study"] for record in trained}
+    own = [record for record in trained if record["study"] == last[str(record["task"])]]
+    trials = _trials([record for record in own if record["stage"] == "sweep"])
     best = {setting: _best([trial for trial in trials if trial["setting"] == setting]) for setting in settings}
     return {
-        "folder": folder, "state": _state(place, records), "settings": settings, "trainings": len(records),
+        "folder": folder, "state": _state(place, records), "settings": settings, "trainings": len(own),
         "trials": trials[:_MOST], "best": best[settings[0]] if settings else None, "best_of": best, "left_out": left_out,
     }  # fmt: skip
 
@@ -61,15 +66,23 @@ def _records(path: Path) -> tuple[list[dict[str, Any]], int]:
     return list(found.values()), left_out
 
 
-_TOLD = ("stage", "task", "lam", "peak", "schedule", "plan", "batch_size", "diverged", "stopped_at", "final")
+_TOLD = (
+    "key", "stage", "task", "study", "division", "lam", "peak", "schedule", "plan", "batch_size", "diverged", "stopped_at",
+    "final",
+)  # fmt: skip
+_TRAININGS = ("sweep", "choice", "report")  # stages
 
 
 def _trials(swept: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a trial for each plan of each setting; trainings of one on several folds are one trial."""
-    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    """Return a trial for each plan of each setting; trainings of one on several folds are one trial.
+
+    Of those on one fold the last counts: a training may be done again in other company, and be let go there or not.
+    """
+    groups: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
     for record in swept:
-        groups.setdefault((str(record["task"]), str(record["plan"]), str(record["batch_size"])), []).append(record)
-    return [_trial(setting, records) for (setting, *_), records in groups.items()]
+        trial = str(record["task"]), str(record["plan"]), str(record["batch_size"])
+        groups.setdefault(trial, {})[str(record["division"] or record["key"])] = record
+    return [_trial(setting, [*records.values()]) for (setting, *_), records in groups.items()]
 
 
 def _trial(setting: str, records: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def paced(plan: Plan, run: Horizon) -> Course:
 
 
 def _taking(unit: Course, lam: float) -> Course:
-    return Course(unit.lr, lam * unit.share)
+    return course(unit.lr, share=lam * unit.share, name=f"the plan with λ = {short(lam)}")
 
 
 def _plain(decay: Decay | None) -> Decay:
@@ -146,6 +146,5 @@ def _range(fitted: Fitted, unit: Course) -> list[float]:
 
 def _said(convention: str, own: float, best: float, low: float, high: float, gain: float, half: float) -> str:
     told = f"{convention} {short(best)}: {gain:+.4f} ± {half:.4f} below {short(own)}"
-    if gain <= half:
-        told += ": not distinguishable"
+    told += ": worse" if gain < -half else ": not distinguishable" if gain <= half else ""
     return f"{told}; λ from {low:.3g} to {high:.3g} cannot be told from it."

@@ -16,7 +16,7 @@ from dwindle.laws.convex import CONVEX
 from dwindle.laws.course import Course, course
 from dwindle.laws.decay_aware import DECAY_AWARE
 from dwindle.laws.features import Features, warmup
-from dwindle.laws.forecast import Forecast, Known, reasons
+from dwindle.laws.forecast import SAME, Forecast, Known, reasons
 from dwindle.laws.functional_scaling import FUNCTIONAL_SCALING
 from dwindle.laws.law import Law, Stretches
 from dwindle.laws.likeness import alike, expecting
@@ -34,6 +34,7 @@ LAWS: dict[str, Law] = {
 }
 _NINETY = 1.645  # standard deviations
 _OF_PARAMETERS, _OF_LAW = 0.6, 1.15  # times what the fit says, so that intervals hold in benchmarks/laws.py
+_AT_ONCE = 4096  # points, each of which is looked at from every change of the rate
 _UNSUPPORTED = 2.0  # times as wide
 _ALONE = 2.0  # times as wide: of one schedule, which tells progress and noise apart badly
 _BADLY = 2.0  # misfits: from which it is said
@@ -69,8 +70,10 @@ class Fitted:
 
     def loss(self, lr: Any, at: Any) -> Any:
         """Return the loss [n] under the learning rates ``lr`` [T], or a `Course`, after ``at`` [n] steps, without more."""
-        given = _course(lr)
-        return self._frame.nats(self.law.loss(self._values, self._frame.features(given, _steps(at, len(given.lr)))))
+        given, frame = _course(lr), self._frame
+        steps = _steps(at, len(given.lr))
+        parts = np.split(steps, np.arange(_AT_ONCE, len(steps), _AT_ONCE))
+        return frame.nats(np.concatenate([self.law.loss(self._values, frame.features(given, part)) for part in parts]))
 
     def ends(self, lr: Any, shares: Sequence[Any]) -> Any:
         """Return the last loss under the rates ``lr`` [T] with each of the ``shares`` [T] that decay may take."""
@@ -103,7 +106,7 @@ class Fitted:
     @cached_property
     def known(self) -> Known:
         """What the fitted runs have seen."""
-        return Known.of(self.runs, self.begins, decays=self.law.decays)
+        return Known.of(self.runs, self.begins, decays=self.law.decays, alone=self._alone > 1.0)
 
     @property
     def begins(self) -> int:
@@ -125,7 +128,8 @@ class Fitted:
         """Return half the 90 % interval [n] of losses, or of differences, of these ``slope`` [n, k] by the parameters.
 
         The parameters' uncertainty, the law's own error on each of as many ``curves``, and for one the noise of its log; the
-        first two as much larger as the law misses the fitted runs by more than it should, and doubled if they have one schedule.
+        first two as much larger as the law misses the fitted runs by more than it should, and doubled if they have one schedule
+        (their warm-ups, which the law does not read, may differ).
         """
         parameters = _OF_PARAMETERS**2 * np.einsum("...i,ij,...j->...", slope, self._covariance, slope)
         noise = self.known.noise if curves == 1 else 0.0
@@ -134,7 +138,7 @@ class Fitted:
 
     @cached_property
     def _alone(self) -> float:
-        return 1.0 if any(_other_schedule(run.lr, self.runs[0].lr) for run in self.runs[1:]) else _ALONE
+        return 1.0 if any(_other_schedule(run, self.runs[0], self.begins) for run in self.runs[1:]) else _ALONE
 
     def difference(self, one: Any, other: Any) -> tuple[float, float]:
         """Return how much lower the last loss is under ``one``, rates [T] or a `Course`, than under ``other``, ± for 90 %.
@@ -163,9 +167,10 @@ def fit(runs: Any, law: str | Law = "auto", *, like: Any = ()) -> Fitted:
 
     ``runs``: a `Run` or several; a log, that is anything with arrays ``step``, ``lr`` and ``loss``, is taken by `Run.logged`.
     ``law``: a name of `LAWS`, or "auto": "noise-floor", or "decay-aware" where it is known of every run what decay took and
-    that was not about the same in all. A curve counts as a few points, however many it has, since its errors hang together; its
-    noise is estimated from it. What a law does not describe, the warm-up and the first 5 % of the longest run, is left out, and
-    so said. Runs of several peaks are fitted together; only "noise-floor" and "decay-aware" know what a peak does.
+    that was not about the same in all. A curve counts as a few points, however many it has, since its errors hang together
+    (beyond 2,000 the means of neighbours are fitted); its noise is estimated from it. What a law does not describe, the
+    warm-up and the first 5 % of the longest run, is left out, and so said. Runs of several peaks are fitted together; only
+    "noise-floor" and "decay-aware" know what a peak does.
 
     ``like``: runs of a smaller model of the same kind, peak and decay, or several such groups. The exponents are then expected
     where those have them. It pays for a single run of the larger model, most for a kind that the usual expectations do not fit;
@@ -195,7 +200,7 @@ def fit(runs: Any, law: str | Law = "auto", *, like: Any = ()) -> Fitted:
         chosen = expecting(chosen, groups, unit)
         notes.append(_expects(groups))
     frame = Frame(kept, chosen, unit)
-    data = [Curve(run, frame, frame.features(run.course, run.step)) for run in kept]
+    data = [Curve(run, frame) for run in kept]
     values, covariance = solved(chosen, data)
     missed = misfit(chosen, values, data)
     if missed > _BADLY:
@@ -235,10 +240,16 @@ def _expects(groups: list[list[Run]]) -> str:
     return f"the exponents are expected where {runs} run{'s' * (runs > 1)} of {of} {'have' if runs > 1 else 'has'} them"
 
 
-def _other_schedule(one: Any, other: Any) -> bool:
-    """Whether two runs differ in their rates over the steps that both have."""
-    steps = min(len(one), len(other))
-    return not np.allclose(one[:steps], other[:steps], rtol=1e-3, atol=1e-3 * float(other.max()))
+def _other_schedule(one: Run, other: Run, begins: int) -> bool:
+    """Whether two runs differ in their peaks, or in their rates over the steps that both have and the law reads.
+
+    Σ|r - r'| of the rates over their peaks must be more than a logged interval: by so much a jump is misplaced between points.
+    """
+    if max(one.peak, other.peak) > SAME * min(one.peak, other.peak):
+        return True
+    both = slice(max(warmup(one.lr), warmup(other.lr), begins), min(len(one.lr), len(other.lr)))
+    apart = np.abs(one.lr[both] / one.peak - other.lr[both] / other.peak).sum()
+    return bool(apart > max(1.0, *(np.median(np.diff(run.step)) for run in (one, other))))
 
 
 def _run(given: Any) -> Run:

@@ -12,10 +12,11 @@ from dwindle.laws.course import Course, pace
 from dwindle.laws.features import features, warmup
 from dwindle.laws.runs import Run
 
-__all__ = ["Forecast", "Known", "reasons"]
+__all__ = ["SAME", "Forecast", "Known", "reasons"]
 
 _LONGER, _HIGHER = 4.0, 1.5  # than any fitted run
-_SAME = 1.02  # times: peaks that are one
+_LONGER_ALONE = 2.0  # of one schedule, which tells progress and noise apart badly
+SAME = 1.02  # times: peaks that are one
 _DEEP = 0.5  # of the peak: a rate that goes lower than this is a decay
 _ANOTHER = 1.5  # times: from which a weight decay is another one
 _NEARLY_ALL = 0.9  # of the first weights: what leaves more is as good as no decay
@@ -54,8 +55,8 @@ class Forecast(NamedTuple):
 class Known(NamedTuple):
     """What the fitted runs have seen: lengths, peaks, lowest rates over them, rises, noise, from where, and weight decays.
 
-    ``paces`` are the least and the most weight decay, where known, the least 0 if it takes next to nothing; ``decays`` whether
-    the law reads it.
+    ``alone``: whether they have one schedule. ``paces`` are the least and the most weight decay, where known, the least 0 if
+    it takes next to nothing; ``decays`` whether the law reads it.
     """
 
     longest: int
@@ -66,9 +67,10 @@ class Known(NamedTuple):
     begins: int
     paces: tuple[float, float] | None
     decays: bool
+    alone: bool
 
     @classmethod
-    def of(cls, runs: Sequence[Run], begins: int, *, decays: bool) -> Known:
+    def of(cls, runs: Sequence[Run], begins: int, *, decays: bool, alone: bool) -> Known:
         paces = [0.0 if _kept(run.share) > _NEARLY_ALL else lam for run in runs if (lam := run.pace) is not None]
         return cls(
             max(int(run.step[-1]) for run in runs),
@@ -79,12 +81,13 @@ class Known(NamedTuple):
             begins,
             (min(paces), max(paces)) if paces else None,
             decays,
+            alone,
         )
 
 
 def _apart(peaks: list[float]) -> tuple[float, ...]:
     """Return the peaks that differ by more than a log's rounding does."""
-    return tuple(peak for i, peak in enumerate(peaks) if i == 0 or peak > _SAME * peaks[i - 1])
+    return tuple(peak for i, peak in enumerate(peaks) if i == 0 or peak > SAME * peaks[i - 1])
 
 
 def reasons(course: Course, last: int, seen: Known) -> list[str]:
@@ -93,8 +96,11 @@ def reasons(course: Course, last: int, seen: Known) -> list[str]:
     if last < seen.begins or not lr[:last].any():
         return [f"the law begins at step {seen.begins}, after the warm-up and what is too early for it"]
     found, peak = [], float(lr[:last].max())
-    if last > _LONGER * seen.longest:
-        found.append(f"{last} steps are {last / seen.longest:.1f} times the longest fitted run, of {seen.longest}")
+    if last > (_LONGER_ALONE if seen.alone else _LONGER) * seen.longest:
+        more = "; of one schedule that is too far, add a run of another" if last <= _LONGER * seen.longest else ""
+        found.append(
+            f"{last} steps are {last / seen.longest:.1f} times the longest fitted run, of {seen.longest}{more}"
+        )
     low, high = seen.peaks[0], seen.peaks[-1]
     reach = _HIGHER if len(seen.peaks) > 1 else 1.1
     if not low / reach <= peak <= high * reach:

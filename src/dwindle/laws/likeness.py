@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from dwindle.errors import InvalidValueError
+from dwindle.laws.forecast import SAME
 from dwindle.laws.law import Law, Tie
 from dwindle.laws.runs import Run
 from dwindle.laws.solve import Curve, Frame, solved, usable
@@ -17,7 +18,6 @@ __all__ = ["alike", "expecting"]
 _CARRIED = ("alpha", "offset", "rho", "speed", "fade")  # what one peak tells of
 _DIFFER = 0.25  # of a parameter's spread: how far it lies between models
 _RATIO_DIFFERS = 0.3  # the same of log noise - log progress
-_SAME = 1.02  # times: peaks that are one
 
 
 def expecting(law: Law, groups: Sequence[Sequence[Run]], unit: float) -> Law:
@@ -31,7 +31,7 @@ def expecting(law: Law, groups: Sequence[Sequence[Run]], unit: float) -> Law:
     for group in groups:
         runs, _ = usable(list(group))
         frame = Frame(runs, law, unit)
-        fits.append(solved(law, [Curve(run, frame, frame.features(run.course, run.step)) for run in runs]))
+        fits.append(solved(law, [Curve(run, frame) for run in runs]))
     names = [p.name for p in law.parameters]
     changed = []
     for i, parameter in enumerate(law.parameters):
@@ -54,13 +54,13 @@ def alike(runs: Sequence[Run], groups: Sequence[Sequence[Run]]) -> list[Run]:
     """Return all these runs, of which a fit takes its unit; raise InvalidValueError unless they are of one peak and one decay."""
     every = [*runs, *(run for group in groups for run in group)]
     peaks = [run.peak for run in every]
-    if max(peaks) > _SAME * min(peaks):
+    if max(peaks) > SAME * min(peaks):
         raise InvalidValueError(
             f"runs of a like model need the same peak; got {min(peaks):g} to {max(peaks):g}. What they tell does not carry over: "
             "leave those of another peak out."
         )
     paces = [run.pace for run in every if run.pace is not None]
-    if paces and max(paces) > _SAME * min(paces):
+    if paces and max(paces) > SAME * min(paces):
         raise InvalidValueError(
             f"runs of a like model need the same weight decay; got λ = {min(paces):.3g} to {max(paces):.3g}. Leave the others "
             "out."

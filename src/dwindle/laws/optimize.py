@@ -32,7 +32,7 @@ _TURNS = 2
 class Candidate(NamedTuple):
     """A schedule and the ``loss`` it should end at, ``gain`` below that of the schedule asked about, within ± ``half``.
 
-    ``behind`` is how much worse it is than the best found, ``tied`` whether the runs cannot tell the two apart.
+    ``behind`` is how much worse it is than the best found, ``tied`` whether the runs tell of no candidate that is better.
     """
 
     name: str
@@ -84,7 +84,7 @@ def optimize(
     longest warm-up of the runs. ``decay`` is that of every plan; where the law reads decay and none is given, each schedule has
     the best λ of decoupled decay within those of the runs (`best_decay`). ``against``: the plan that a gain is counted from,
     cosine to 10 % unless given. Intervals of 90 % are of the difference of two losses, to which the parameters' uncertainty and
-    the law's own error contribute. What is closer to the best than that is called tied, and the simplest tied schedule is
+    the law's own error contribute. A schedule than which none is surely better is called tied, and the simplest tied one is
     returned: constant, linear to ``lowest``, cooldowns of 10 to 40 %, cosine, then the best itself.
 
     Raises InvalidValueError for a law without a gradient, a ``lowest`` outside [0, 1), or a rise as long as the run.
@@ -126,8 +126,9 @@ def optimize(
     first, of_rival, candidates = min(ends, key=lambda name: ends[name]), course(rival, run), []
     for name, plan in plans.items():
         gain, half = fitted.difference(every[name], of_rival)
-        behind, room = fitted.difference(every[first], every[name])
-        candidates.append(Candidate(name, plan, ends[name], gain, half, behind, behind <= room))
+        better = (fitted.difference(every[other], every[name]) for other in plans if ends[other] < ends[name])
+        tied = all(behind <= room for behind, room in better)
+        candidates.append(Candidate(name, plan, ends[name], gain, half, ends[name] - ends[first], tied))
     chosen = next(c for c in candidates if c.tied)
     why = reasons(every[chosen.name], run.steps, fitted.known)
     clear = chosen.gain > chosen.half
@@ -148,7 +149,9 @@ def optimize(
 
 def _said(chosen: Candidate, candidates: list[Candidate], first: str, rival: str) -> str:
     told = f"{chosen.name}: {chosen.gain:+.4f} ± {chosen.half:.4f} below {rival}"
-    if chosen.gain <= chosen.half:
+    if chosen.gain < -chosen.half:
+        told += ": worse"
+    elif chosen.gain <= chosen.half:
         told += ": not distinguishable"
     ahead = next(c for c in candidates if c.name == first)
     if ahead is chosen:

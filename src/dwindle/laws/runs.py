@@ -13,8 +13,10 @@ from dwindle.laws.course import Course, course, pace
 from dwindle.plan import Plan, as_plan
 from dwindle.units import Horizon
 
-__all__ = ["Run"]
+__all__ = ["LONGEST", "Run", "rates_in"]
 
+LONGEST = 100_000_000
+"""Steps of a logged run at most: more are examples or tokens, and their rates would fill the memory."""
 _FEWEST = 4  # points
 
 
@@ -98,12 +100,16 @@ class Run:
                 f"{name}: {len(steps)} steps, {len(given)} learning rates, {len(losses)} losses; give one of each for a point, "
                 "nan where one was not logged."
             )
-        known = np.isfinite(steps) & np.isfinite(given)
-        if not known.any() or steps[known].min() < 0:
+        points, logged = rates_in(steps, given)
+        if not len(points) or points[0] < 0:
             raise DataError(f"{name}: no point has both a step, not negative, and a learning rate.")
-        points, first = np.unique(steps[known], return_index=True)
-        every = np.arange(int(np.nanmax(steps)) + 1, dtype=np.float64)
-        logged = given[known][first]
+        last = float(steps[np.isfinite(steps)].max())
+        if last > LONGEST:
+            raise DataError(
+                f"{name}: the steps go to {last:g}; a run has at most {LONGEST:g} here. Are these examples or tokens? Give "
+                "optimiser steps."
+            )
+        every = np.arange(int(last) + 1, dtype=np.float64)
         rates, notes = np.interp(every, points, logged), list[str]()
         if warmup is None:
             notes += _begin(rates, every, points, logged)
@@ -146,6 +152,17 @@ class Run:
         part = (middle - left) / (right - left)
         off = self.loss[1:-1] - (1.0 - part) * self.loss[:-2] - part * self.loss[2:]
         return float(1.4826 * np.median(np.abs(off) / np.sqrt(1.0 + (1.0 - part) ** 2 + part**2)))
+
+
+def rates_in(steps: Any, lr: Any) -> tuple[Any, Any]:
+    """Return the steps of a log that have a rate, in order, and the rate that was logged last at each.
+
+    >>> rates_in(np.array([100, 200, 100]), np.array([0.5, 0.4, 0.2]))[1].tolist()
+    [0.2, 0.4]
+    """
+    known = np.isfinite(steps) & np.isfinite(lr)
+    points, last = np.unique(steps[known][::-1], return_index=True)
+    return points, lr[known][::-1][last]
 
 
 def _begin(rates: Any, every: Any, points: Any, logged: Any) -> list[str]:

@@ -20,10 +20,12 @@ __all__ = ["EARLY", "WRONG", "Curve", "Frame", "misfit", "solved", "unit_of", "u
 
 _LENGTHS = 2.4  # units in the longest run
 WRONG = 0.0043  # of the range of losses: how wrong a law is along a whole curve
+_POINTS = 2000  # of a curve that are fitted: each is looked at from every change of the rate
 _EFFECTIVE = 6.0  # points of a curve whose errors have nothing to do with each other
 _OUTLIER = 2.0  # standard deviations, from which an error counts linearly
 EARLY = 0.05  # of the longest run: what a law does not describe
 _FARTHEST = 6.0  # spreads that a parameter may lie from where it is expected
+_LARGEST = 1e100  # range of the losses: its square is to be a number
 _OF_MEDIAN = 0.287  # the variance of the median of five normal numbers
 
 
@@ -45,6 +47,8 @@ class Frame:
         every = np.concatenate(smooth)
         self.level = float(every.min())
         self.scale = float(np.ptp(late if len(late) > 4 else every)) or 1.0
+        if not self.scale < _LARGEST:
+            raise DataError(_WILD)
 
     def features(self, course: Course, step: Any) -> Features:
         seen = features(course.lr, step, unit=self.unit, reference=self.reference)
@@ -65,14 +69,26 @@ _WILD = "the losses and learning rates lie too far apart for a law: its terms ar
 
 
 class Curve:
-    """The points of a run as they are fitted, with the weight of each."""
+    """The points of a run as they are fitted, with the weight of each; of very many the means of neighbours."""
 
-    def __init__(self, run: Run, frame: Frame, seen: Features) -> None:
-        self.seen = seen
+    def __init__(self, run: Run, frame: Frame) -> None:
+        run = _thinned(run)
+        self.seen = frame.features(run.course, run.step)
         self.loss = (run.loss - frame.level) / frame.scale
         noise, part = run.noise / frame.scale, min(_EFFECTIVE / len(run.step), 1.0)
         self.noise, self.spread = noise, np.hypot(WRONG, noise)
         self.weight = np.sqrt(part) * self.spread / np.hypot(WRONG, noise * np.sqrt(part))
+
+
+def _thinned(run: Run) -> Run:
+    """Return the run with as many neighbouring points merged into their mean as leave it ``_POINTS``; a curve counts as few."""
+    each = -(-len(run.step) // _POINTS)
+    if each == 1:
+        return run
+    begins = np.arange(0, len(run.step), each)
+    counts = np.diff(begins, append=len(run.step))
+    step, loss = (np.add.reduceat(values, begins) / counts for values in (run.step.astype(np.float64), run.loss))
+    return Run(run.lr, np.rint(step), loss, run.name, run.share)
 
 
 def solved(law: Law, data: Sequence[Curve]) -> tuple[Any, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,12 +30,16 @@ class Cells(NamedTuple):
 
 
 class Block(NamedTuple):
-    """``rows`` rows: the line [rows] each is from, all columns known by now, and the cells of those that hold numbers."""
+    """``rows`` rows: the line [rows] each is from, all columns known by now, and the cells of those that hold numbers.
+
+    ``text`` has the rows in which a column holds something else, and what.
+    """
 
     rows: int
     lines: Any
     names: Sequence[str]
     columns: dict[str, Cells]
+    text: Mapping[str, Sequence[tuple[int, str]]] = MappingProxyType({})
 
 
 class RowBuilder:
@@ -51,9 +56,12 @@ class RowBuilder:
     def __init__(self) -> None:
         self.lines: list[int] = []
         self._alike: dict[tuple[str, ...], tuple[list[int], list[Any]]] = {}
+        self._text: dict[str, list[tuple[int, str]]] = {}
 
-    def row(self, line: int, cells: Mapping[str, float]) -> None:
-        """Add a row of numbers by name."""
+    def row(self, line: int, cells: Mapping[str, float], text: Iterable[tuple[str, str]] = ()) -> None:
+        """Add a row of numbers by name, and by name the cells that hold something else."""
+        for name, word in text:
+            self._text.setdefault(name, []).append((len(self.lines), word))
         alike = tuple(cells)
         held = self._alike.get(alike)
         if held is None:
@@ -70,7 +78,7 @@ class RowBuilder:
             for i, name in enumerate(alike):
                 parts.setdefault(name, []).append(Cells(at, table[:, i]))
         columns = {name: found[0] if len(found) == 1 else _in_order(found) for name, found in parts.items()}
-        return Block(len(self.lines), np.array(self.lines, dtype=np.int64), list(names), columns)
+        return Block(len(self.lines), np.array(self.lines, dtype=np.int64), list(names), columns, self._text)
 
 
 def _in_order(parts: Sequence[Cells]) -> Cells:

@@ -12,7 +12,7 @@ import numpy as np
 from dwindle.errors import DataError, shown
 from dwindle.logs.block import MOST_COLUMNS, Block, Cells, RowBuilder
 from dwindle.logs.csv_numbers import numbers, unquoted
-from dwindle.logs.names import EPOCH, LR, ROLE_NAMES, SPLITS, STEP, is_set_or_counted, matches, plain
+from dwindle.logs.names import EPOCH, LR, ROLE_NAMES, RUN, SPLITS, STEP, is_set_or_counted, matches, plain
 from dwindle.logs.opened import Lines
 from dwindle.logs.tally import Tally
 from dwindle.separated import as_number
@@ -51,6 +51,7 @@ class CsvRows:
         self._mark = ","
         self._header: list[str] = []
         self._numeric: set[str] = set()
+        self._runs: set[str] = set()  # the columns that say of which run a row is
         self._split: int | None = None  # the column that says train or val
         self._long: tuple[int, int, int | None] | None = None  # the columns of metric, value, run
         self._open, self._open_line = b"", 0  # a row whose quotes are not closed yet
@@ -156,6 +157,7 @@ class CsvRows:
             (i for i, n in enumerate(names) if plain(n) in ("phase", "split", "mode", "stage", "subset")), None
         )
         self._long = _long_format(names)
+        self._runs = set(matches(names, RUN))
         shown_names = [n for i, n in enumerate(names[:MOST_COLUMNS]) if self._long is None or i not in self._long]
         self.names += [name for name in shown_names if name not in self.names]
 
@@ -214,7 +216,7 @@ class CsvRows:
                 return None
             data = data.replace(mark, b",")
         numeric = [name in self._numeric for name in self._columns]
-        if not any(numeric):
+        if not any(numeric) or not self._numeric.issuperset(self._runs):
             return None
         buffer = np.frombuffer(data, dtype=np.uint8)
         cuts = np.flatnonzero((buffer == 44) | (buffer == 10))
@@ -342,15 +344,17 @@ class CsvRows:
             return
         if not whole:
             self.tally.add("the last line has no end; it was read, but its last cell may be cut short", line)
-        found = self._numbers_of(cells, line)
+        found, text_in = self._numbers_of(cells, line)
         if self._long is not None:
             found = self._melted(cells, found, line)
         elif self._split is not None:
             found = self._told_apart(cells[self._split], found)
-        builder.row(line, dict(found))
+        builder.row(line, dict(found), text_in)
 
-    def _numbers_of(self, cells: Sequence[str], line: int) -> list[tuple[str, float]]:
+    def _numbers_of(self, cells: Sequence[str], line: int) -> tuple[list[tuple[str, float]], list[tuple[str, str]]]:
+        """Return the numbers of a row by the names of their columns, and what else stands in which."""
         found: list[tuple[str, float]] = []
+        text: list[tuple[str, str]] = []
         for name, cell in zip(self._columns[:MOST_COLUMNS], cells, strict=False):
             if not cell:
                 continue
@@ -359,7 +363,8 @@ class CsvRows:
                 found.append((name, value))
             elif cell.lower() not in EMPTY:
                 self.tally.text(name, line, sample=cell[:60])
-        return found
+                text.append((name, cell[:60]))
+        return found, text
 
     def _another_header(self, cells: Sequence[str], line: int) -> bool:
         """Say whether the cells are names, some of them known, and take them if so: the log goes on with other columns."""

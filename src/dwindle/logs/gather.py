@@ -16,12 +16,14 @@ from dwindle.logs.history import ROLES, History, Series
 from dwindle.logs.names import EPOCH, ROLE_NAMES, STEP, matches
 from dwindle.logs.points import Points, last_of, mean_of
 from dwindle.logs.reading import Reading
+from dwindle.logs.several import Several
 
 __all__ = ["history", "named"]
 
 _FIRST = 64  # columns with a role that are kept up to MOST points each
 _OTHERS = 2**21  # points of all other columns together
 _LAST = ("lr", "weight decay", "epoch", "batch size", "tokens")  # what is set or counted, and not to be averaged
+_NO_NUMBERS = 0.1  # of the rows: so many without a number for their step, and the log is another than it seems
 _FRACTIONS = 0.1  # of the rows: where more of the epochs are not whole, they are no steps
 
 
@@ -127,13 +129,16 @@ class _Gathered:
         self.reading, self.axis = reading, axis
         self.points: dict[str, Points] = {}
         self.any_number = False
+        self.several = Several()
         self._rows, self._last = 0, np.nan
-        self._whole, self._fractions, self._differ = 0, 0, False
+        self._whole, self._fractions, self._text, self._differ = 0, 0, 0, False
         self._first, self._others = 0, list[Points]()
 
     def add(self, block: Block) -> None:
         """Add the rows of a block."""
         steps, good = self._steps(block)
+        if self.axis.column is not None:
+            self.several.add(block, steps)
         self._rows += block.rows
         all_good = bool(good.all())
         for name, cells in block.columns.items():
@@ -166,6 +171,15 @@ class _Gathered:
             return {column: f"{shown(column)} holds no whole number, and is not what steps are counted by"}
         return {}
 
+    def refuse_text(self) -> None:
+        """Raise where the step of many rows is no number: they are not to be placed anywhere."""
+        if self._text > max(2.0, _NO_NUMBERS * self._rows):
+            column = {str(self.axis.column)}
+            raise DataError(
+                f"{place(self.reading)}: {shown(self.axis.column)} holds no number in {self._text:,} of {self._rows:,} rows."
+                f"{_met(self.reading, column)}"
+            )
+
     def _steps(self, block: Block) -> tuple[Any, Any]:
         """Return the step of each row [rows], and which of them are steps."""
         if self.axis.column is None:
@@ -176,9 +190,12 @@ class _Gathered:
             if rival in block.columns and not self._differ:
                 other = block.columns[rival].spread(block.rows)
                 self._differ = bool((other != steps)[~np.isnan(other) & ~np.isnan(steps)].any())
-        missing = np.isnan(steps)
+        no_number = np.zeros(block.rows, dtype=bool)
+        no_number[[row for row, _ in block.text.get(self.axis.column, ())]] = True
+        self._text += int(no_number.sum())
+        missing = np.isnan(steps) & ~no_number
         if missing.any():
-            steps = self._filled(block, steps, missing)
+            steps = np.where(no_number, np.nan, self._filled(block, steps, missing))
         good = np.isfinite(steps) & (np.abs(steps) <= LARGEST)
         good &= np.floor(np.where(good, steps, 0.5)) == steps
         given = good & ~missing
@@ -186,19 +203,20 @@ class _Gathered:
         self._fractions += int((np.isfinite(steps) & ~good & ~missing).sum())
         if given.any():
             self._last = steps[np.flatnonzero(given)[-1]]
-        for at in np.flatnonzero(~good & ~missing)[:4]:
+        wrong = ~good & ~missing & ~no_number
+        for at in np.flatnonzero(wrong)[:4]:
             self.reading.tally.add("rows whose step is not whole were left out", int(block.lines[at]))
-        more = int((~good & ~missing).sum()) - 4
+        more = int(wrong.sum()) - 4
         if more > 0:
             self.reading.tally.add("rows whose step is not whole were left out", int(block.lines[-1]), more)
         return steps, good
 
     def _filled(self, block: Block, steps: Any, missing: Any) -> Any:
         """Return the steps, in rows without one that of the row before."""
-        index = np.where(missing, -1, np.arange(len(steps)))
+        index = np.where(np.isnan(steps), -1, np.arange(len(steps)))
         before = np.maximum.accumulate(index)
         filled = np.where(before >= 0, steps[np.maximum(before, 0)], self._last)
-        lost = np.isnan(filled) & self._used(block)
+        lost = missing & np.isnan(filled) & self._used(block)
         placed = missing & ~np.isnan(filled) & self._used(block)
         for what, rows in (
             ("rows without a step were placed at the step before them", placed),
@@ -230,6 +248,8 @@ class _Gathered:
 
 def _history(where: Path, reading: Reading, found: _Gathered, asked: dict[str, str]) -> History:
     """Return the value, with what is what."""
+    found.refuse_text()
+    found.several.refuse(str(where))
     series: dict[str, Series] = {}
     thinned: dict[str, int] = {}
     for name in [name for name in reading.names if name in found.points] or list(found.points):
@@ -241,11 +261,10 @@ def _history(where: Path, reading: Reading, found: _Gathered, asked: dict[str, s
             if points.stride > 1:
                 thinned[name] = points.stride
     if not series:
-        raise DataError(
-            f"{place(reading)}: {shown(found.axis.column)} alone holds numbers. Log a loss or a rate beside it."
-        )
+        met = _met(reading, set(reading.names)) or " Log a loss or a rate beside it."
+        raise DataError(f"{place(reading)}: {shown(found.axis.column)} alone holds numbers.{met}")
     taken, unsure = _roles(reading, series, asked, where)
-    notes = list(reading.tally.notes(None, set(series)))
+    notes = list(reading.tally.notes(None, {*series, str(found.axis.column)}))
     if thinned:
         most = max(thinned.values())
         listed = ", ".join(map(shown, list(thinned)[:6])) + (", …" if len(thinned) > 6 else "")
@@ -254,6 +273,11 @@ def _history(where: Path, reading: Reading, found: _Gathered, asked: dict[str, s
             "rates the last"
         )
     return History(_stem(where), series, taken, found.axis.unit, reading.format, str(where), (*notes, *unsure))
+
+
+def _met(reading: Reading, columns: set[str]) -> str:
+    """Return what was met in these columns, as sentences that follow another."""
+    return "".join(f" {note[:1].upper()}{note[1:]}." for note in reading.tally.notes(columns, columns)[:3])
 
 
 def _roles(

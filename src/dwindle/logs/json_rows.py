@@ -110,12 +110,15 @@ class JsonRows:
         else:
             split = ""
         cells: dict[str, float] = {}
-        self._flatten(found, line, prefix, cells, split)
+        text = self._flatten(found, line, prefix, cells, split)
         if cells:
-            self._builder.row(line, cells)
+            self._builder.row(line, cells, text)
 
-    def _flatten(self, found: Mapping[str, Any], line: int, prefix: str, cells: dict[str, float], split: str) -> None:
-        """Write the numbers of nested objects and short lists into ``cells`` by their joined keys."""
+    def _flatten(
+        self, found: Mapping[str, Any], line: int, prefix: str, cells: dict[str, float], split: str
+    ) -> list[tuple[str, str]]:
+        """Write the numbers of nested objects and short lists into ``cells`` by their joined keys; return the text by them."""
+        text: list[tuple[str, str]] = []
         waiting: list[tuple[str, Any, int]] = [(prefix, found, 0)]
         while waiting:
             path, value, depth = waiting.pop()
@@ -135,8 +138,13 @@ class JsonRows:
                 waiting += [(f"{path}/{i}", each, depth + 1) for i, each in reversed(list(enumerate(value)))]
             elif value is not None:
                 number = self._number(path, value, line)
-                if number is not None and self._known(name := self._of_split(path, split), line):
+                if number is None:
+                    text += (
+                        [(path, value[:60])] if isinstance(value, str) and value.strip().lower() not in EMPTY else []
+                    )
+                elif self._known(name := self._of_split(path, split), line):
                     cells[name] = number
+        return text
 
     def _number(self, name: str, value: Any, line: int) -> float | None:
         if isinstance(value, bool):

@@ -15,6 +15,7 @@ from dwindle.logs.gather import named, place
 from dwindle.logs.names import EPOCH, LR, STEP, TRAINING, VALIDATION, kind, matches
 from dwindle.logs.points import MOST, Points
 from dwindle.logs.reading import Reading
+from dwindle.logs.several import Several
 
 __all__ = ["Columns", "Log", "kind", "read"]
 
@@ -103,6 +104,7 @@ def read(
             break
         found = settled
     used = _chosen(reading, rows, found, wanted)
+    rows.several.refuse(str(path))
     return _log(Path(path), reading, rows, used, wanted)
 
 
@@ -129,6 +131,7 @@ class _Rows:
         self.points = Points(_row_of, width=3)
         self.differ = dict.fromkeys(found, False)
         self.held = dict.fromkeys(found, False)
+        self.several = Several()
 
     def add(self, block: Block) -> None:
         """Add the rows of a block in which any of the three stands."""
@@ -141,6 +144,7 @@ class _Rows:
                 cells = block.columns.get(other)
                 values = np.full(block.rows, np.nan) if cells is None else cells.spread(block.rows)
                 self.differ[what] |= not np.array_equal(values, table[:, i], equal_nan=True)
+        self.several.add(block, table[:, 0])
         self.points.add(table[~np.isnan(table).all(axis=1)])
 
     def _column(self, block: Block, name: str, what: str) -> Any:

@@ -11,6 +11,7 @@ __all__ = [
     "EPOCH",
     "LR",
     "ROLE_NAMES",
+    "RUN",
     "SPLITS",
     "STEP",
     "SUMMARY",
@@ -48,9 +49,10 @@ def _levels(metric: str, split: str, ends: Sequence[str], *, bare: bool) -> tupl
 STEP = (
     r"(?:train(?:er)?_)?global_step",
     r"(?:train(?:er)?_)?(?:steps?|iter(?:ation)?s?)",
-    r"(?:train_|valid_)?num_updates|updates|opt(?:imizer)?_steps?|(?:num|n)_(?:steps?|iters?)|(?:step|iter)_num(?:ber)?|time_batch",
+    r"(?:train_|valid_)?num_updates|updates|current_steps?|opt(?:imizer)?_steps?|(?:num|n)_(?:steps?|iters?)|(?:step|iter)_num(?:ber)?|time_batch",
 )
 EPOCH = (r"(?:train(?:er)?_)?epochs?(?:_num(?:ber)?)?|time_epoch",)
+RUN = (r"run(?:_?(?:id|uuid|name|number))?|seed|trial(?:_?(?:id|name|number))?",)
 LR = (
     rf"{_OPTIM}(?:lr|learning_?rate)",
     rf"{_OPTIM}(?:lr|learning_?rate)_(?:\w*(?:ada|sgd|lion|muon|lamb|rms)\w*|{_GROUP})",

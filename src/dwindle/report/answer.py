@@ -7,7 +7,19 @@ from dwindle.report.evidence import DECAYS, Comparison, Evidence, Setting
 from dwindle.report.figures import kind, sign, strip
 from dwindle.report.findings import in_short
 from dwindle.report.markup import Html, joined, tag
-from dwindle.report.words import METRICS, interval, lede, mean, measured, number, plural, subtitle, together
+from dwindle.report.words import (
+    METRICS,
+    folded,
+    interval,
+    lede,
+    mean,
+    measured,
+    number,
+    otherwise,
+    plural,
+    subtitle,
+    together,
+)
 
 __all__ = ["answer", "header"]
 
@@ -45,7 +57,11 @@ def _card(setting: Setting, index: int) -> Html:
         tag("dl", *pairs, class_="recipe"),
         _reached(setting),
         tag("div", *[_gain(setting, decay) for decay in DECAYS], class_="gains"),
-        tag("p", said, class_="note") if (said := together(setting)) else None,
+        *[
+            tag("p", tag("bdi", said), class_="note")
+            for said in (otherwise(setting), together(setting), folded(setting))
+            if said
+        ],
         snippet(f"The winning plan in one line, {setting.name}", winner.plan, f"plan-{index}"),
         tag(
             "details",

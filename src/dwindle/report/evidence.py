@@ -200,7 +200,10 @@ class Contender(Part, frozen=True):
 
 
 class Chosen(Part, frozen=True):
-    """A plan of the shortlist: its validation loss from each of the seeds by which the winner was chosen."""
+    """A plan of the shortlist: its validation loss from each of the seeds by which the winner was chosen.
+
+    ``by_fold``: where there are several, what it was on each fold, from the seed of the sweep and then from those of the choice.
+    """
 
     plan: str
     lam: float
@@ -210,6 +213,7 @@ class Chosen(Part, frozen=True):
     validation_loss: Series
     params: Params = {}
     batch_size: int | None = None
+    by_fold: tuple[Series, ...] = ()
 
 
 class Tried(Part, frozen=True):
@@ -274,6 +278,7 @@ class Setting(Part, frozen=True):
     choice: tuple[Chosen, ...] = ()
     advice: tuple[Advice, ...] = ()
     fit: dict[str, Any] = {}  # of the last training, whose weights were kept
+    trained: str = ""  # model, optimiser and length, where they are not those of the first setting
 
     def __post_init__(self) -> None:
         if not self.trials:

@@ -190,11 +190,20 @@ def _data(evidence: Evidence) -> Html:
         ("data", data.name),
         *[("provenance", text) for text in data.provenance],
         ("examples", f"{data.train:,} to train, {data.validation:,} to choose, {data.test:,} to measure"),
+        *[
+            (
+                "cross-validation",
+                f"{s.name}: {s.folds} folds of the {data.train + data.validation:,} to train and to choose",
+            )
+            for s in evidence.settings
+            if s.folds > 1
+        ],
         ("task", data.task + (f", {data.classes} classes" if data.classes else "")),
         ("model", evidence.model),
         ("optimiser", evidence.optimiser),
         ("batch size", f"{evidence.batch_size:,}"),
         ("length", f"{evidence.epochs:,} epochs, {evidence.steps:,} steps"),
+        *[(f"in {s.name}", s.trained) for s in evidence.settings if s.trained],
         ("time spent", duration(evidence.seconds)),
         ("made", when(evidence.created)),
         *[(key, "–" if value is None else str(value)) for key, value in evidence.environment.items()],

@@ -14,6 +14,7 @@ from dwindle.report.plots import NAME, plots
 from dwindle.report.reading import read
 from dwindle.report.words import (
     NAMES,
+    folded,
     gain_sentence,
     gap_sentence,
     lede,
@@ -21,6 +22,7 @@ from dwindle.report.words import (
     mean,
     measured,
     number,
+    otherwise,
     subtitle,
     together,
 )
@@ -70,8 +72,8 @@ def _setting(setting: Setting, width: int) -> list[str]:
             comparison = None if shown is None else setting.comparison(shown.comparison.against, metric)
             if comparison is not None:
                 made += wrapped(f"• {gain_sentence(comparison)}", width, "  ")
-    for said in (gap_sentence(setting), let_go(setting), together(setting)):
-        made += wrapped(f"• {said}", width, "  ") if said else []
+    for said in (otherwise(setting), gap_sentence(setting), folded(setting), let_go(setting), together(setting)):
+        made += wrapped(f"• {flat(said)}", width, "  ") if said else []
     made += ["", *_table(plans, setting.metrics, width), ""] if plans else [""]
     made += _curves([alike[0] for alike in plans], width)
     return made

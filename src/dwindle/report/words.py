@@ -10,9 +10,9 @@ from dwindle.report.effects import effect
 from dwindle.report.evidence import DECAYS, Comparison, Contender, Evidence, Setting
 
 __all__ = [
-    "COLOURS", "METRICS", "NAMES", "SINGLE", "beside", "decimal", "decimals", "duration", "gain_sentence", "gap_sentence",
-    "interval", "lede", "let_go", "listed", "mean", "measured", "number", "places", "plural", "signed", "subtitle",
-    "together", "when",
+    "COLOURS", "METRICS", "NAMES", "SINGLE", "beside", "decimal", "decimals", "duration", "folded", "gain_sentence",
+    "gap_sentence", "interval", "lede", "let_go", "listed", "mean", "measured", "number", "otherwise", "places", "plural",
+    "signed", "subtitle", "together", "when",
 ]  # fmt: skip
 
 METRICS = {"test_loss": "test loss", "test_accuracy": "test accuracy", "gap": "gap"}
@@ -152,6 +152,21 @@ def together(setting: Setting) -> str | None:
     if found < 2:
         return None
     return f"The intervals hold together: of one metric, all {found} contain the truth in 95 % of studies (Bonferroni)."
+
+
+def otherwise(setting: Setting) -> str | None:
+    """Return what was trained, if not what the first setting trained."""
+    return f"Trained here: {setting.trained}." if setting.trained else None
+
+
+def folded(setting: Setting) -> str | None:
+    """Return on what the search judged, if not on the validation examples alone."""
+    if setting.folds == 1:
+        return None
+    return (
+        f"The winner was chosen by cross-validation: the losses of the search are means over {setting.folds} folds of the "
+        "training and validation examples."
+    )
 
 
 def let_go(setting: Setting) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import stdtrit
 
+from dwindle.decay import CONVENTIONS
 from dwindle.report import decimals
 from dwindle.report.evidence import DECAYS
 from dwindle.studies.evidence import interval
@@ -298,11 +299,25 @@ def _values(
         if judged.verdict == ALIKE or (judged.verdict == UNKNOWN and len(set(raw)) > len(judged.values)):
             found = None  # nothing to gain there, or an end that only chance drew
         if found is not None:
+            found = _reachable(name, winner["params"], *found)
+        if found is not None:
             side, beyond = found
             said += (
                 f" The winner's, {winner['params'][name]:g}, is the {side} tried: search on beyond it, to {beyond:g}."
             )
     return _made(_NAMES.get(name, name), judged.verdict, said, judged, noise, found and found[0])
+
+
+def _reachable(name: str, params: Mapping[str, Any], side: str, beyond: float) -> tuple[str, float] | None:
+    """Return how far to search on beyond the end: not to where decay leaves nothing of the weights in a step at the peak."""
+    at = {**params, name: beyond}
+    if side == "smallest" or not at["lam"]:
+        return side, beyond
+    share = CONVENTIONS[at.get("convention", "decoupled")](at["lam"]).share(0, at["peak"], 1.0)
+    if share < 1.0 or name not in ("lam", "peak"):
+        return side, beyond
+    nearly = float(f"{0.9 * beyond / share:.2g}")  # of where nothing would be left: the share grows with both
+    return (side, nearly) if nearly > params[name] else None
 
 
 def _tried(value: str, trial: Mapping[str, Any], hidden: set[str]) -> Tried:

@@ -25,7 +25,7 @@ def hold_out(
     """Return sorted row numbers of the rows kept, then of one part per share, each stratum divided alike.
 
     Of a stratum of n rows a share s gets max(1, round(s·n)); a share of 0 gets none. ``names`` name the strata.
-    Raises DataError where a stratum has too few rows to give every part one.
+    Raises DataError where a stratum has too few rows to give every part one, or the shares leave none.
 
     >>> kept, out = hold_out(np.array([0] * 8 + [1] * 4), (0.25,), seed=0)
     >>> len(kept), len(out), int((out < 8).sum())
@@ -37,10 +37,15 @@ def hold_out(
         rows = order[strata[order] == stratum]
         sizes = [max(1, round(share * len(rows))) if share else 0 for share in shares]
         if sum(sizes) >= len(rows):
-            of = f"class {names[stratum]!r} has" if names else "there are"
+            of, few = f"class {names[stratum]!r} has" if names else "there are", 1 + np.count_nonzero(sizes)
+            if len(rows) >= few:
+                raise DataError(
+                    f"{of} only {len(rows)} rows, and shares of {' and '.join(f'{s:g}' for s in shares)} leave none to train on. "
+                    "Hold out smaller shares."
+                )
             raise DataError(
-                f"{of} only {len(rows)} row(s), too few to give each of {1 + np.count_nonzero(sizes)} parts one. "
-                "Add rows, hold out smaller shares, or name another target or task."
+                f"{of} only {len(rows)} row(s), too few to give each of {few} parts one. "
+                + ("Add rows of it, merge it with another, or name another target or task." if names else "Add rows.")
             )
         bounds = np.cumsum([0, *sizes])
         for part, low, high in zip(parts[1:], bounds[:-1], bounds[1:], strict=True):

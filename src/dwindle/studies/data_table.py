@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import io
+import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,10 @@ MISSING = frozenset(("", "na", "n/a", "nan", "-nan", "+nan", "null", "<na>", "?"
 
 # what pyarrow raises: its own errors are of Python's kinds
 _OF_ARROW = (OSError, ValueError, TypeError, LookupError, NotImplementedError, MemoryError, OverflowError)
+
+_UNNAMED = re.compile(r"__index_level_\d+__")  # what pandas calls an index that has no name
+
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -51,7 +57,10 @@ def read_csv(path: Path, *, target: str | None, drop: Sequence[str] = ()) -> Raw
 
 
 def read_parquet(path: Path, *, target: str | None, drop: Sequence[str] = ()) -> Raw:
-    """Return a Parquet table, read by pyarrow; raises MissingExtraError where that is not installed."""
+    """Return a Parquet table, read by pyarrow; raises MissingExtraError where that is not installed.
+
+    A row index that pandas put among the columns is refused where it has no name of its own, or would be the target unasked.
+    """
     try:
         parquet = importlib.import_module("pyarrow.parquet")
     except ImportError:
@@ -64,9 +73,38 @@ def read_parquet(path: Path, *, target: str | None, drop: Sequence[str] = ()) ->
     except _OF_ARROW as error:
         raise DataError(f"{path}: not a Parquet table: {error}. Write or copy the file again.") from None
     names = [str(name) for name in table.column_names]
+    _check_index(path, names, _index_of(table), target, drop)
     _check_names(path, names, drop)
     columns = {n: _from_arrow(path, n, table.column(i)) for i, n in enumerate(names) if n not in drop}
     return _raw(path, columns, target, Provenance(str(path), ((path.name, sha256(data)),)))
+
+
+def _index_of(table: Any) -> list[Any]:
+    """Return the columns in which pandas wrote the row index of a table; none where it wrote a RangeIndex or no table."""
+    try:
+        return list(json.loads(table.schema.metadata[b"pandas"])["index_columns"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return []
+
+
+def _check_index(
+    path: Path, names: Sequence[str], index: Sequence[Any], target: str | None, drop: Sequence[str]
+) -> None:
+    """Refuse a row index that has no name of its own, and one with a name that would be the target unasked."""
+    kept = [name for name in names if name not in drop]
+    for name in kept:
+        if name == target:
+            continue
+        if _UNNAMED.fullmatch(name):
+            raise DataError(
+                f"{path}: column {name!r} is the row index that pandas wrote, perhaps no more than a row number. "
+                f"Leave it out (drop=[{name!r}]), or write the table with index=False."
+            )
+        if target is None and name == kept[-1] and name in index:
+            raise DataError(
+                f"{path}: the last column, {name!r}, is the row index that pandas wrote, and no target was named. "
+                f"Name the target, or leave {name!r} out (drop=[{name!r}])."
+            )
 
 
 def _rows(path: Path, text: str) -> tuple[list[int], list[list[str]]]:
@@ -149,9 +187,11 @@ def _typed(path: Path, name: str, cells: Sequence[str], lines: Sequence[int]) ->
     for line, cell, number in zip(lines, cells, numbers, strict=True):
         if number is not None and not math.isfinite(number) and not strays:
             raise DataError(f"{path}: line {line}, column {name!r}: {cell!r} is not finite. Correct it.")
-    if all(as_number(cell.replace(",", ".")) is not None for cell in cells):
+    if all(as_number(cell.replace(",", ".")) is not None or _THOUSANDS.fullmatch(cell) for cell in cells):
+        i = next(i for i, cell in enumerate(cells) if "," in cell)
         raise DataError(
-            f"{path}: line {lines[0]}, column {name!r}: {shown(cells[0])} has a decimal comma. Write a point."
+            f"{path}: line {lines[i]}, column {name!r}: {shown(cells[i])} has a comma. If it is a decimal comma, write a point; "
+            "if it separates thousands, leave it out."
         )
     return np.array(cells, dtype=object)
 

@@ -161,8 +161,9 @@ def _noise_fact(setting: dict[str, Any]) -> str:
     found = seed_noise(setting)
     if found is None or found.sd == 0.0:
         return ""
+    on = " on a fold" if setting.get("folds", 1) > 1 else ""
     return (
-        f"Beside another of the same seed, the validation loss of one training has a noise of {found.sd:.2g} "
+        f"Beside another of the same seed, the validation loss of one training{on} has a noise of {found.sd:.2g} "
         f"(standard deviation, from {found.df} degrees of freedom)."
     )
 

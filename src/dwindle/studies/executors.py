@@ -33,6 +33,8 @@ STOPPED = "the study was stopped; finished trainings are kept, call it again to 
 class LostError(DwindleError):
     """The worker of a batch died again and again; what other batches gave is kept."""
 
+    exit_code = 1  # of the command line: a failed run, no bad input
+
 
 class Executor(Protocol):
     """Anything that trains batches of a task, ``width`` of them at once."""
@@ -68,7 +70,8 @@ class Here:
 class Processes:
     """Several batches at once, each in one of ``processes`` workers of this machine, which share its cores.
 
-    A batch whose worker is killed is trained again, three times at most.
+    A batch whose worker is killed is trained again, three times at most. Every worker imports the script that calls: there
+    the call stands under ``if __name__ == "__main__":``.
     """
 
     def __init__(self, processes: int | None = None) -> None:
@@ -89,8 +92,9 @@ class Processes:
                 continue
             return
         raise LostError(
-            f"{len(left)} batches were not trained: their worker died {_TRIES} times. Is there memory enough? Run it again with "
-            "fewer processes; what is finished is kept."
+            f"{sum(len(batch.keys) for batch in left.values())} trainings were not done: their worker died {_TRIES} times. Is "
+            "the study called in a script without if __name__ == '__main__':, which every worker imports? Or is there too little "
+            "memory? Then run it again with fewer processes; what is finished is kept."
         )
 
     def _run(self, task: Task, batches: dict[int, Batch], stop: Stop) -> Iterator[tuple[int, list[Record]]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ from dwindle.studies.space import Candidate
 from dwindle.studies.store import Store
 from dwindle.studies.task import Task
 
-__all__ = ["Fit", "fit", "slug"]
+__all__ = ["Fit", "fit", "slug", "tails"]
 
 Weights = dict[str, NDArray[Any]]
 
@@ -35,19 +36,18 @@ class Fit(NamedTuple):
 
 
 def fit(
-    task: Task, winner: Candidate, seed: int, store: Store, *, refit: bool, first: bool,
+    task: Task, winner: Candidate, seed: int, store: Store, *, refit: bool, tail: str,
     progress: Callable[[int, int], None], stop: Callable[[], bool],
 ) -> Fit:  # fmt: skip
     """Train ``winner`` from ``seed``, with ``refit`` on the validation rows too; keep its weights in the store's folder.
 
-    There they are weights.npz, for all but the ``first`` task of a study weights-NAME.npz, to be read by ``numpy.load``.
+    There they are weights.npz with the ``tail`` of the task, to be read by ``numpy.load``.
     """
     task = of_size(task, winner)
     if refit:
         task = replace(task, data=with_validation(task.data))
     key = hashlib.sha256(f"fit {task.fingerprint()} {winner.plan} {seed}".encode()).hexdigest()[:24]
-    name = "weights.npz" if first else f"weights-{slug(task.name)}.npz"
-    path = None if store.folder is None else store.folder / name
+    path = None if store.folder is None else store.folder / f"weights{tail}.npz"
     kept = store.records.get(key)
     weights = _read(path, kept["sha256"]) if kept is not None and path is not None else None
     if kept is not None and weights is not None:
@@ -71,6 +71,20 @@ def fit(
     if record != kept:  # else weights.npz was lost, and is there again
         store.add([record])
     return Fit(record, weights)
+
+
+def tails(names: Iterable[str]) -> list[str]:
+    """Return what the files of each task of a study are called behind weights or plan: nothing for the first, -NAME for others.
+
+    >>> tails(["clean", "fold 0", "fold-0", "20 % label noise"])
+    ['', '-fold-0', '-fold-0-2', '-20-label-noise']
+    """
+    found = [""]
+    for name in list(names)[1:]:
+        numbered = (f"-{slug(name)}" + (f"-{i}" if i > 1 else "") for i in itertools.count(1))
+        taken = {tail.lower() for tail in found}  # to some file systems A is a
+        found.append(next(tail for tail in numbered if tail.lower() not in taken))
+    return found
 
 
 def slug(text: str) -> str:

@@ -20,14 +20,14 @@ except ImportError as error:
 
 from dwindle.population.modules import train_modules
 from dwindle.population.modules.members import made
-from dwindle.population.modules.trainer import device_of
+from dwindle.population.modules.trainer import check_together, device_of
 
 __all__ = ["Own", "accuracy", "cross_entropy", "squared_error"]
 
 Tensor = torch.Tensor
 Function = Callable[[Any, Any], Any]
 
-_TRIED = 2  # rows: enough to see shapes by
+_TRIED, _TRIED_BY_METRICS = 2, 64  # rows: enough to see shapes by; some metrics want examples of more than one class
 
 
 def cross_entropy(output: Tensor, y: Tensor) -> Tensor:
@@ -97,19 +97,27 @@ class Own(NamedTuple):
         So it does where this machine has no such ``device``.
         """
         device_of(device)
-        module, (x, y) = self.module(), self.tensors("train", _TRIED)
-        x, y = (t.to(next(module.parameters()).dtype) if t.is_floating_point() else t for t in (x, y))
+        module = self.module()
+        dtype = next(module.parameters()).dtype
+        (x, y), (more, more_y) = (
+            (t.to(dtype) if t.is_floating_point() else t for t in self.tensors("train", rows))
+            for rows in (_TRIED, _TRIED_BY_METRICS)
+        )
         with torch.random.fork_rng(), torch.no_grad():
             with _trying(
                 f"the model {type(module).__name__} cannot take x of {_shape(x)}, two of the training examples"
             ):
                 output = module(x)
             self._check_output(output, len(x))
-            for name, function in (("loss", self.loss), *self.metrics.items()):
+            tried = [("loss", self.loss, output, y)]
+            if self._metrics:
+                many = module(more)
+                tried += [(name, function, many, more_y) for name, function in self._metrics.items()]
+            for name, function, given, wanted in tried:
                 with _trying(
-                    f"{name}, {name_of(function)}, cannot take an output of {_shape(output)} and y of {_shape(y)}"
+                    f"{name}, {name_of(function)}, cannot take an output of {_shape(given)} and y of {_shape(wanted)}"
                 ):
-                    value = function(output, y)
+                    value = function(given, wanted)
                 if not isinstance(value, Tensor) or value.ndim:
                     said = _shape(value) if isinstance(value, Tensor) else shown(value)
                     raise InvalidValueError(
@@ -117,6 +125,15 @@ class Own(NamedTuple):
                     )
             if self.model() is self.model():
                 raise InvalidValueError("model returned the same module twice; let it build a new one at each call.")
+        with _trying(f"the model {type(module).__name__} cannot be trained by the loss {name_of(self.loss)}"):
+            check_together(self.model, self.loss, x, y)
+
+    @property
+    def _metrics(self) -> dict[str, Function]:
+        """The metrics, that of the name accuracy one that is refused outside of 0 to 1, where no report could show it."""
+        if self.metrics.get("accuracy", accuracy) is accuracy:
+            return dict(self.metrics)
+        return {**self.metrics, "accuracy": _share(self.metrics["accuracy"])}
 
     def _check_output(self, output: Any, rows: int) -> None:
         """Refuse an output that a loss or metric of ours would take for something else."""
@@ -149,7 +166,7 @@ class Own(NamedTuple):
         train, validation, test = (self.tensors(part) for part in PARTS)
         result = train_modules(
             self.model, self.loss, rates, train, optimiser=optimiser, seeds=seeds, batch_size=batch_size,
-            evaluate_every=evaluate_every, validation=validation, test=test, metrics=self.metrics, mask=mask, **hooks,
+            evaluate_every=evaluate_every, validation=validation, test=test, metrics=self._metrics, mask=mask, **hooks,
         )  # fmt: skip
         return of_modules(result)
 
@@ -168,6 +185,20 @@ class Own(NamedTuple):
             "torch": torch.__version__, "module": of_module(self.module()),
             "loss": of_function(self.loss), "metrics": {name: of_function(f) for name, f in self.metrics.items()},
         }  # fmt: skip
+
+
+def _share(function: Function) -> Function:
+    def share(output: Any, y: Any) -> Any:
+        value = function(output, y)
+        if isinstance(value, Tensor) and not value.ndim and (value < 0 or value > 1):
+            raise InvalidValueError(
+                f"the metric accuracy, {name_of(function)}, must be a share from 0 to 1; got {float(value):g}. Return the share, "
+                "or give the metric another name."
+            )
+        return value
+
+    share.__name__ = name_of(function)
+    return share
 
 
 @contextmanager

@@ -47,7 +47,9 @@ def optimism(setting: Mapping[str, Any]) -> list[Optimism]:
 
     The lowest of n noisy numbers lies below its own mean; only seeds that took no part in choosing say by how much: those
     of the choice for the best of the sweep, those of the report for the winner. What is missing (evidence of before these
-    losses were kept, runs that diverged) is left out.
+    losses were kept, runs that diverged) is left out. With folds so is the winner: it was chosen by the mean over the folds,
+    and the report trains on the data's own division, so that their difference would be one of rows; the best of the sweep
+    is compared where the seeds of the choice are as many on every fold.
 
     >>> setting = {
     ...     "trials": [{"plan": name, "final": {"validation_loss": loss}} for name, loss in (("a", 0.5), ("b", 0.6))],
@@ -65,7 +67,7 @@ def optimism(setting: Mapping[str, Any]) -> list[Optimism]:
     The validation loss that the winner was chosen by was 0.540, the lowest of 2; the mean of the same plan on 2 fresh
     seeds is 0.560: the choice flattered it by 0.020.
     """
-    choice, noise = list(setting.get("choice") or ()), seed_noise(setting)
+    choice, noise, folds = list(setting.get("choice") or ()), seed_noise(setting), setting.get("folds", 1)
     found = []
     ended = [
         t for t in setting["trials"] if t.get("stopped_at") is None and t["final"].get("validation_loss") is not None
@@ -73,13 +75,14 @@ def optimism(setting: Mapping[str, Any]) -> list[Optimism]:
     if ended:
         best = min(ended, key=lambda t: t["final"]["validation_loss"])
         again = next((c["validation_loss"] for c in choice if same(c, best)), ())
-        if (fresh := _mean(again)) is not None:
-            said = "The best validation loss of a single training in the sweep was"
+        if (fresh := _mean(again)) is not None and len(again) % folds == 0:
+            what = "of a single training in the sweep" if folds == 1 else f"in the sweep, a mean over {folds} folds,"
+            said = f"The best validation loss {what} was"
             found.append(Optimism(said, best["final"]["validation_loss"], len(ended), fresh, len(again), noise))
     winner: Mapping[str, Any] = next((c for c in setting["contenders"] if c["role"] == "winner"), {})
     again = winner.get("validation_loss") or ()
     chosen, fresh = _mean(choice[0]["validation_loss"] if choice else ()), _mean(again)
-    if chosen is not None and fresh is not None:
+    if chosen is not None and fresh is not None and folds == 1:
         said = "The validation loss that the winner was chosen by was"
         found.append(Optimism(said, chosen, len(choice), fresh, len(again), noise))
     return found

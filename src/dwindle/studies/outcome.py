@@ -17,7 +17,7 @@ from dwindle.decay import L2
 from dwindle.errors import NoExactMapError
 from dwindle.foreign import write
 from dwindle.plan import Plan
-from dwindle.population import SGD
+from dwindle.population import SGD, Adam
 from dwindle.studies.diagnosis import LOOKED_AT, diagnosis
 from dwindle.studies.evidence import curve_mean
 from dwindle.studies.records import Record, of_size
@@ -38,12 +38,18 @@ def trial_row(id_: int, candidate: Candidate, record: Record) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def choice_row(candidate: Candidate, records: Sequence[Record]) -> dict[str, Any]:
-    """Return what a candidate of the shortlist did from the seeds of the choice."""
-    return {
+def choice_row(candidate: Candidate, folds: Sequence[Sequence[Record]], swept: Record) -> dict[str, Any]:
+    """Return what a candidate of the shortlist did from the seeds of the choice, and what was ``swept`` of it, on each fold."""
+    records = [record for fold in folds for record in fold]
+    losses = [[record["final"]["validation_loss"] for record in fold] for fold in folds]
+    row = {
         **_what(candidate), "seeds": [record["seed"] for record in records],
-        "validation_loss": [record["final"]["validation_loss"] for record in records],
+        "validation_loss": [value for fold in losses for value in fold],
     }  # fmt: skip
+    if len(folds) > 1:
+        before = swept.get("by_fold", [None] * len(folds))  # None: let go on the first
+        row["by_fold"] = [[value, *fold] for value, fold in zip(before, losses, strict=True)]
+    return row
 
 
 def contender_row(role: str, candidate: Candidate, records: Sequence[Record], task: Task) -> dict[str, Any]:
@@ -78,9 +84,12 @@ def winner_row(candidate: Candidate, task: Task) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def evidence(task: Task, settings: list[dict[str, Any]], seed: int, seconds: float) -> dict[str, Any]:
-    """Return the evidence of a study whose first task this is."""
-    data = task.data
+def evidence(tasks: Sequence[Task], settings: list[dict[str, Any]], seed: int, seconds: float) -> dict[str, Any]:
+    """Return the evidence of a study of these ``tasks``: what is trained is that of the first, and said where it differs."""
+    task, data = tasks[0], tasks[0].data
+    for setting, other in zip(settings, tasks, strict=True):
+        if (said := _trained(other)) != _trained(task):
+            setting["trained"] = said
     return {
         "format": "dwindle-evidence/1", "title": f"Study of {Path(data.provenance.source.split(chr(44))[0]).name}",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -100,6 +109,13 @@ def evidence(task: Task, settings: list[dict[str, Any]], seed: int, seconds: flo
     }  # fmt: skip
 
 
+def _trained(task: Task) -> str:
+    return (
+        f"{task.model_text}; {task.optimiser}, {task.epochs:,} epochs in batches of {task.batch_size:,} on "
+        f"{len(task.data.train_x):,} examples of {task.data.name}"
+    )
+
+
 def _what(candidate: Candidate) -> dict[str, Any]:
     return {
         "plan": str(candidate.plan), "lam": candidate.lam, "peak": candidate.peak, "schedule": str(candidate.schedule),
@@ -113,10 +129,12 @@ def _gap(final: dict[str, float | None]) -> float | None:
 
 
 def _code(plan: Plan, task: Task) -> dict[str, str]:
-    """Return the winner as code: for torch with this library; after Adam also as plain source of the frameworks."""
-    run, settings, name = task.horizon, "", "Adam" if isinstance(plan.decay, L2) else "AdamW"
-    if isinstance(task.optimiser, SGD):
-        settings, name = f", lr=0.1, momentum={task.optimiser.momentum}, nesterov={task.optimiser.nesterov}", "SGD"
+    """Return the winner as code: for torch with this library; after Adam as it comes also as plain source of the frameworks."""
+    run, settings, name, o = task.horizon, "", "Adam" if isinstance(plan.decay, L2) else "AdamW", task.optimiser
+    if isinstance(o, SGD):
+        settings, name = f", lr=0.1, momentum={o.momentum}, nesterov={o.nesterov}", "SGD"
+    elif o != Adam():
+        settings = f", betas=({o.beta1}, {o.beta2}), eps={o.eps}"
     code = {
         "torch with dwindle": (
             "import dwindle as dw\nimport torch\n\n"
@@ -126,9 +144,7 @@ def _code(plan: Plan, task: Task) -> dict[str, str]:
             "dw.torch.attach(optimiser, plan, run)  # from here: loss.backward(); optimiser.step(); optimiser.zero_grad()\n"
         )
     }
-    for peer in (
-        ("torch", "optax", "keras", "hf") if name != "SGD" else ()
-    ):  # their SGD has other defaults for the momentum
+    for peer in () if settings else ("torch", "optax", "keras", "hf"):  # written for the defaults of Adam
         with suppress(NoExactMapError):
             code[f"{peer} alone"] = write(plan, peer, run, optimizer=name.lower() if peer == "optax" else name)
     return code

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dwindle.errors import InvalidValueError, count, flag, has_members, shown
 from dwindle.plan import Plan
 from dwindle.studies.executors import Executor, Here
+from dwindle.studies.fit import tails
 from dwindle.studies.halving import Halving
 from dwindle.studies.optional import has_optuna
 from dwindle.studies.outcome import evidence
@@ -72,7 +73,7 @@ def study(
     stop: Callable[[], bool] | None = None,
     executor: Executor | None = None,
 ) -> Study:
-    """Find the best plan of ``space`` (a Space or its one-line text; by default Space.default) for each task, and say how sure.
+    """Find the best plan of ``space`` (a Space or its text; by default that of the optimiser) for each task, and say how sure.
 
     1. Sweep: every candidate (or ``trials`` of them drawn at random) is trained once, all from the same seed. With a
        ``sampler``, "grid", "random", "sobol", "tpe", "gp" or "cma-es", it says what to train next, 60 points unless ``trials``.
@@ -82,7 +83,7 @@ def study(
     2. Choice: the best few, the best without decay and the best at a constant rate are trained on 4 further seeds; the
        winner has the lowest mean validation loss at the end of training. With ``folds`` = k, sweep and choice train on k
        divisions of the training and validation rows, and the mean over them counts; by default 5 for a perceptron on up to
-       2,000 such rows, where one part alone would say little, else 1, the data's own division.
+       2,000 such rows whose validation part `load` drew, where one part alone would say little, else 1, the data's own division.
     3. Report: the winner and those it is compared with are trained on ``seeds`` fresh seeds; their test results are
        compared seed by seed. Neither these seeds nor the test examples took part in choosing.
     4. Fit: the winner is trained once more for its weights; with ``refit`` on the validation rows as well.
@@ -93,7 +94,8 @@ def study(
     given; what comes out does not depend on it. ``storage``: a file or URL of an Optuna study to show the
     trials of the sweep in, ``folder``/study.db unless given, where Optuna is installed.
 
-    Raises DataError if every trial diverged, ResumeError if another process works in ``folder``.
+    Raises DataError if every trial diverged, ResumeError if another process works in ``folder``, InvalidValueError before
+    anything is trained where a batch is larger than what there is to train on, in a fold too.
 
     >>> from dwindle.studies import Task, load
     >>> task = Task(data=load("fashion"), hidden=(8,), epochs=1)
@@ -121,12 +123,12 @@ def study(
     if executor is not None and not hasattr(executor, "width"):
         raise InvalidValueError(f"executor must be Here(), Processes() or Ray(); got {shown(executor)}.")
     rule = Halving() if halving is True else halving or None
-    searched = (
-        Space.parse(space) if isinstance(space, str) else Space.default(listed[0].optimiser) if space is None else space
-    )
-    if not isinstance(searched, Space):
-        raise InvalidValueError(f"space must be a Space or its one line of text; got {shown(searched)}.")
-    search = Search(searched, trials, sampler, storage if storage is not None or not has_optuna() else folder, seed)
+    if isinstance(space, str):
+        space = Space.parse(space)
+    if space is not None and not isinstance(space, Space):
+        raise InvalidValueError(f"space must be a Space or its one line of text; got {shown(space)}.")
+    where = storage if storage is not None or not has_optuna() else folder
+    searches = [Search(space or Space.default(task.optimiser), trials, sampler, where, seed) for task in listed]
     begun = time.monotonic()
     store = Store.open(folder)
     hooks = (progress or (lambda _: None), listen or (lambda _: None), stop or (lambda: False))
@@ -142,23 +144,26 @@ def study(
                 Trainings(task, store, executor or Here(), *hooks), search, seeds, rule, _folds(task, folds),
                 space is None and sampler is None and trials is None if refine is None else flag("refine", refine),
             )
-            for task in listed
+            for task, search in zip(listed, searches, strict=True)
         ]  # fmt: skip
-        settings = [run.setting(refit, first=run is runs[0]) for run in runs]
+        settings = [
+            run.setting(refit, tail) for run, tail in zip(runs, tails(task.name for task in listed), strict=True)
+        ]
         store.tidy()
     finally:
         store.close()
     plans = {run.task.name: run.winner.plan for run in runs}
     weights = {run.task.name: run.fitted.weights for run in runs}
-    return Study(plans, evidence(listed[0], settings, seed, time.monotonic() - begun), weights)
+    return Study(plans, evidence(listed, settings, seed, time.monotonic() - begun), weights)
 
 
 def _folds(task: Task, asked: int | None) -> int | None:
     """Return into how many folds to divide, None for the task's own division."""
     if asked is not None:
         return None if count("folds", asked) == 1 else asked
-    rows = len(task.data.train_x) + len(task.data.validation_x)
-    noisy = any(
-        "label noise" in said for said in task.data.provenance.steps
-    )  # the folds would be judged by noisy labels
-    return _FOLDS if task.model is None and _FOLDS <= rows <= _FEW_ROWS and not noisy else None
+    rows, steps = len(task.data.train_x) + len(task.data.validation_x), task.data.provenance.steps
+    drawn = any(
+        said.startswith("held out validation") for said in steps
+    )  # else set apart for a reason: by time, by group
+    noisy = any("label noise" in said for said in steps)  # the folds would be judged by noisy labels
+    return _FOLDS if task.model is None and _FOLDS <= rows <= _FEW_ROWS and drawn and not noisy else None

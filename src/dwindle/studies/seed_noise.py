@@ -53,14 +53,19 @@ def seed_noise(setting: Mapping[str, Any]) -> Noise | None:
     That is the shortlist, and of those in the report the ones that were chosen for their loss; of these the plans of the
     winner's kind, with a rate that falls or one that does not, where they suffice: a constant rate ends two or three times as
     noisy (measured). None where a setting has neither (evidence of before they were kept).
+
+    With folds it is the noise of one training on one fold: what the shortlist did on each, a table, from the seed of the sweep
+    and those of the choice. That the folds suit plans differently is no noise of seeds, and the report's rows are others, easier
+    or harder: their noise was up to nine times less (measured).
     """
-    report = {_who(c): c for c in setting["contenders"] if c["role"] in _CHOSEN and c.get("validation_loss")}
     choice = {_who(c): c for c in setting.get("choice") or ()}
-    tables = [list(choice.values()), list(report.values())]
+    report = {_who(c): c for c in setting["contenders"] if c["role"] in _CHOSEN and c.get("validation_loss")}
+    tables = [[(c, c["validation_loss"]) for c in rows.values()] for rows in (choice, report)]
+    if (folds := setting.get("folds", 1)) > 1:
+        tables = [[(c, c["by_fold"][i]) for c in choice.values() if c.get("by_fold")] for i in range(folds)]
     flat = setting["winner"]["schedule"] == "constant"
-    alike = [[c for c in rows if (c["schedule"] == "constant") == flat] for rows in tables]
-    found, every = (pooled([[c["validation_loss"] for c in rows] for rows in each]) for each in (alike, tables))
-    return found if found is not None and found.df >= ENOUGH else every
+    alike = pooled([losses for c, losses in rows if (c["schedule"] == "constant") == flat] for rows in tables)
+    return alike if alike is not None and alike.df >= ENOUGH else pooled([y for _, y in rows] for rows in tables)
 
 
 def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from dwindle.errors import DataError
+from dwindle.errors import DataError, InvalidValueError
 from dwindle.schedule import Constant
 from dwindle.studies.advice import advice
+from dwindle.studies.axis import Range
 from dwindle.studies.evidence import comparisons, facts
 from dwindle.studies.fit import Fit
 from dwindle.studies.folds import folds
@@ -28,6 +30,12 @@ __all__ = ["Stages"]
 _SHORTLIST, _SHORTLIST_SEEDS = 4, 4
 _CONTENDERS = 6  # at most: each decay that the winner has is shown by two plans, and both by one more
 _SWEEP_SEED, _CHOICE_SEEDS, _REPORT_SEEDS, _FOLD_SEED = range(4)
+
+
+class DivergedError(DataError):
+    """No training came to its end."""
+
+    exit_code = 1  # of the command line: a failed run, no bad input
 
 
 class Stages:
@@ -48,6 +56,7 @@ class Stages:
         self.choice_seeds = _seeds(search.seed, _CHOICE_SEEDS, max(_SHORTLIST_SEEDS, k or 0))
         self.report_seeds = _seeds(search.seed, _REPORT_SEEDS, seeds)
         parts = [self.task.data] if k is None else folds(self.task.data, k, _seeds(search.seed, _FOLD_SEED, 1)[0])
+        self._check_batches(min(len(part.train_x) for part in parts), k)
         trainings.folded = k is not None
         self.tasks = [self.task] if k is None else [replace(self.task, data=part) for part in parts]
         trainings.total = (
@@ -57,8 +66,21 @@ class Stages:
             + 1
         )
 
-    def setting(self, refit: bool, first: bool) -> dict[str, Any]:
-        """Return the evidence of this task."""
+    def _check_batches(self, rows: int, k: int | None) -> None:
+        """Refuse a batch that some training cannot fill."""
+        sizes = [size.high if isinstance(size, Range) else size for size in self.search.space.batch_sizes]
+        largest = int(max([self.task.batch_size, *sizes]))
+        if largest > rows:
+            where, fewer = ("", "") if k is None else (f" in each of {k} folds", " or another number of folds")
+            raise InvalidValueError(
+                f"batches of {largest} are larger than the {rows} training examples of task {self.task.name!r}{where}. "
+                f"Give smaller batches{fewer}."
+            )
+
+    def setting(self, refit: bool, tail: str) -> dict[str, Any]:
+        """Return the evidence of this task; ``tail`` is that of the name of its weights."""
+        marks = [self.trainings.mark(task) for task in self.tasks]
+        self.trainings.study = hashlib.sha256(f"{marks} {self.sweep_seed}".encode()).hexdigest()[:16]
         swept = self.search.run(
             self._sweep, self.trainings.store, self.task.name, self._mark(), self.trainings.executor.width
         )
@@ -72,7 +94,7 @@ class Stages:
             contender_row(role, candidate, records[i * len(seeds) : (i + 1) * len(seeds)], self.task)
             for i, (role, candidate) in enumerate(contenders.items())
         ]
-        self.fitted = self.trainings.fitted(self.winner, seeds[0], refit, first)
+        self.fitted = self.trainings.fitted(self.winner, seeds[0], refit, tail)
         found = {
             "name": self.task.name,
             "folds": len(self.tasks),
@@ -95,13 +117,13 @@ class Stages:
     def _sweep(self, candidates: Sequence[Candidate]) -> list[Record]:
         """Return the record of each candidate; of several folds only the first is judged at rungs, and the rest left to train."""
         pairs = [(candidate, self.sweep_seed) for candidate in candidates]
-        first = self.trainings.records("sweep", pairs, self.halving, self.tasks[0])
-        left = [pair for pair, record in zip(pairs, first, strict=True) if record["stopped_at"] is None]
-        found = {pair: [record] for pair, record in zip(pairs, first, strict=True)}
+        found = [[record] for record in self.trainings.records("sweep", pairs, self.halving, self.tasks[0])]
+        left = [i for i, (record,) in enumerate(found) if record["stopped_at"] is None]
         for task in self.tasks[1:]:
-            for pair, record in zip(left, self.trainings.records("sweep", left, task=task), strict=True):
-                found[pair].append(record)
-        records = [merged(found[pair]) for pair in pairs]
+            more = self.trainings.records("sweep", [pairs[i] for i in left], task=task)
+            for i, record in zip(left, more, strict=True):
+                found[i].append(record)
+        records = [merged(each) for each in found]
         for record in records if self.trainings.folded else ():
             self.trainings.note(record)
         return records
@@ -136,20 +158,22 @@ class Stages:
         short = list(dict.fromkeys(chosen))
         rounds = len(self.choice_seeds)
         self.trainings.total = self.trainings.done + len(short) * rounds + _CONTENDERS * len(self.report_seeds) + 1
-        found: list[list[Record]] = [[] for _ in short]
+        found: list[list[list[Record]]] = [[] for _ in short]  # by fold
         for i, task in enumerate(self.tasks):  # every fold from seeds of its own
-            pairs = [(c, s) for c in short for s in self.choice_seeds[i :: len(self.tasks)]]
-            for place, record in enumerate(self.trainings.records("choice", pairs, task=task)):
-                found[place * len(short) // len(pairs)].append(record)
-        losses = [float(np.mean([loss(record) for record in records])) for records in found]
+            seeds = self.choice_seeds[i :: len(self.tasks)]
+            records = self.trainings.records("choice", [(c, s) for c in short for s in seeds], task=task)
+            for place, own in enumerate(found):
+                own.append(records[place * len(seeds) : (place + 1) * len(seeds)])
+        losses = [float(np.mean([loss(record) for fold in folds for record in fold])) for folds in found]
         best = sorted(range(len(short)), key=lambda i: losses[i])
         if losses[best[0]] == math.inf:
             raise self._lost(swept)
-        return [short[i] for i in best], [choice_row(short[i], found[i]) for i in best]
+        before = {swept[i][0]: swept[i][1] for i in reversed(order)}  # of a plan asked for twice the better
+        return [short[i] for i in best], [choice_row(short[i], found[i], before[short[i]]) for i in best]
 
-    def _lost(self, swept: Sequence[tuple[Candidate, Record]]) -> DataError:
+    def _lost(self, swept: Sequence[tuple[Candidate, Record]]) -> DivergedError:
         lowest = min(candidate.peak for candidate, _ in swept)
-        return DataError(f"every trial of {self.task.name} diverged; give lower peaks than {lowest:g}.")
+        return DivergedError(f"every trial of {self.task.name} diverged; give lower peaks than {lowest:g}.")
 
     def _contenders(self, best: Sequence[Candidate]) -> dict[str, Candidate]:
         """Return who plays which role in the report."""

@@ -48,7 +48,8 @@ def tasks_of(
     task's own.
 
     ``label_noise``: shares of the training labels that are drawn again from ``seed``; by default none, and for "fashion" none
-    and 0.2. Otherwise the defaults are a perceptron of (64,), batches of 32 and 40 epochs, 10 above 10,000 examples.
+    and 0.2. Otherwise the defaults are a perceptron of (64,), batches of 32, fewer where two folds would not fill them, and 40
+    epochs, 10 above 10,000 examples.
 
     After a task with a model of its own, the folder of its module stays importable, for worker processes import it too.
 
@@ -120,7 +121,8 @@ def _varied(tasks: Sequence[Task], shares: Sequence[float], seed: int, run: Mapp
 
 def _perceptron(data: Dataset, name: str, network: Mapping[str, Any], run: Mapping[str, Any]) -> Task:
     rows = len(data.train_x)
-    usual = {"epochs": _EPOCHS if rows <= _MANY else _EPOCHS_OF_MANY, "batch_size": min(_BATCH_SIZE, rows)}
+    half = (rows + len(data.validation_x)) // 2  # what two folds train on
+    usual = {"epochs": _EPOCHS if rows <= _MANY else _EPOCHS_OF_MANY, "batch_size": min(_BATCH_SIZE, rows, half)}
     given = {key: value for key, value in {**network, **run}.items() if value is not None}
     return Task(data=data, name=name, **{**usual, **given})
 

@@ -61,6 +61,7 @@ class Trainings:
         self._heard: set[str] = set()
         self.done = 0
         self.total = 0
+        self.study = ""  # by which a reader of the store tells these from the trainings of other studies in the folder
         self.folded = False  # then a record alone is on one fold, and who merges those of all says what is best
         self._diverged, self._stopped = 0, 0
         self._best: float | None = None
@@ -74,11 +75,10 @@ class Trainings:
         ``task``: another than the one these are of, such as one of its folds.
         """
         task = self.task if task is None else task
-        batches = [self._batch(stage, task, items, halving) for items in _batches(pairs)]
-        missing = [batch for batch in map(self._missing, batches) if batch.keys]
-        keys = {pair: key for batch in batches for pair, key in zip(_pairs(batch), batch.keys, strict=True)}
+        batches, keys = self._batches(stage, task, pairs, halving)
+        missing = list({batch.keys: batch for batch in map(self._missing, batches) if batch.keys}.values())
         waited = {key for batch in missing for key in batch.keys}
-        found = [self.store.records[key] for key in dict.fromkeys(keys.values()) if key not in waited]
+        found = [self.store.records[key] for key in dict.fromkeys(keys) if key not in waited]
         self._advance(stage, len(pairs) - len(waited), found)
         shares: dict[int, float] = {}  # of the batches under way
 
@@ -87,7 +87,8 @@ class Trainings:
             self._say(stage, sum(shares.values()))
 
         for place, records in self.executor.run(task, missing, tell, self.stop):
-            self.store.add(record for record in records if record["key"] not in self.store.records)
+            told = {"study": self.study, "division": self.mark(task)}
+            self.store.add({**record, **told} for record in records if record["key"] not in self.store.records)
             shares.pop(place, None)
             folder = missing[place].folder
             if folder is not None:
@@ -95,15 +96,15 @@ class Trainings:
                 with suppress(OSError):  # others are under way in it
                     Path(folder).parent.rmdir()
             self._advance(stage, len(records), records)
-        return [self.store.records[keys[pair]] for pair in pairs]
+        return [self.store.records[key] for key in keys]
 
-    def fitted(self, winner: Candidate, seed: int, refit: bool, first: bool) -> Fit:
+    def fitted(self, winner: Candidate, seed: int, refit: bool, tail: str) -> Fit:
         """Return the last training of the winner, with its weights."""
 
         def tick(done: int, total: int) -> None:
             self._say("fit", done / max(total, 1))
 
-        found = fit(self.task, winner, seed, self.store, refit=refit, first=first, progress=tick, stop=self.stop)
+        found = fit(self.task, winner, seed, self.store, refit=refit, tail=tail, progress=tick, stop=self.stop)
         self._advance("fit", 1, ())
         return found
 
@@ -112,6 +113,23 @@ class Trainings:
         if id(task) not in self._marks:
             self._marks[id(task)] = task, task.fingerprint()
         return self._marks[id(task)][1]
+
+    def _batches(
+        self, stage: str, task: Task, pairs: Sequence[Pair], halving: Halving | None
+    ) -> tuple[list[Batch], list[str]]:
+        """Return the pairs in batches of one batch size, the same ones whatever is trained already, and the key of each pair.
+
+        Where they are judged, company matters: then only pairs of one ``BATCH`` meet, whatever else is asked for at once.
+        """
+        parts = [pairs] if halving is None else [pairs[i : i + BATCH] for i in range(0, len(pairs), BATCH)]
+        batches: list[Batch] = []
+        keys: list[str] = []
+        for part in parts:
+            own = [self._batch(stage, task, items, halving) for items in _of_one_size(part)]
+            key_of = {pair: key for batch in own for pair, key in zip(_pairs(batch), batch.keys, strict=True)}
+            keys += [key_of[pair] for pair in part]
+            batches += own
+        return batches, keys
 
     def _batch(self, stage: str, task: Task, pairs: Sequence[Pair], halving: Halving | None) -> Batch:
         candidates, seeds = zip(*pairs, strict=True)
@@ -188,7 +206,10 @@ def last_loss(record: Record) -> float:
 
 
 def merged(records: Sequence[Record]) -> Record:
-    """Return one record for trainings of one candidate, such as those on each fold: means, None where one has no value."""
+    """Return one record for trainings of one candidate, on each fold: means, None where one has no value.
+
+    ``by_fold`` are the validation losses at the end.
+    """
     first = records[0]
     if len(records) == 1:
         return first
@@ -204,6 +225,7 @@ def merged(records: Sequence[Record]) -> Record:
         "diverged": any(record["diverged"] for record in records),
         "stopped_at": min(stops, default=None),
         "final": {name: mean(name, [record["final"][name] for record in records]) for name in first["final"]},
+        "by_fold": [record["final"]["validation_loss"] for record in records],
         **{name: mean(name, [record[name] for record in records]) for name in ("test_loss", "test_accuracy")},
         "curve": {"epoch": first["curve"]["epoch"], **curves},
     }
@@ -218,8 +240,8 @@ def _pairs(batch: Batch) -> Iterator[Pair]:
     return zip(batch.candidates, batch.seeds, strict=True)
 
 
-def _batches(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:
-    """Give the pairs, each once, in batches of one batch size: the same ones whatever is trained already."""
+def _of_one_size(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:
+    """Give the pairs, each once, in batches of one batch size."""
     alike: dict[int | None, list[Pair]] = {}
     for pair in dict.fromkeys(pairs):
         alike.setdefault(pair[0].batch_size, []).append(pair)

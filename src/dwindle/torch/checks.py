@@ -5,8 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
@@ -19,10 +18,12 @@ from dwindle.torch.groups import Group
 
 __all__ = [
     "refuse_blind_mask",
+    "refuse_no_rate",
     "refuse_optimizer",
     "refuse_own_decay",
     "refuse_own_mask",
     "refuse_own_rates",
+    "refuse_split",
     "unplanned_progress",
     "warn_of_habits",
     "warn_of_mask",
@@ -31,8 +32,26 @@ __all__ = [
 _BY_SHAPE = Mask().rules[-1]
 
 
+def refuse_no_rate(optimizer: torch.optim.Optimizer) -> None:
+    """Raise InvalidValueError for an optimiser that has no learning rate to set, as Hugging Face's Adafactor by default."""
+    if any(group.get("lr") is None for group in optimizer.param_groups):
+        raise InvalidValueError(
+            f"{type(optimizer).__name__} has no learning rate of its own; build it with lr= (Hugging Face's Adafactor also "
+            "with relative_step=False)."
+        )
+
+
+def refuse_split(optimizer: torch.optim.Optimizer, groups: int) -> None:
+    """Raise InvalidValueError for an optimiser that works on one param group, where the plan makes more."""
+    if isinstance(optimizer, torch.optim.LBFGS) and groups > 1:
+        raise InvalidValueError(
+            f"LBFGS takes one param group, and this plan makes {groups}; use a plan without groups and layer_decay."
+        )
+
+
 def refuse_optimizer(optimizer: torch.optim.Optimizer, plan: Plan) -> None:
     """Raise InvalidValueError for an optimiser on which a plan cannot be exact."""
+    refuse_no_rate(optimizer)
     kind, why = type(optimizer).__name__, ""
     if isinstance(optimizer, torch.optim.ASGD):
         why = "lowers the learning rate by a rule of its own; use SGD and average the weights"
@@ -96,16 +115,18 @@ def refuse_own_rates(rates: Sequence[tuple[float, frozenset[float]]], known: int
             )
 
 
-def refuse_own_mask(groups: Sequence[Mapping[str, Any]], decaying: Sequence[str | None]) -> None:
+def refuse_own_mask(own: Sequence[float | None], decaying: Sequence[str | None]) -> None:
     """Raise InvalidValueError if a group was told not to decay, beside groups that were, and the plan lets it decay.
 
-    ``decaying`` has for each group the name of one parameter that decays under the plan, None if none does.
+    ``own`` has the decay of each group, None for one of which nothing was said, so that it has the plan's. ``decaying`` has
+    for each group the name of one parameter that decays under the plan, None if none does.
     """
-    own = [float(group.get("weight_decay") or 0.0) for group in groups]
+    most = max((number for number in own if number), default=None)
+    beside = "one that says nothing" if most is None else f"{most:g}"
     for i, (number, name) in enumerate(zip(own, decaying, strict=True)):
-        if number == 0.0 and any(own) and name is not None:
+        if number == 0.0 and any(other != 0.0 for other in own) and name is not None:
             raise InvalidValueError(
-                f"group {i} of the optimiser has weight_decay=0 beside {max(own):g}, and the plan lets its {name!r} decay; "
+                f"group {i} of the optimiser has weight_decay=0 beside {beside}, and the plan lets its {name!r} decay; "
                 f'say so in the plan, mask=Mask.of(Rule("name", "{name}", False)), or give all groups the same weight_decay.'
             )
 

@@ -97,6 +97,8 @@ class Residues:
             state = self._optimizer.state.get(param, {})
             found = {name: state.pop(name)["step"] for name in _NAMES if name in state}
             if VELOCITY in found and state.get("momentum_buffer") is not None:
+                if state["momentum_buffer"].layout is not torch.strided:  # torch keeps that of sparse gradients so
+                    state["momentum_buffer"] = state["momentum_buffer"].to_dense()
                 _real(state["momentum_buffer"]).add_(found[VELOCITY])
             if found and not state:
                 del self._optimizer.state[param]

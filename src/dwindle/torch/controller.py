@@ -55,6 +55,7 @@ class Controller:
         self.steps = StepHooks(optimizer, self.groups)
         self._loaded: Progress | None = None
         self._told: int | None = None  # the step of the last state that was loaded here
+        self._said: tuple[Mapping[str, Any], str] = {}, on_change  # that state, and what was said of a change
         self._now, self.detached, self._placed = now, False, step is not None
         self._follow(now)
         self._doubt(found is None)
@@ -182,13 +183,15 @@ class Controller:
 
         A run that was planned anew goes on as planned anew, under the plan that `attach` was given at first, and under the
         one it became. A plan, horizon or rule other than these is a ResumeError that names the difference, unless
-        ``on_change`` (here or in `attach`) says "keep" (the step stays), "rescale" (the same share of the run) or
-        "restart" (step 0). The plan given to `attach` is then followed; the saved learning rates never win.
+        ``on_change`` says "keep" (the step stays), "rescale" (the same share of the run) or "restart" (step 0). The plan
+        given to `attach` is then followed; the saved learning rates never win. Said in `attach` it holds for every load;
+        said here for this state and the copy of it that the optimiser loads afterwards.
         What is loaded here wins over the copy of the same step that the optimiser's state carries.
         """
-        told = resumed(state, self._given, self.on_change if on_change is None else on_change)
+        on_change = self.on_change if on_change is None else on_change
+        told = resumed(state, self._given, on_change)
         self._follow(told)
-        self._told = told.step
+        self._told, self._said = told.step, (dict(state), on_change)
         self.steps.unplaced = ""
 
     def detach(self) -> None:
@@ -257,7 +260,8 @@ class Controller:
         self.groups.adopt()
         saved = [dict(group) for group in state["param_groups"]]
         found = [group.pop(_KEY) for group in saved if _KEY in group]
-        self._loaded = resumed(found[0], self._given, self.on_change) if found else None
+        on_change = self._said[1] if found[:1] == [self._said[0]] else self.on_change
+        self._loaded = resumed(found[0], self._given, on_change) if found else None
         return {**state, "param_groups": self.groups.as_live(saved)}
 
     def _after_loading(self, optimizer: Any) -> None:

@@ -56,7 +56,8 @@ def way_of(
     beside = any(p.dtype in lossy for p in group["params"])
     if isinstance(decay, L2):
         own = kind in _L2 and (switch or kind not in DECOUPLED) and (not compiled or is_fixed(decay))
-        return ("filter" if kind is torch.optim.SGD else "gradient") if beside else "own" if own else "gradient"
+        linear = getattr(optimizer, "_rule", kind) is torch.optim.SGD  # ours has torch's arithmetic
+        return ("filter" if linear else "gradient") if beside else "own" if own else "gradient"
     if decay.cautious:
         return "cautious"
     # torch multiplies by 1 - lr·weight_decay: any share is reached by a weight_decay, unless lr is 0 or a float32 tensor

@@ -17,13 +17,14 @@ from dwindle.torch.checks import (
     refuse_own_decay,
     refuse_own_mask,
     refuse_own_rates,
+    refuse_split,
     warn_of_mask,
 )
 from dwindle.torch.compensation import Residues
 from dwindle.torch.compiled import is_traced, rate_tensor
 from dwindle.torch.decays import Dose, Update, refuse_sparse, residues_of, set_rates, way_of, write_rate
 from dwindle.torch.groups import Group, Part, Whole, merged, split, split_saved
-from dwindle.torch.names import described
+from dwindle.torch.names import apart, described
 from dwindle.torch.rounding import lossy_types
 
 __all__ = ["LiveGroups"]
@@ -85,6 +86,7 @@ class LiveGroups:
         keys = self._assign(fresh)
         done = [split(group, [keys[id(p)] for p in group["params"]]) for group in fresh]
         live = list(chain.from_iterable(groups for _, groups in done))
+        refuse_split(self._optimizer, len(self._parts) + len(live))
         for group in live:  # a tensor lr may be shared by all groups; each part needs its own
             group["lr"] = group["lr"].clone() if torch.is_tensor(group["lr"]) else group["lr"]
         parts = [part for whole, _ in done for part in whole.parts]
@@ -111,7 +113,9 @@ class LiveGroups:
         """Return (lr_scale, decays) of every tensor of the optimiser, by its identity; ``fresh`` are the groups not seen yet."""
         infos, aliases = described(self._optimizer, self._model)
         decay = self._plan.decay
-        placed = {info.key: a for info, a in zip(infos, self._plan.assign(infos), strict=True) if info.key is not None}
+        names = apart(info.name for info in infos)  # the plan looks at the names as they were given
+        found = zip(infos, names, self._plan.assign(infos), strict=True)
+        placed = {info.key: a._replace(name=name) for info, name, a in found if info.key is not None}
         keys = {key: (a.lr_scale, a.decays and decay is not None) for key, a in placed.items()}
         moved = [i.name for i in infos if i.key in self._keys and self._keys[i.key] != keys[i.key]]
         if moved:
@@ -119,27 +123,30 @@ class LiveGroups:
                 f"the group added to the optimiser changes what {moved[0]} gets (layer_decay counts the layers anew); "
                 "detach(), attach anew, and load_state_dict to go on."
             )
-        self._refuse_own(fresh, keys, {info.key: info.name for info in infos})
+        self._refuse_own(fresh, keys, {key: a.name for key, a in placed.items()})
         if decay is not None:
             refuse_blind_mask(self._plan.mask, infos, self._model)
             warn_of_mask(list(placed.values()), self._plan, self._model)
-        self.names = {info.key: info.name for info in infos if info.key is not None}
+        self.names = {key: a.name for key, a in placed.items()}
         owners = [(alias.name, placed[alias.key]) for alias in aliases if alias.key is not None]
         self.assignments = [*placed.values(), *(a._replace(name=name, tied_to=a.name) for name, a in owners)]
         return keys
 
     def _refuse_own(
-        self, fresh: Sequence[Group], keys: Mapping[int, tuple[float, bool]], names: Mapping[int | None, str]
+        self, fresh: Sequence[Group], keys: Mapping[int, tuple[float, bool]], names: Mapping[int, str]
     ) -> None:
         """Refuse what ``fresh`` groups say of rate and decay that the plan would overrule in silence."""
         factors = [frozenset(part.lr_scale for part in whole.parts) for whole in self._wholes]
         factors += [frozenset(keys[id(p)][0] for p in group["params"]) for group in fresh]
         groups = [*(whole.options for whole in self._wholes), *fresh]
         rates = [float(group["lr"]) * float(group.get("lr_scale", 1.0)) for group in groups]
-        told = {float(self._optimizer.defaults["lr"]), *(lr for _, lr, _ in self._lrs)} if self._wholes else set()
-        refuse_own_rates(list(zip(rates, factors, strict=True)), len(self._wholes), told)
+        written = {float(self._optimizer.defaults["lr"]), *(lr for _, lr, _ in self._lrs)} if self._wholes else set()
+        refuse_own_rates(list(zip(rates, factors, strict=True)), len(self._wholes), written)
         decaying = [next((names[id(p)] for p in g["params"] if keys[id(p)][1]), None) for g in fresh]
-        refuse_own_mask(groups, [None] * len(self._wholes) + decaying)
+        said = getattr(self._optimizer, "_said_decay", ())  # by ours, which have a plan instead of a default
+        unsaid = {i for i, told in enumerate(said) if not told}
+        own = [None if i in unsaid else float(g.get("weight_decay") or 0.0) for i, g in enumerate(groups)]
+        refuse_own_mask(own, [None] * len(self._wholes) + decaying)
 
     def _refuse_altered(self, groups: Sequence[Group]) -> None:
         sizes = [len(part.at) for part in self._parts]
@@ -285,7 +292,8 @@ class LiveGroups:
 
     def _compensated_params(self) -> Iterator[tuple[list[Any], tuple[str, ...]]]:
         for group, way, lossy in zip(self._optimizer.param_groups, self.ways, self.lossy, strict=False):
-            yield [p for p in group["params"] if p.dtype in lossy], residues_of(way, group)
+            dense = [p for p in group["params"] if getattr(p, "_rows", None) is None]  # a lazy table loses nothing
+            yield [p for p in dense if p.dtype in lossy], residues_of(way, group)
 
     def _rates(self, part: Part, step: int) -> Rates:
         return self._resolved.rates(step, lr_scale=part.lr_scale, decays=part.decays, peak=self._peak)

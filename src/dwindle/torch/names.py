@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ import torch
 from dwindle.errors import InvalidValueError, shown
 from dwindle.mask import Param
 
-__all__ = ["described", "params"]
+__all__ = ["apart", "described", "params"]
 
 
 def params(model: torch.nn.Module) -> tuple[Param, ...]:
@@ -87,6 +87,22 @@ def described(optimizer: torch.optim.Optimizer, model: torch.nn.Module | None) -
         )
     ordered = [own[key] for key in seen if key in own] + [own[key] for key in own if key not in seen]
     return ordered, [alias for alias in aliases if alias.key in own and alias.name != own[alias.key].name]
+
+
+def apart(names: Iterable[str]) -> list[str]:
+    """Return ``names``, each once: one that was there before is followed by "#2", "#3", ...
+
+    >>> apart(["weight", "bias", "weight"])
+    ['weight', 'bias', 'weight#2']
+    """
+    found: dict[str, None] = {}
+    for name in names:
+        again, number = name, 1
+        while again in found:
+            number += 1
+            again = f"{name}#{number}"
+        found[again] = None
+    return [*found]
 
 
 def _one(tensor: Any, name: str | None, known: Param | None, fallback: str) -> Param:

@@ -181,6 +181,11 @@ class OnePass:
         self.release()
         return False
 
+    @property
+    def without(self) -> list[Any]:
+        """The parameters that had no gradient when the layout was made, and have none while it stands."""
+        return self._without
+
     def begin(self) -> None:
         """Let the averages that a step made which does not count begin at the weights."""
         for batch in self._batches:
@@ -259,7 +264,7 @@ class OnePass:
                 if param.grad is None:
                     self._without.append(param)
                     continue
-                if self._is_table(group, param, lossy[g], decay):
+                if self._is_table(group, param, decay):
                     self._tables.append((g, param, self._table(param)))
                     continue
                 if param in self._rows:  # its gradient is dense now
@@ -296,12 +301,12 @@ class OnePass:
             decay is not None and decay.cautious,
         )  # fmt: skip
 
-    def _is_table(self, group: Any, param: Any, lossy: frozenset[torch.dtype], decay: Decay | None) -> bool:
+    def _is_table(self, group: Any, param: Any, decay: Decay | None) -> bool:
         """Whether only the rows that a sparse gradient touches need be updated, and the others decayed when they are used."""
         if not _is_sparse(param) or type(param) not in _PLAIN or self._beside.keep is not None:
             return False
-        if param.dtype not in (torch.float32, torch.float64) or param.dtype in lossy or not param.is_cpu:
-            return False
+        if param.dtype not in (torch.float32, torch.float64) or not param.is_cpu:
+            return False  # a row takes the decay of many steps in one product, and so loses none to rounding
         if self._adam:
             return not isinstance(decay, L2) and not group["amsgrad"] and param.is_contiguous()
         return group["momentum"] == 0 and not (decay is not None and decay.cautious) and param.is_contiguous()
@@ -344,7 +349,9 @@ class OnePass:
         names = (kernels.AVERAGE, AVERAGE, variant.average), (kernels.RESIDUE, WEIGHT, variant.residue)
         for column, name, has in (*names, (kernels.REST, VELOCITY, variant.rest)):
             if has:
-                row[column] = _like(state.setdefault(name, {}), "step", param, held, wide=True)
+                reals = name != AVERAGE and param.is_complex()  # residues are kept as `compensation` does
+                of = torch.view_as_real(param.detach()) if reals else param
+                row[column] = _like(state.setdefault(name, {}), "step", of, held, wide=True)
 
 
 def _switches(group: Any) -> tuple[bool, ...]:
@@ -376,6 +383,8 @@ def _like(state: Any, name: str, param: Any, held: list[_Held], wide: bool = Fal
             f"the optimiser's state {name!r} has the shape {tuple(kept.shape)} and its parameter now {tuple(param.shape)}; "
             "make the optimiser anew for a parameter of another shape."
         )
+    if kept is not None and kept.layout is not torch.strided:
+        state[name] = kept = kept.to_dense()  # the momentum that torch keeps of sparse gradients
     if kept is None or kept.dtype is not dtype or kept.stride() != param.stride() or not kept.is_cpu:
         fresh = torch.zeros_like(param, dtype=dtype, requires_grad=False)
         state[name] = kept = fresh if kept is None else fresh.copy_(kept)

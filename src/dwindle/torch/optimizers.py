@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypedDict, Unpack
 
 import torch
 from torch.optim import optimizer as machinery
 
+from dwindle.decay import L2
 from dwindle.errors import InvalidValueError, flag, known_keys, real, shown
 from dwindle.plan import Plan
 from dwindle.schedule import FeedbackRule
@@ -18,6 +19,7 @@ from dwindle.torch.beside import Beside
 from dwindle.torch.compensation import AVERAGE
 from dwindle.torch.controller import Controller
 from dwindle.torch.copies import carry_no_more
+from dwindle.torch.decays import refuse_sparse
 from dwindle.units import Horizon
 
 __all__ = ["SGD", "AdamW"]
@@ -38,6 +40,7 @@ class _Planned(torch.optim.Optimizer):
 
     _rule: type[torch.optim.Optimizer]
     control: Controller
+    _said_decay: Sequence[bool] = ()  # of each group that the user gave, whether it has a weight_decay of its own
 
     def _build(self, params: Any, **settings: Any) -> None:
         """Make it as torch does, whose refusals become ours."""
@@ -47,6 +50,12 @@ class _Planned(torch.optim.Optimizer):
             raise InvalidValueError(
                 f"{type(self).__name__} cannot be made: {error}. Give it model.named_parameters(), and settings of torch's."
             ) from error
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group, as torch does; the plan's rates and decay fall on it from the next step on."""
+        said = isinstance(param_group, dict) and "weight_decay" in param_group  # before torch fills it in
+        super().add_param_group(param_group)
+        self._said_decay = [*self._said_decay, said]
 
     def _begin(self, given: dict[str, Any], plan: Any, horizon: Any, options: dict[str, Any]) -> None:
         for name in ("lr", "weight_decay"):
@@ -76,13 +85,20 @@ class _Planned(torch.optim.Optimizer):
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """Copies and pickles are built anew, with the same plan, and go on from the same state."""
-        saved = self.state_dict()
-        groups = self.control.groups.as_saved(self.param_groups)
-        plain = [{k: v for k, v in group.items() if k not in ("param_names", "dwindle")} for group in groups]
+        saved, control = self.state_dict(), self.control
+        if control.detached:  # the twin is made, detached too, and then told the options with the state
+            groups, made = self.param_groups, {**self._made, "step": control.step}
+            plain = [{"params": group["params"]} for group in groups]
+        else:
+            groups, made = control.groups.as_saved(self.param_groups), self._made
+            plain = [{k: v for k, v in g.items() if k not in ("param_names", "dwindle")} for g in groups]
+            for bare, said in zip(plain, self._said_decay, strict=False):
+                if not said:
+                    bare.pop("weight_decay")
         for group, bare in zip(groups, plain, strict=True):
             if "param_names" in group:
                 bare["params"] = list(zip(group["param_names"], group["params"], strict=True))
-        return _rebuilt, (type(self), plain, self._made, saved)
+        return _rebuilt, (type(self), plain, made, saved, control.detached)
 
     @property
     def grad_norm(self) -> float | None:
@@ -100,13 +116,13 @@ class _Planned(torch.optim.Optimizer):
             raise InvalidValueError(
                 f"this {type(self).__name__} averages nothing; make it with ema=0.999, for instance."
             )
-        return {name: self.state[p][AVERAGE]["step"] for name, p in self._named() if AVERAGE in self.state.get(p, {})}
+        return {self.control.groups.names[id(p)]: mean for p, mean in self._means()}
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Within ``with optimizer.averaged():`` the model has its averaged weights; afterwards its own again."""
-        means = self.averages()
-        kept = [(p, p.detach().clone(), means[name]) for name, p in self._named() if name in means]
+        self.averages()  # raises without ema
+        kept = [(p, p.detach().clone(), mean) for p, mean in self._means()]
         with torch.no_grad():
             for p, _, mean in kept:
                 p.copy_(mean)
@@ -117,9 +133,9 @@ class _Planned(torch.optim.Optimizer):
                 for p, own, _ in kept:
                     p.copy_(own)
 
-    def _named(self) -> Iterator[tuple[str, Any]]:
-        names = self.control.groups.names
-        return ((names[id(p)], p) for group in self.param_groups for p in group["params"])
+    def _means(self) -> list[tuple[Any, Any]]:
+        params = [p for group in self.param_groups for p in group["params"]]
+        return [(p, self.state[p][AVERAGE]["step"]) for p in params if AVERAGE in self.state.get(p, {})]
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step; ``closure``, if given, computes the loss and the gradients first, and the loss is returned."""
@@ -177,13 +193,17 @@ class _Planned(torch.optim.Optimizer):
         gradients, weights = tensors.update(doses, decay is not None and decay.cautious)
         self._grad_norm = gradients**0.5 if beside.measured else None
         self._weight_norm = weights**0.5 if beside.norms else None
+        if beside.keep is not None:
+            self._average(tensors.without, beside.keep)
         steps.step += 1
 
     def _in_torch(self, counts: bool) -> None:
         """Do the same by torch's own operations, on any device."""
         params = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        self._refuse_sparse()
         if counts and self._beside.measured:
-            self._grad_norm = torch.nn.utils.get_total_norm([p.grad for p in params])
+            gradients = [p.grad if p.grad.layout is torch.strided else p.grad.coalesce()._values() for p in params]
+            self._grad_norm = torch.nn.utils.get_total_norm(gradients)
             if self._beside.clip is not None:
                 torch.nn.utils.clip_grads_with_norm_(params, self._beside.clip, self._grad_norm)
         self.control.steps.before(self)
@@ -192,15 +212,36 @@ class _Planned(torch.optim.Optimizer):
         if counts:
             self._finish(params)
 
+    def _refuse_sparse(self) -> None:
+        """Refuse a sparse gradient where torch's own step, which takes none, would get it; nothing has changed then."""
+        if self._rule is not torch.optim.AdamW:
+            return
+        for group, way in zip(self.param_groups, self.control.groups.ways, strict=True):
+            sparse = [p for p in group["params"] if p.grad is not None and p.grad.layout is not torch.strided]
+            if sparse and way != "none" and isinstance(self.control.plan.decay, L2):
+                refuse_sparse(sparse)
+            if sparse:
+                raise InvalidValueError(
+                    f"the gradient of {self.control.groups.names[id(sparse[0])]!r} is sparse, which AdamW takes for float32 "
+                    "and float64 tables on a CPU only, with numba, without ema and l2, and beside no float16 or sharded "
+                    "parameter; use sparse=False."
+                )
+
+    @torch.no_grad()
+    def _average(self, params: list[Any], keep: float) -> None:
+        """Take the weights into their averages: one begins at a first update, and goes on without a gradient too."""
+        for p in params:
+            if AVERAGE in self.state.get(p, {}):
+                mean = self.state[p][AVERAGE]["step"]
+                mean.lerp_(p.detach().to(mean), 1.0 - keep)
+            elif p.grad is not None:
+                short = p.dtype in (torch.bfloat16, torch.float16)
+                self.state[p][AVERAGE] = {"step": p.detach().float() if short else p.detach().clone()}
+
     @torch.no_grad()
     def _finish(self, params: list[Any]) -> None:
         if self._beside.keep is not None:
-            for p in params:
-                wide = p.float() if p.dtype in (torch.bfloat16, torch.float16) else p
-                if AVERAGE not in self.state[p]:
-                    self.state[p][AVERAGE] = {"step": wide.detach().clone()}
-                else:
-                    self.state[p][AVERAGE]["step"].lerp_(wide, 1.0 - self._beside.keep)
+            self._average([p for group in self.param_groups for p in group["params"]], self._beside.keep)
         if self._beside.norms:
             self._weight_norm = torch.nn.utils.get_total_norm([p.detach() for p in params])
         if self._beside.zero:
@@ -231,14 +272,21 @@ def _one_pass(optimizer: Any) -> Any:
     return OnePass(optimizer, optimizer._beside, adam=optimizer._rule is torch.optim.AdamW)
 
 
-def _rebuilt(kind: Any, groups: Any, made: dict[str, Any], saved: dict[str, Any]) -> Any:
+def _rebuilt(kind: Any, groups: Any, made: dict[str, Any], saved: dict[str, Any], detached: bool) -> Any:
     twin = kind(groups, **made)
+    if detached:
+        twin.control.detach()
     twin.load_state_dict(saved)
     return twin
 
 
-def _peak(plan: Any) -> float:
-    return plan.peak if isinstance(plan, Plan) else 1e-3
+def _peak(name: str, plan: Any) -> float:
+    if isinstance(plan, FeedbackRule) and plan.peak == 1.0:
+        raise InvalidValueError(
+            f"this rule's peak is 1, so alone it means a learning rate of 1; say the rate: {name}(params, Plan(0.001), "
+            "horizon, feedback=rule)."
+        )
+    return plan.peak if isinstance(plan, Plan | FeedbackRule) else 1e-3  # what is neither, attach refuses
 
 
 class SGD(_Planned, torch.optim.SGD):
@@ -248,7 +296,8 @@ class SGD(_Planned, torch.optim.SGD):
     goes to ``torch.optim.SGD`` and comes back. ``plan``, ``horizon`` and the options from ``model`` on are `attach`'s;
     ``control`` is the Controller. Beside the step, in the same passes:
     ``clip``: all gradients times min(1, clip/(√Σg² + 1e-6)), as ``clip_grad_norm_`` does before.
-    ``ema``: averages a ← ema·a + (1 - ema)·w, beginning at the weights after the first step; see `averaged`, `averages`.
+    ``ema``: averages a ← ema·a + (1 - ema)·w, beginning at the weights after a parameter's first update, and going on at
+    every step, with a gradient or without; see `averaged`, `averages`.
     ``norms``: `grad_norm` and `weight_norm` are measured.
     ``zero``: the gradients are zero after the step; ``zero_grad`` need not be called then.
 
@@ -287,7 +336,11 @@ class SGD(_Planned, torch.optim.SGD):
     ) -> None:
         numbers = {"momentum": real("momentum", momentum, low=0.0), "dampening": real("dampening", dampening)}
         self._build(
-            params, lr=_peak(plan), **numbers, nesterov=flag("nesterov", nesterov), maximize=flag("maximize", maximize)
+            params,
+            lr=_peak(type(self).__name__, plan),
+            **numbers,
+            nesterov=flag("nesterov", nesterov),
+            maximize=flag("maximize", maximize),
         )
         given = {
             "momentum": momentum, "dampening": dampening, "nesterov": nesterov, "maximize": maximize,
@@ -334,7 +387,7 @@ class AdamW(_Planned, torch.optim.AdamW):
             real(name, beta, low=0.0, below=1.0)
         self._build(
             params,
-            lr=_peak(plan),
+            lr=_peak(type(self).__name__, plan),
             betas=betas,
             eps=real("eps", eps, low=0.0),
             weight_decay=0.0,

@@ -114,7 +114,8 @@ def resumed(saved: Any, given: Given, on_change: str) -> Progress:
         anew = "" if was.replanned is None else f" It was planned anew since, to end at step {was.replanned[1].steps}."
         raise ResumeError(
             f"the saved run, at step {was.step}, had another plan: {'; '.join(course + rule)}.{anew} Give the saved one, "
-            'or say on_change="keep" (go on from this step), "rescale" (from the same share of the run) or "restart".'
+            'or say attach(..., on_change="keep") (go on from this step), "rescale" (from the same share of the run) or '
+            '"restart".'
         )
     if (course or rule) and on_change == "restart":
         return given.begin()

@@ -47,6 +47,12 @@ class DecayedOnUse(torch.nn.Parameter):
         data = self.data
         return torch._utils._rebuild_parameter, (data, self.requires_grad, OrderedDict())
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """So does a deep copy."""
+        if id(self) not in memo:
+            memo[id(self)] = torch.nn.Parameter(self.data.clone(), self.requires_grad)
+        return memo[id(self)]
+
 
 def _rows_in(value: Any) -> Iterator[Rows]:
     """Yield the tables among the arguments of a function, in lists and the like too."""

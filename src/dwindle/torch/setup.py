@@ -12,6 +12,7 @@ import torch
 from dwindle.decay import L2, Decay, Decoupled
 from dwindle.errors import InvalidValueError, shown
 from dwindle.setup import Group, Scheduler, Setup, Weight, sampled
+from dwindle.torch.checks import refuse_no_rate
 from dwindle.torch.controller import Controller
 from dwindle.torch.decays import DECOUPLED
 from dwindle.torch.names import params
@@ -60,7 +61,8 @@ def read(
     The decay of every group is measured: a copy of the optimiser moves four numbers of ours without a gradient. The
     scheduler is read ahead on a copy too. Generators of random numbers come back to where they were.
 
-    Raises InvalidValueError for what is no optimiser, or one that holds none of the model's parameters.
+    Raises InvalidValueError for what is no optimiser, one without a learning rate, or one that holds none of the model's
+    parameters.
 
     >>> model = torch.nn.Linear(3, 2)
     >>> setup = read(model, torch.optim.AdamW(model.parameters(), lr=0.1))
@@ -72,6 +74,7 @@ def read(
     )  # Accelerate's and Lightning's have the one that steps inside
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise InvalidValueError(f"optimizer must be a torch.optim optimiser; got {shown(optimizer)}.")
+    refuse_no_rate(optimizer)
     if not isinstance(model, torch.nn.Module):
         raise InvalidValueError(f"model must be a torch.nn.Module; got {shown(model)}.")
     control = next((h for h in _owners(optimizer) if isinstance(h, Controller) and not h.detached), None)
@@ -198,7 +201,8 @@ def _weights(
         )
     memory = _memory(tensors)
     after = _followed(model)
-    kept = set() if control is None else set(control.compensated)
+    beside = () if control is None else control.compensated
+    kept = set() if control is None else {key for key, name in control.groups.names.items() if name in beside}
     measured: dict[tuple[int, Any], bool | None] = {}
     seen_gradient = any(p.grad is not None for p in tensors.values())
     any_moves = any(
@@ -218,7 +222,7 @@ def _weights(
             tuple(info.name for info in infos[1:]),
             tuple(again),
             after.get(key, ""),
-            first.name in kept or (control is None and _reached(optimizer, groups, at, p, measured)),
+            key in kept or (control is None and _reached(optimizer, groups, at, p, measured)),
             any_moves and _is_zero(p.grad) and not _moved_before(optimizer, groups, at, p),
         )
     for i, group in enumerate(optimizer.param_groups):

@@ -275,4 +275,5 @@ def _settled(scheduler: Any, counts: float) -> tuple[int | None, str]:
             low = middle
         else:
             high = middle
-    return high, f"its rate is {seen[-1]:.3g} of the base from count {high} on"
+    about = "" if float(function(high)) == seen[-1] else "about "
+    return high, f"its rate is {about}{seen[-1]:.3g} of the base from count {high} on"

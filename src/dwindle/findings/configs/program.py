@@ -45,6 +45,7 @@ def _read(text: str, run: Run) -> Config:
     setups = [replace(setup_of_plan(plan, None, **fields, schedule_known=False), horizon=horizon)]
     looked = ["the optimiser"]
     if found.epochs is not None and found.schedule_known:  # its schedule counts epochs
-        setups.append(by_epochs(replace(plan, decay=None), found.epochs, fields))
+        bare = replace(plan, decay=None)  # its steps are epochs, of which decay has nothing to say
+        setups.append(by_epochs(bare, found.epochs, {**fields, "framework": "config"}))
         looked.append(f"the schedule over {found.epochs:,} epochs, at whose end it is stepped")
     return Config(kind, tuple(setups), tuple(looked), (*found.unread, "the model: it is not built"))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from dwindle.errors import UnresolvedTimeError
+from dwindle.errors import UnknownNameError, UnresolvedTimeError
 from dwindle.findings.configs.config import Config
 from dwindle.findings.configs.families import is_adaptive
 from dwindle.findings.configs.run import Run
 from dwindle.findings.configs.values import flattened, weights_dtype
 from dwindle.foreign.optimizers.training_arguments import READ, from_training_arguments
+from dwindle.plan import Plan
 from dwindle.setup import setup_of_plan
 from dwindle.units import Horizon
 
@@ -30,11 +32,14 @@ def of_training_arguments(given: Mapping[str, Any], run: Run) -> Config:
     optim = str(given.get("optim") or "adamw_torch")
     if "adamw" in optim:  # 8-bit, paged and fused ones decay as AdamW does
         given = {**given, "optim": "adamw_torch"}
-    unread = []
+    unread, unseen = list[str](), tuple[str, ...]()
     try:
-        plan, known = from_training_arguments(given, horizon), horizon is not None
-    except UnresolvedTimeError:
-        plan, known = from_training_arguments(given, Horizon(steps=10**4)), False
+        plan, known = _read(given, horizon)
+    except UnknownNameError as error:  # of another optimiser the rates can be looked at
+        plan, known = _read({**given, "optim": "adamw_torch"}, horizon)
+        plan = replace(plan, decay=None)
+        unread.append(f"what decays: {error}")
+        unseen = ("weight_decay", "optim")
     if not known:
         unread.append("the length of the run: max_steps is not set; say --steps, or --steps-per-epoch")
     fields = run.fields(
@@ -46,4 +51,13 @@ def of_training_arguments(given: Mapping[str, Any], run: Run) -> Config:
     )
     looked = (*(key for key in READ if given.get(key) is not None), "optim")
     setup = setup_of_plan(plan, horizon if known else None, **fields)
-    return Config("Hugging Face TrainingArguments", (setup,), tuple(dict.fromkeys(looked)), tuple(unread))
+    seen = dict.fromkeys(key for key in looked if key not in unseen)
+    return Config("Hugging Face TrainingArguments", (setup,), tuple(seen), tuple(unread))
+
+
+def _read(given: Mapping[str, Any], horizon: Horizon | None) -> tuple[Plan, bool]:
+    """Return the plan, and whether the run's length is known."""
+    try:
+        return from_training_arguments(given, horizon), horizon is not None
+    except UnresolvedTimeError:
+        return from_training_arguments(given, Horizon(steps=10**4)), False

@@ -51,7 +51,8 @@ def of_history(
 
     ``plan`` and ``horizon`` are what the run was meant to follow: with both, the pace and the length of the schedule are compared
     exactly; without a horizon the run counts as long as its log. A log that lacks the rates is read by the plan's. Loss and rates
-    may be logged at different steps; a code needs the columns that it speaks of, and ten points or more.
+    may be logged at different steps; a code needs the columns that it speaks of, and ten points or more, of the validation loss
+    five.
 
     Codes: overfitting, oscillation, noise-floor, plateau, divergence, loss-spike, warmup-missing, warmup-long, schedule-short,
     schedule-long, cut-early, cut-late, lr-rise, lr-restarts, lr-lambda-large, wrong-stepping, wrong-resume.

@@ -41,16 +41,16 @@ def divergence(record: Record) -> list[Finding]:
 
 def _not_a_number(record: Record, series: Series, role: str) -> list[Finding]:
     bad = ~np.isfinite(series.value)
-    if not bad.any():
+    if not bad.any() or _is_sparse(series.value):
         return []
-    first = float(series.step[int(np.argmax(bad))])
+    last, good = bad[-max(1, len(bad) // 50) :].all(), np.flatnonzero(~bad)
+    first = float(series.step[good[-1] + 1 if last and len(good) else np.argmax(bad)])
     evidence: dict[str, Any] = {
         "first": first,
         "points": int(bad.sum()),
         "column": series.name,
         "lr": _lr(record, first),
     }
-    last = bad[-max(1, len(bad) // 50) :].all()
     if not last:
         said = f"The {role} was not finite at {int(bad.sum())} points, first at {record.at(first)}, and came back."
         return [
@@ -62,6 +62,15 @@ def _not_a_number(record: Record, series: Series, role: str) -> list[Finding]:
             series.name,
         )
     ]  # fmt: skip
+
+
+def _is_sparse(value: Any) -> bool:
+    """Whether nan stands for an empty cell: numbers come regularly in a column that says nan in most rows."""
+    there = np.flatnonzero(~np.isnan(value))
+    if len(there) < 2 or 2 * len(there) >= len(value):
+        return False
+    gaps = np.diff(there, prepend=-1, append=len(value))
+    return bool(gaps.max() <= 2.0 * np.median(gaps))
 
 
 def _exploded(record: Record, loss: Line) -> list[Finding]:

@@ -12,7 +12,7 @@ from dwindle.finding import Finding, Remedy
 from dwindle.findings.curves.oscillation import jumps, never_settled, oscillates
 from dwindle.findings.curves.record import Record
 from dwindle.findings.curves.standing import is_flat, stands, stood_still
-from dwindle.findings.curves.trends import Fall, Line, fall, level, smooth
+from dwindle.findings.curves.trends import Fall, Level, Line, fall, level, noise_of, smooth
 
 __all__ = ["flat"]
 
@@ -22,6 +22,7 @@ _AT_NO_RATE = 2.5  # times as much: at next to no rate little evidence is enough
 _LONG = 0.4  # of the run: a flat end after a decay that is longer was not planned so
 _SHORT = 0.2  # of the run: a shorter stretch at one rate says nothing
 _UNLEARNED = 0.05  # of the first loss: a run that has not fallen by more has learned nothing
+_FREQUENT = 0.4  # of that: what is learned by how often each class occurs
 _STILL = 0.005  # of the validation loss: one that moves by less has learned nothing
 _MOST_STEPS = 5_000_000  # of a run that a law is fitted to
 _CUT = 0.1  # the cut that a forecast is made for
@@ -176,7 +177,10 @@ def _plateau(record: Record, loss: Line, stretch: Stretch, stood: Fall) -> list[
 def _unlearned(record: Record, loss: Line) -> Finding | None:
     """Return a plateau if the loss has not moved from where it began: a dead network, or a rate that is far too small.
 
-    Small batches may hide that from the training loss; the validation loss, of the same examples each time, shows it then.
+    Nothing where it surely fell, or the validation loss: that is of the same examples each time, and shows what small batches
+    hide. Only a fall by which no more is learned than how often each class occurs is one all the same, and so said: to the loss
+    of guessing at once, or slowly if the accuracy is that of guessing too, or little below it. A fault where the log shows that
+    it did not move, else a warning.
     """
     first, whole, other = float(loss.value[0]), fall(loss), record.validation
     if whole is None:
@@ -189,24 +193,70 @@ def _unlearned(record: Record, loss: Line) -> Finding | None:
     spread = float(np.percentile(loss.value, 97) - np.percentile(loss.value, 3))
     even = record.history.unit == "epoch" and spread <= 0.2 * little  # of means over all examples
     end = level(loss.value[-max(4, loss.size // 3) :])
-    # how frequent each class is may have been learned, and no more
-    guessed = (_is_guess(first) and whole.high <= 0.4 * little) or _is_guess(end.mean)
-    surely = whole.sign < 0 and whole.p <= 0.05 and whole.high > 0.1 * little
-    if not guessed and (surely or not (early or even or still)):
-        return None
     if not still and abs(end.mean - first) > little + 3.0 * end.error:
+        return None
+    classes = _guessed(end.mean)
+    told = classes is not None and _is_accuracy_of(record, classes)
+    if not told and other is not None and other is not loss and _fell(other):
+        return None
+    trifle, (drop, error) = 0.1 * little, _drop(loss, end)
+    fell = _surely(whole, trifle) or drop > max(trifle, 3.0 * error)
+    later = fall(loss.between(record.begin + 0.1 * record.length, record.end))
+    if not told and _surely(later, 0.0):
+        classes = None
+    classes = (_guessed(first) if whole.high <= _FREQUENT * little else None) or classes
+    if classes is None and (fell or not (early or even or still)):
         return None
     evidence = {
         "from": float(loss.step[0]), "level": end.mean, "level error": end.error, "share of run": 1.0, "fall": whole.drop,
         "fall interval": (whole.low, whole.high), "lr": record.last_lr,
     }  # fmt: skip
-    said = (
-        f"The loss has not left its first value, {first:.4g}: from {record.at(loss.step[0])} to {loss.step[-1]:,.0f} it fell by "
-        f"{whole.drop:.2g}, at most {whole.high:.2g}. The network is dead, cut off from its data, or the rate far too small."
+    over = (
+        f"from {record.at(loss.step[0])} to {loss.step[-1]:,.0f} it fell by {whole.drop:.2g}, at most {whole.high:.2g}"
     )
+    dead = "the network is dead, cut off from its data, or the rate far too small"
+    severity = "warning"
+    if fell:
+        said = (
+            f"The run has learned nothing if there are {classes} classes: the loss began at {first:.4g} and stands at "
+            f"{end.mean:.4g}, about that of guessing among so many. Then {dead}."
+        )
+    elif still or max(whole.high, drop + 1.65 * error) <= _FREQUENT * little:
+        severity = "fault"
+        said = f"The loss has not left its first value, {first:.4g}: {over}. {dead[0].upper()}{dead[1:]}."
+    else:
+        said = f"The loss cannot be told to have left its first value, {first:.4g}: {over}. Perhaps {dead}."
     says = "look at the norm of the gradient: if it is 0, initialise anew with a lower rate or a warm-up; else raise the rate."
-    return Finding("plateau", "fault", said, evidence, Remedy(says), "measured")
+    return Finding("plateau", severity, said, evidence, Remedy(says), "measured")
 
 
-def _is_guess(value: float) -> bool:
-    return value > 0.0 and min(abs(value / math.log(k) - 1.0) for k in _GUESSES) <= 0.01
+def _surely(found: Fall | None, trifle: float) -> bool:
+    """Whether a line surely falls, and may do so by more than a trifle."""
+    return found is not None and found.sign < 0 and found.p <= 0.05 and found.high > trifle
+
+
+def _drop(loss: Line, end: Level) -> tuple[float, float]:
+    """Return how far the end lies below the first twentieth of the points, and the standard error of that."""
+    head = level(loss.value[: max(4, loss.size // 20)])
+    error = max(head.error, noise_of(loss.value) / math.sqrt(head.n))
+    return head.mean - end.mean, math.hypot(error, end.error)
+
+
+def _fell(other: Line) -> bool:
+    """Whether the validation loss fell from its first point to its last three, beyond noise and by more than next to nothing."""
+    least = max(5.0 * noise_of(other.value), _STILL * abs(float(other.value[0])))
+    return other.size >= 5 and float(other.value[0] - np.median(other.value[-3:])) > least
+
+
+def _is_accuracy_of(record: Record, classes: int) -> bool:
+    """Whether the last accuracies are those of guessing among so many classes, to a tenth."""
+    logged = record.history.get("validation accuracy") or record.history.get("training accuracy")
+    if logged is None or not len(logged):
+        return False
+    return bool(abs(np.median(logged.value[-max(3, len(logged) // 10) :]) * classes - 1.0) <= 0.1)
+
+
+def _guessed(value: float) -> int | None:
+    """Return of how many classes ``value`` is the loss of guessing, to 1 %; None of none."""
+    off, classes = min((abs(value / math.log(k) - 1.0), k) for k in _GUESSES)
+    return classes if off <= 0.01 else None

@@ -13,9 +13,11 @@ from dwindle.findings.curves.record import Record
 from dwindle.findings.curves.trends import Level, Line, change_point, fall, level, noise_of, smooth
 from dwindle.schedule import Schedule
 
-__all__ = ["overfitting"]
+__all__ = ["FEWEST", "overfitting"]
 
-_FEWEST = 10  # validation points
+FEWEST = 5
+"""Validation points that tell of overfitting: the best, and four by which a rise is told from noise."""
+_FEWEST_OF_TRAINING = 10
 _MATTERS = 0.03  # of the best validation loss: a rise below it costs next to nothing
 _SPOILS = 0.10
 _SURE = 0.03  # the largest p of a rise
@@ -28,7 +30,7 @@ _SHARE = 0.1  # of the loss: about what a penalty takes where it begins to bind 
 def overfitting(record: Record) -> list[Finding]:
     """Return the finding if the log shows it: excess = end - best of the validation loss, beyond noise and of some size."""
     validation, training = record.validation, record.training
-    if validation is None or training is None or validation.size < _FEWEST or training.size < _FEWEST:
+    if validation is None or training is None or validation.size < FEWEST or training.size < _FEWEST_OF_TRAINING:
         return []
     width = max(3, validation.size // 15)
     near = smooth(validation.value, width)

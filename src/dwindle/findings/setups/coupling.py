@@ -39,7 +39,7 @@ def found(setup: Setup) -> Iterator[Finding]:
         },
         Remedy(
             f"{code}; search λ anew, no constant carries it over (λ = 0.01 to 0.1 is usual for AdamW)",
-            {"decay": (f"l2 {number}", f"decoupled {number}")},
+            {"decay": (f"l2 {number}", "decoupled 0.01")},
         ),
         "Loshchilov & Hutter 2019, arXiv 1711.05101, §2",
         subject=name,

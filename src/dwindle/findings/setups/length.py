@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from dwindle.finding import Finding, Remedy
 from dwindle.findings.setups.course_shape import main_group, shape_of
 from dwindle.findings.setups.wording import IN_SHARES, horizon_said, place_said, plan_change
-from dwindle.setup import Setup, is_near
+from dwindle.setup import Scheduler, Setup, is_near
 
 __all__ = ["as_ratio", "found"]
 
@@ -15,17 +17,42 @@ _NAMES = {
     "per process": "processes", "per micro-batch": "micro-batches of an update",
     "per process and micro-batch": "processes times micro-batches", "per epoch": "updates of an epoch",
 }  # fmt: skip
+_NEXT_TO_NOTHING = 1e-3  # of the highest rate
 
 
 def found(setup: Setup) -> Iterator[Finding]:
-    """Yield a finding if the scheduler's own length, at its pace, is not that of the run (within 1 % or a step)."""
+    """Yield a finding if the scheduler's own length, at its pace, is not that of the run (within 1 % or a step).
+
+    A rate that dies away has no length of its own, only a count from which it is nothing: that may lie beyond the run, and where
+    the pace is not known, and one count an epoch keeps it there, it is a note.
+    """
     s, run = setup.scheduler, setup.horizon
     if s is None or run is None or s.length is None or s.answers or s.elsewhere:
         return
-    ends = s.length / setup.pace().per_update
+    pace = setup.pace()
+    ends = s.length / pace.per_update
     if is_near(ends, run.steps) or _may_fit(setup, s.length):
         return
+    if _dies_away(s, s.length):
+        if ends > run.steps:
+            return
+        if not pace.why and run.steps_per_epoch and s.length >= run.steps / run.steps_per_epoch:
+            yield _by_epochs(setup, ends)
+            return
     yield (_short if ends < run.steps else _long)(setup, ends)
+
+
+def _dies_away(s: Scheduler, length: int) -> bool:
+    """Return whether the length is a count from which the rate is nothing, and it is next to nothing halfway there already."""
+    half = int(np.searchsorted(s.at, length / 2.0))
+    if not _is_seen(s) or s.at[0] > length / 2.0 or half >= len(s.at):
+        return False
+    return bool(np.max(s.lr[:, half]) <= _NEXT_TO_NOTHING * max(np.max(s.lr), *s.bases, 0.0))
+
+
+def _is_seen(s: Scheduler) -> bool:
+    """Return whether the length is read off the rates, and no number that the scheduler was given."""
+    return "rate is" in s.said
 
 
 def _may_fit(setup: Setup, length: int) -> bool:
@@ -61,6 +88,19 @@ def _short(setup: Setup, ends: float) -> Finding:
     )  # fmt: skip
     verdict = f"{_who(setup)} ends at {place_said(setup, ends)}{_named(setup)}, {then}.".replace(", .", ".")
     return _finding(setup, "schedule-short", severity, verdict, ends, {"left": left, "rate_after": rest})
+
+
+def _by_epochs(setup: Setup, ends: float) -> Finding:
+    s, run = setup.scheduler, setup.horizon
+    assert s is not None
+    assert run is not None
+    verdict = (
+        f"{s.name} is right if it is stepped once an epoch; stepped with every update {s.said.split(' from count')[0]} "
+        f"from {place_said(setup, ends)} on."
+    )
+    return _finding(
+        setup, "schedule-short", "note", verdict, ends, {"left": 1.0 - ends / run.steps, "rate_after": None}
+    )
 
 
 def _long(setup: Setup, ends: float) -> Finding:
@@ -104,8 +144,10 @@ def _finding(setup: Setup, code: str, severity: str, verdict: str, ends: float, 
     assert s.length is not None
     wanted = round(run.steps * pace.per_update)
     ratio = as_ratio(setup, s.length)
-    key = s.said.split("=")[0].split(" + ")[-1] if "=" in s.said and "rate is" not in s.said else "its length"
+    key = s.said.split("=")[0].split(" + ")[-1] if "=" in s.said and not _is_seen(s) else "its length"
     says = f"let it be as long as the run: {key} = {wanted}"
+    if _dies_away(s, s.length):
+        says = "slow the decay, or step it once an epoch"
     if not pace.why and not s.by_update and run.steps_per_epoch is None and ends < run.steps:
         says += "; if it is stepped once an epoch, say so: Horizon(epochs=E, steps_per_epoch=K)"
     evidence = {

@@ -59,8 +59,9 @@ def mask_change(setup: Setup, role: str) -> dict[str, tuple[str, str]]:
 
 
 def plan_change(setup: Setup, field: str, then: str) -> dict[str, tuple[str, str]]:
-    """Return the diff of one ``field`` of the plan; "" for what no plan said."""
-    now = "" if setup.plan is None else getattr(setup.plan, field)
+    """Return the diff of one ``field`` of the plan; "" for what no plan said, and for a schedule that is not known."""
+    unknown = setup.plan is None or (field == "schedule" and not setup.schedule_known)
+    now = None if unknown else getattr(setup.plan, field)
     return {field: ("" if now is None else str(now), then)}
 
 

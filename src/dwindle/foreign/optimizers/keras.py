@@ -25,7 +25,7 @@ def read(peer: str, name: str, params: Mapping[str, Any], base_lr: float | None)
         l2 = Settings.of(what, params, defaults=recipe.own).real("l2", low=0.0)
         peak = 1.0 if base_lr is None else real("base_lr", base_lr, above=0.0)
         return Plan(peak, decay=L2.from_keras(l2) if l2 else None)
-    s = settings_of(what, params, recipe, base_lr, "learning_rate")
+    s = settings_of(what, _with_recipe(params), recipe, base_lr, "learning_rate")
     s.only("gradient_accumulation_steps", None, "Keras then decays at every batch, not at every update: no plan does.")
     if name == "Muon" and (s["adam_weight_decay"] != s["weight_decay"] or s["adam_lr_ratio"] != 1):
         raise NoExactMapError(
@@ -37,6 +37,15 @@ def read(peer: str, name: str, params: Mapping[str, Any], base_lr: float | None)
             s.only(key, 0.0, "A plan has no counterpart of Ftrl's own penalties.")
     rate = rate_of("keras", s, base_lr, "learning_rate")
     return plan_from(rate, decay_of(s, Decoupled, rate))
+
+
+def _with_recipe(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return ``params`` with a schedule as {"name", "params"}, which get_config() of an optimiser gives as Keras saves it."""
+    match params:
+        case {"learning_rate": {"class_name": name, "config": {**config}}}:
+            own = {key: value for key, value in config.items() if key != "name"}
+            return {**params, "learning_rate": {"name": name, "params": own}}
+    return params
 
 
 _BASE = {

@@ -135,7 +135,7 @@ NAMES: dict[str, dict[str, Recipe]] = {
     "torch": {
         "SGD": Recipe(1e-3, 0.0, L2, {**_SGD, "fused": None}),
         "Adam": Recipe(1e-3, 0.0, L2, {**_ADAM, **_SWITCH}),
-        "AdamW": Recipe(1e-3, 1e-2, Decoupled, _ADAM),
+        "AdamW": Recipe(1e-3, 1e-2, Decoupled, {**_ADAM, "decoupled_weight_decay": True}),  # as its defaults say
         "NAdam": Recipe(2e-3, 0.0, L2, {**_BETAS, **_SWITCH, "momentum_decay": 4e-3}),
         "RAdam": Recipe(1e-3, 0.0, L2, {**_BETAS, **_SWITCH}),
         "Adamax": Recipe(2e-3, 0.0, L2, _BETAS),

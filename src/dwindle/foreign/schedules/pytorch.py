@@ -129,7 +129,7 @@ def _warm_restarts(s: Settings, base_lr: float) -> Schedule:
 
 
 def _sequential(s: Settings, base_lr: float) -> Curve:
-    named = _children(s)
+    named = _with_last_cycle(_children(s))
     milestones = s.between("milestones", "schedulers", len(named))
     lengths = [after - before for before, after in pairwise((0, *milestones))]
     at_start = sum(milestone == 0 for milestone in milestones)
@@ -150,6 +150,16 @@ def _sequential(s: Settings, base_lr: float) -> Curve:
     return Curve(in_turn(*zip(pieces, (*lengths, None), strict=True)), unit, initial)
 
 
+def _with_last_cycle(named: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Return the schedulers as they run: every OneCycleLR by the rates of the last, which overwrote them in the group."""
+    cycles = [params for name, params in named if name == "OneCycleLR"]
+    if not cycles or not all(isinstance(params, Mapping) for params in cycles):
+        return named
+    last = {**_ONE_CYCLE, **cycles[-1]}
+    rates = {key: last[key] for key in ("max_lr", "div_factor", "final_div_factor") if key in last}
+    return [(name, {**params, **rates} if name == "OneCycleLR" else params) for name, params in named]
+
+
 def _begun_at(lr: float, name: str, params: Any, curve: Curve) -> Curve:
     """Return the first curve of a SequentialLR of which a later OneCycleLR has set the lr to begin with."""
     if name == "CosineAnnealingLR":
@@ -159,20 +169,32 @@ def _begun_at(lr: float, name: str, params: Any, curve: Curve) -> Curve:
     return _curve(name, params, lr) if name in _MULTIPLIES else curve
 
 
+_FOREVER = 10**15  # steps: a factor that is 1 at two steps is 1 between them, each of these goes one way
 _MULTIPLIES = ("ConstantLR", "LinearLR", "StepLR", "MultiStepLR", "ExponentialLR", "PolynomialLR")
 
 
 def _chained(s: Settings, base_lr: float) -> Curve:
-    """Return the product of the schedulers' factors: each multiplies the lr that the one before has left."""
-    factors = []
-    for name, params in _children(s):
-        if name not in _MULTIPLIES:
+    """Return the product of the schedulers' factors: each multiplies the lr that the one before has left.
+
+    So does CosineAnnealingLR without a floor until T_max, where its factor is 0; there it begins anew from the optimiser's lr.
+    """
+    named = _children(s)
+    for name, _ in named:
+        if name not in (*_MULTIPLIES, "CosineAnnealingLR"):
             raise NoExactMapError(
                 f"{name} in {s.what} overwrites what the other schedulers did instead of multiplying it; chain only "
                 f"{', '.join(_MULTIPLIES)}, or use SequentialLR for a warm-up."
             )
-        factors.append(_curve(name, params, base_lr).schedule)
-    return Curve(Product(tuple(factors)) if len(factors) > 1 else factors[0], base_lr, base_lr)
+    factors = tuple(_curve(name, params, base_lr).schedule for name, params in named)
+    for i, (name, params) in enumerate(named):
+        if name == "CosineAnnealingLR" and len(named) > 1:
+            others = (*factors[:i], *factors[i + 1 :])
+            if params.get("eta_min") or any(other(at) != 1.0 for other in others for at in (params["T_max"], _FOREVER)):
+                raise NoExactMapError(
+                    f"CosineAnnealingLR in {s.what} multiplies the others only with eta_min=0 and until step T_max, where it "
+                    "takes up the optimiser's lr again; chain it with a warm-up that is over by then, or use SequentialLR."
+                )
+    return Curve(Product(factors) if len(factors) > 1 else factors[0], base_lr, base_lr)
 
 
 def _children(s: Settings) -> list[tuple[str, Any]]:

@@ -33,7 +33,8 @@ _WRAPPERS = (
     "cautious",
     "lookahead",
 )
-_PARTS = ("chain", "named_chain", "add_decayed_weights", "scale_by_learning_rate", "scale_by_schedule", *_WRAPPERS)
+_RATES = ("scale_by_learning_rate", "scale_by_schedule")
+_PARTS = ("chain", "named_chain", "add_decayed_weights", *_RATES, *_WRAPPERS)
 _INJECTING = ("inject_hyperparams", "inject_stateful_hyperparams")
 _DIRECTIONS = ("trace", "identity", "ema", "scale_by_")
 
@@ -51,7 +52,8 @@ def chained(tree: ast.AST, scope: Scope, follow: Follow) -> Plan | None:
     """Return the plan of the one optax optimiser or chain in ``tree``; None if there is none.
 
     ``add_decayed_weights`` before the direction (sgd, scale_by_adam, …) is l2; between it and the learning rate it is
-    decoupled; after it, it would make weights grow: NoExactMapError. A ``mask`` function that asks only whether ndim > 1
+    decoupled; after it, it would make weights grow: NoExactMapError. ``scale`` is a factor of the rate where neither a direction
+    nor a decay comes after it, and else NoExactMapError. A ``mask`` function that asks only whether ndim > 1
     counts as the usual one: matrices and filters decay; one that cannot be read raises NoExactMapError.
 
     >>> text = '''tx = optax.chain(optax.scale_by_adam(), optax.add_decayed_weights(0.1), optax.scale_by_learning_rate(1e-3))'''
@@ -125,16 +127,17 @@ def _plan(pieces: list[Piece], scope: Scope, follow: Follow) -> Plan:
     decays: list[tuple[Piece, type[Decay]]] = []
     params: dict[str, Any] = {}
     name = "sgd"
-    for piece in pieces:
+    for at, piece in enumerate(pieces):
         call = piece.call
         if call.name in OPTIMIZERS:
             name, params = call.name, _own_params(call, scope)
             rates.append(_argument(call, 0, "learning_rate"))
             if OPTIMIZERS[name].weight_decay is not None:
                 decays.append((piece, OPTIMIZERS[name].kind))
-        elif call.name in ("scale_by_learning_rate", "scale_by_schedule"):
+        elif call.name in _RATES:
             rates.append(_argument(call, 0, "learning_rate" if "rate" in call.name else "step_size_fn"))
         elif call.name == "scale":
+            _check_scale(piece, pieces[at + 1 :])
             times *= abs(scope.number(_argument(call, 0, "step_size")))
         elif call.name == "add_decayed_weights":
             if rates:
@@ -143,13 +146,29 @@ def _plan(pieces: list[Piece], scope: Scope, follow: Follow) -> Plan:
                     "before the optimiser (l2), or between its direction and scale_by_learning_rate (decoupled)."
                 )
             decays.append((piece, Decoupled if turned else L2))
-        turned = turned or any(call.name.startswith(start) for start in _DIRECTIONS)
+        turned = turned or call.name.startswith(_DIRECTIONS)
     plan = _with_rate(name, params, rates, times, scope, follow)
     found = [_decay(piece, kind, plan, rates, scope, follow) for piece, kind in decays]
     own = [(decay, mask) for decay, mask in found if decay is not None]
     if len(own) > 1:
         raise NoExactMapError(f"two decays at once, {own[0][0]} and {own[1][0]}; a plan has one.")
     return replace(plan, decay=own[0][0], mask=own[0][1]) if own else plan
+
+
+def _check_scale(piece: Piece, after: list[Piece]) -> None:
+    """Raise NoExactMapError unless what comes ``after`` optax.scale leaves it a factor of the learning rate, of all weights."""
+    if piece.mask is not None:
+        raise NoExactMapError("scale within masked gives some parameters another learning rate; give the plan groups.")
+    for name in (piece.call.name for piece in after):
+        if name == "add_decayed_weights":
+            raise NoExactMapError(
+                "add_decayed_weights after scale is not scaled with the gradient, and a negative scale turns its sign, so that "
+                "weights grow; put scale behind it."
+            )
+        if name not in _RATES and (name in OPTIMIZERS or name.startswith(_DIRECTIONS)):
+            raise NoExactMapError(
+                f"scale before {name} scales the gradient, not the learning rate; put it last, or write it into the rate."
+            )
 
 
 def _argument(call: Call, at: int, name: str) -> ast.expr:
@@ -191,11 +210,17 @@ def _followed(node: ast.expr, scope: Scope, follow: Follow) -> Mapping[str, Any]
             body = body.operand
         if isinstance(body, ast.BinOp) and isinstance(body.op, ast.Mult) and ast.unparse(body.left) in ("-1", "-1.0"):
             body = body.right
-        if isinstance(body, ast.Call) and isinstance(body.func, ast.Name) and len(body.args) == 1:
+        if isinstance(body, ast.Call) and isinstance(body.func, ast.Name) and _is_its_argument(body.args, function):
             return follow(body.func)
         if body is not function.body:
             return follow(ast.Lambda(function.args, body))
     return follow(node)
+
+
+def _is_its_argument(args: list[ast.expr], function: ast.Lambda) -> bool:
+    """Return whether ``args`` are the first argument of ``function`` as it is, the count: count // 4 is another clock."""
+    own = function.args.args
+    return len(args) == 1 and bool(own) and ast.unparse(args[0]) == own[0].arg
 
 
 # --- the decay
@@ -257,13 +282,20 @@ def _times_rate(node: ast.expr, rates: list[ast.expr], scope: Scope) -> float | 
         isinstance(part, ast.Call) and ast.unparse(part.func) == name for part in ast.walk(function.body)
     ):
         return None
-    match function.body:
-        case ast.BinOp(left=left, op=ast.Mult(), right=ast.Call(func=ast.Name(id=called))) if called == name:
-            return scope.number(left)
-        case ast.BinOp(left=ast.Call(func=ast.Name(id=called)), op=ast.Mult() | ast.Div() as op, right=right) if (
-            called == name
-        ):
-            return scope.number(right if isinstance(op, ast.Mult) else ast.BinOp(ast.Constant(1.0), op, right))
-        case ast.Call(func=ast.Name(id=called)) if called == name:
-            return 1.0
+    times, called = _apart(function.body)
+    if isinstance(called, ast.Call) and ast.unparse(called.func) == name and _is_its_argument(called.args, function):
+        return scope.number(times)
     raise ParseError(f"the weight decay {shown(ast.unparse(node))} is not a number times {name}.")
+
+
+def _apart(node: ast.expr) -> tuple[ast.expr, ast.expr]:
+    """Return the number and the call that c * f(x), f(x) * c, f(x) / c or f(x) multiplies; (1, node) for anything else."""
+    one = ast.Constant(1.0)
+    match node:
+        case ast.BinOp(left=left, op=ast.Mult(), right=ast.Call() as call):
+            return left, call
+        case ast.BinOp(left=ast.Call() as call, op=ast.Mult(), right=right):
+            return right, call
+        case ast.BinOp(left=ast.Call() as call, op=ast.Div() as op, right=right):
+            return ast.BinOp(one, op, right), call
+    return one, node

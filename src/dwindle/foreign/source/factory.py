@@ -18,6 +18,13 @@ _BUILDS = {
 """``opt`` -> the class; of timm's some eighty names those whose decay is known here."""
 
 
+_SETS: dict[str, dict[str, float]] = {
+    "sgd": {"momentum": 0.9, "nesterov": True}, "momentum": {"momentum": 0.9}, "sgdw": {"momentum": 0.9, "nesterov": True},
+    "rmsprop": {"momentum": 0.9, "alpha": 0.9}, "adagrad": {"eps": 1e-8},
+}  # fmt: skip
+"""``opt`` -> what the factory sets otherwise than the class does by itself."""
+
+
 def without_factory(tree: ast.Module) -> ast.Module:
     """Return ``tree`` with the optimiser itself in the place of timm's factory, its decayed parameters in a group.
 
@@ -41,15 +48,17 @@ class _Factory(ast.NodeTransformer):
         call = self.scope.call(node)
         named = {**dict(zip(_ORDER, node.args[1:], strict=False)), **(call.named if call else {})}
         params = node.args[0] if node.args else named.pop("model_or_params", ast.Name("model", ast.Load()))
-        opt = named.pop("opt", ast.Constant("sgd"))
-        name = _BUILDS[known("opt of timm's create_optimizer_v2", str(self.scope.value(opt)).lower(), _BUILDS)]
-        if name not in ("SGD", "SGDW", "RMSprop"):
+        given = str(self.scope.value(named.pop("opt", ast.Constant("sgd")))).lower()
+        opt = known("opt of timm's create_optimizer_v2", given, _BUILDS)
+        name, sets = _BUILDS[opt], _SETS.get(opt, {})
+        if "momentum" not in sets:
             named.pop("momentum", None)
+        named = {**{key: ast.Constant(value) for key, value in sets.items()}, **named}
         decay = named.setdefault("weight_decay", ast.Constant(0.0))
         filters = named.pop("filter_bias_and_bn", ast.Constant(True))
         if self.scope.value(decay) and self.scope.value(filters):
             del named["weight_decay"]
-            params = ast.List([_group("decayed", decay), _group("rest", ast.Constant(0.0))], ast.Load())
+            params = ast.List([_group("decayed", decay), _group("no_decay", ast.Constant(0.0))], ast.Load())
         keywords = [ast.keyword(key, value) for key, value in named.items()]
         return ast.Call(ast.Name(name, ast.Load()), [params], keywords)
 

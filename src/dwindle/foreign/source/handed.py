@@ -15,6 +15,7 @@ from dwindle.foreign.source.pair import absolute
 from dwindle.foreign.writing.expression import expression
 from dwindle.plan import Plan
 from dwindle.schedule import Formula
+from dwindle.schedule.feedback import FeedbackRule
 from dwindle.units import Horizon
 
 __all__ = ["check_trainer", "handed", "held_each_epoch", "with_callback"]
@@ -30,7 +31,7 @@ def handed(tree: ast.AST, scope: Scope, peer: str) -> Formula | None:
 def _of_subclass(tree: ast.AST, scope: Scope) -> Formula | None:
     methods = (part for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for part in node.body)
     found = next((part for part in methods if isinstance(part, ast.FunctionDef) and part.name == "_get_lr"), None)
-    return None if found is None else formula_of(_EachOne().visit(deepcopy(found)), scope.values)
+    return None if found is None else formula_of(_EachOne().visit(deepcopy(found)), scope)
 
 
 class _EachOne(ast.NodeTransformer):
@@ -56,7 +57,7 @@ def _of_trainer(tree: ast.AST, scope: Scope) -> Formula | None:
     if isinstance(only, ast.List | ast.Tuple) and len(only.elts) == 1:
         only = only.elts[0]
     function = None if only is None else scope.function(only)
-    return None if function is None else formula_of(function, scope.values)
+    return None if function is None else formula_of(function, scope)
 
 
 def _trainers(tree: ast.AST) -> list[ast.Call]:
@@ -100,7 +101,7 @@ def _of_callback(tree: ast.AST, scope: Scope) -> tuple[Formula, ast.Call] | None
             f"{ast.unparse(calls[0])} (line {calls[0].lineno}) sets the learning rate of each epoch by a function that does not "
             "stand here alone; write it here as one function of the epoch."
         )
-    return formula_of(function, scope.values), calls[0]
+    return formula_of(function, scope), calls[0]
 
 
 def held_each_epoch(plan: Plan, recipe: Mapping[str, Any] | Formula | None, run: Horizon | None) -> Plan:
@@ -114,10 +115,13 @@ def held_each_epoch(plan: Plan, recipe: Mapping[str, Any] | Formula | None, run:
     return replace(plan, schedule=_held(expression(plan.schedule), run.steps_per_epoch))
 
 
-def with_callback(plan: Plan, tree: ast.AST, scope: Scope, run: Horizon | None) -> Plan:
+def with_callback(
+    plan: Plan | FeedbackRule[Any], tree: ast.AST, scope: Scope, run: Horizon | None
+) -> Plan | FeedbackRule[Any]:
     """Return ``plan`` with the rates of Keras' LearningRateScheduler(fn), fn(step // steps_per_epoch); unchanged without one.
 
-    Raises NoExactMapError where fn is no formula of the epoch, UnresolvedTimeError where the run has no steps per epoch.
+    Raises NoExactMapError where fn is no formula of the epoch, or ``plan`` is a rule, which it works against;
+    UnresolvedTimeError where the run has no steps per epoch.
 
     >>> tree = ast.parse("c = LearningRateScheduler(lambda epoch: 0.1 * 0.5 ** epoch)")
     >>> str(with_callback(Plan(0.1), tree, Scope.of(tree), Horizon(epochs=4, steps_per_epoch=10)))
@@ -127,6 +131,11 @@ def with_callback(plan: Plan, tree: ast.AST, scope: Scope, run: Horizon | None) 
     if found is None:
         return plan
     formula, call = found
+    if not isinstance(plan, Plan):
+        raise NoExactMapError(
+            f"{ast.unparse(call)} (line {call.lineno}) sets the learning rate of each epoch and another callback cuts it; what "
+            "the two do together no plan says. Read one of them."
+        )
     if run is None or run.steps_per_epoch is None:
         raise UnresolvedTimeError(
             f"{ast.unparse(call)} (line {call.lineno}) counts epochs and the run does not know steps_per_epoch; give "

@@ -13,7 +13,10 @@ from dwindle.foreign.source.masks import mask_of
 from dwindle.mask import Mask, Rule
 from dwindle.plan import Plan
 
-__all__ = ["with_keras_parts", "without_classes"]
+__all__ = ["REGULARIZERS", "with_keras_parts", "without_classes"]
+
+REGULARIZERS = tuple(f"{of}_regularizer" for of in ("kernel", "embeddings", "depthwise", "pointwise", "recurrent"))
+"""The arguments of Keras' layers that penalise matrices and filters."""
 
 _REGULARIZERS = {
     "L2": ("l2",),
@@ -49,13 +52,19 @@ def without_classes(tree: ast.Module) -> ast.Module:
 def with_keras_parts(plan: Plan, tree: ast.AST, scope: Scope) -> Plan:
     """Return ``plan`` with the L2 regulariser of the layers as its decay, and the mask that the source tells.
 
+    A regulariser that only some layers have is taken for that of all (`habits.regularised_in_part` says so). Raises
+    NoExactMapError for several, for an l1, and for one of biases or of outputs.
+
     >>> text = "keras.layers.Dense(3, kernel_regularizer=keras.regularizers.L2(0.01))"
     >>> tree = ast.parse(text)
     >>> str(with_keras_parts(Plan(0.1), tree, Scope.of(tree)))
     'peak 0.1 | constant | l2 0.02'
     """
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    given = [word.value for node in calls for word in node.keywords if str(word.arg).endswith("_regularizer")]
+    words = [word for node in calls for word in node.keywords if str(word.arg).endswith("_regularizer")]
+    for word in words:
+        _check_penalised(word, scope)
+    given = [word.value for word in words]
     built = [node for node in calls if callee(node) in _REGULARIZERS]
     penalties = {_penalty(scope.looked_up(node), scope) for node in (*built, *given)} - {0.0}
     if penalties and plan.decay is not None:
@@ -66,6 +75,19 @@ def with_keras_parts(plan: Plan, tree: ast.AST, scope: Scope) -> Plan:
         return replace(plan, decay=L2.from_keras(penalties.pop()), mask=mask_of(scope))
     excluding = next((node for node in calls if callee(node) == "exclude_from_weight_decay"), None)
     return plan if excluding is None or plan.decay is None else replace(plan, mask=_excluded(excluding, scope))
+
+
+def _check_penalised(word: ast.keyword, scope: Scope) -> None:
+    """Raise NoExactMapError for a penalty of anything but matrices and filters, which are what a plan's mask lets decay."""
+    none = isinstance(value := scope.looked_up(word.value), ast.Constant) and value.value is None
+    if word.arg in REGULARIZERS or none:
+        return
+    what = str(word.arg).removesuffix("_regularizer")
+    penalised = "what the layer gives out, and no weights" if what == "activity" else f"its {what} too"
+    raise NoExactMapError(
+        f"{ast.unparse(word)}{at_line(word.value)} penalises {penalised}, which no l2 of a plan is; leave it out to read the "
+        "other regularisers."
+    )
 
 
 def _penalty(node: ast.expr, scope: Scope) -> float:

@@ -11,6 +11,7 @@ from dwindle.errors import ParseError, shown
 from dwindle.foreign.source.growth import check_growth
 from dwindle.foreign.source.names import Names
 from dwindle.foreign.source.numbers import number_of
+from dwindle.foreign.source.origins import Origins
 
 __all__ = ["Call", "Scope", "at_line", "callee"]
 
@@ -26,12 +27,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The names a source gives: assigned values, functions, and classes."""
+    """The names a source gives: assigned values, functions, and classes; and where those of others come from."""
 
     values: Mapping[str, ast.expr] = field(default_factory=dict)
     functions: Mapping[str, ast.FunctionDef] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)  # of names that stand for no one value
     arguments: Mapping[int, str] = field(default_factory=dict)  # id of a name in a function whose argument it is
+    origins: Origins = field(default_factory=Origins)
 
     @classmethod
     def of(cls, tree: ast.AST) -> Scope:
@@ -46,7 +48,7 @@ class Scope:
                     functions[node.name] = method
         names = Names.of(tree)
         check_growth(names.values)
-        return cls(names.values, functions, names.reasons, names.arguments)
+        return cls(names.values, functions, names.reasons, names.arguments, Origins.of(tree))
 
     def looked_up(self, node: ast.expr) -> ast.expr:
         """Return what a name stands for, followed as far as it goes."""

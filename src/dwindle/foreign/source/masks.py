@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
+from copy import deepcopy
 
-from dwindle.errors import NoExactMapError, shown
+from dwindle.errors import DwindleError, NoExactMapError, shown
 from dwindle.foreign.source.literal import Scope
 from dwindle.mask import Mask, Rule
 
-__all__ = ["mask_given", "mask_of"]
+__all__ = ["mask_given", "mask_of", "mask_told", "names_picked"]
 
 
 def mask_of(scope: Scope) -> Mask:
@@ -24,10 +25,15 @@ def mask_of(scope: Scope) -> Mask:
     >>> print(mask_of(Scope.of(tree)))
     name "embed/*" does not, ndim "2" decays
     """
+    return mask_told(scope) or Mask()
+
+
+def mask_told(scope: Scope) -> Mask | None:
+    """Return the mask of the function ``decays`` in the source; None where there is none or it cannot be read."""
     function = scope.functions.get("decays")
     rules = None if function is None else _rules(function.body)
     if rules is None:
-        return Mask()
+        return None
     standard = [rule for rule in Mask().rules if rule.subject != "kind"]  # a tree of parameters has no kinds
     if rules[-len(standard) :] == standard:
         return Mask.of(*rules[: -len(standard)])
@@ -103,3 +109,63 @@ def _rule(test: ast.expr, answer: bool) -> Rule | None:
         case ast.Compare(left=ast.Name(id="ndim"), ops=[ast.GtE()], comparators=[ast.Constant(value=int() as ndim)]):
             return Rule("ndim", str(ndim), answer)
     return None
+
+
+def names_picked(params: ast.expr, scope: Scope) -> tuple[list[str], bool] | None:
+    """Return the regular expressions by which a list of parameters picks names, and whether it takes those that match.
+
+    None where it goes by anything but names.
+
+    >>> text = "[p for n, p in m.named_parameters() if p.requires_grad and not n.endswith('weight')]"
+    >>> names_picked(ast.parse(text, mode="eval").body, Scope())
+    (['weight$'], False)
+    """
+    node = scope.looked_up(params)
+    match node:
+        case ast.ListComp(generators=[each]) | ast.GeneratorExp(generators=[each]) if each.ifs and isinstance(
+            each.target, ast.Tuple
+        ):
+            name = ast.unparse(each.target.elts[0])
+            return _picked(ast.BoolOp(ast.And(), each.ifs), name, scope)
+    return None
+
+
+def _picked(test: ast.expr, name: str, scope: Scope) -> tuple[list[str], bool] | None:
+    match test:
+        case ast.UnaryOp(op=ast.Not(), operand=inner):
+            found = _picked(inner, name, scope)
+            return None if found is None else (found[0], not found[1])
+        case ast.BoolOp(op=ast.And(), values=values):
+            values = [value for value in values if not ast.unparse(value).endswith(".requires_grad")]
+            return _picked(values[0], name, scope) if len(values) == 1 else None
+        case ast.BoolOp(op=ast.Or(), values=values):
+            each = [_picked(value, name, scope) for value in values]
+            known = [found[0] for found in each if found is not None and found[1]]
+            return ([word for words in known for word in words], True) if len(known) == len(each) else None
+        case ast.Call(func=ast.Attribute(attr="endswith", value=ast.Name(id=of)), args=[ends]) if of == name:
+            return _words(ends, "$", scope)
+        case ast.Compare(left=part, ops=[ast.In() | ast.NotIn() as op], comparators=[ast.Name(id=of)]) if of == name:
+            found = _words(part, "", scope)
+            return None if found is None else (found[0], isinstance(op, ast.In))
+        case ast.Call(func=ast.Name(id="any"), args=[ast.GeneratorExp(elt=inner, generators=[each])]) if not each.ifs:
+            return _picked(_Named(ast.unparse(each.target), each.iter).visit(deepcopy(inner)), name, scope)
+    return None
+
+
+class _Named(ast.NodeTransformer):
+    """A name becomes the list it goes through."""
+
+    def __init__(self, name: str, value: ast.expr) -> None:
+        self.name, self.value = name, value
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return self.value if node.id == self.name else node
+
+
+def _words(node: ast.expr, end: str, scope: Scope) -> tuple[list[str], bool] | None:
+    try:
+        value = scope.value(node)
+    except DwindleError:
+        return None
+    words = value if isinstance(value, list) else [value]
+    return ([re.escape(word) + end for word in words], True) if all(isinstance(word, str) for word in words) else None

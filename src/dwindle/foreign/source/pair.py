@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dwindle.decay import Corrected, Independent
 from dwindle.errors import InvalidValueError, NoExactMapError
 from dwindle.foreign.optimizers import OPTIMIZERS, read_optimizer
-from dwindle.foreign.schedules.peers import PEERS, multiplies_lr, read
+from dwindle.foreign.schedules.peers import ABSOLUTE, PEERS, multiplies_lr, read
 from dwindle.mask import Mask
 from dwindle.plan import Plan
 from dwindle.schedule import Constant, Formula
@@ -30,11 +31,13 @@ _LR_NAMES = {
 
 
 def lr_name(peer: str, optimizer: str) -> str:
-    """Return what an optimiser of ``peer`` calls its learning rate.
+    """Return what an optimiser of ``peer`` calls its learning rate; of Ridge, which has none, the number it takes instead.
 
     >>> lr_name("torch", "SGD"), lr_name("sklearn", "MLPRegressor")
     ('lr', 'learning_rate_init')
     """
+    if optimizer == "Ridge":
+        return "alpha"
     return "learning_rate_init" if optimizer.startswith("MLP") else _LR_NAMES.get(peer, "lr")
 
 
@@ -86,13 +89,13 @@ def _together(pair: Pair, owner: str, name: str, params: dict[str, Any]) -> Plan
     schedule, key = pair.schedule, lr_name(owner, name)
     if isinstance(schedule, Mapping) and not multiplies_lr(pair.peer, schedule["name"]):
         return read_optimizer(owner, name, {**params, key: schedule})
-    if isinstance(schedule, Formula) and key not in params and pair.lr is None:
+    if isinstance(schedule, Formula) and owner in ABSOLUTE and key not in params and pair.lr is None:
         rates = absolute(schedule)
         return replace(read_optimizer(owner, name, {**params, key: rates.peak}), schedule=rates.schedule)
     plan = read_optimizer(owner, name, params, base_lr=pair.lr)
     if isinstance(schedule, Formula):
-        rates = absolute(schedule)
-        return replace(plan, schedule=rates.schedule * (rates.peak / plan.peak) if pair.absolute else schedule)
+        rates = absolute(schedule) if pair.absolute else Plan(plan.peak, schedule)
+        return _at_rates(plan, rates, name, params)
     if schedule is None:
         return plan
     followed = read(pair.peer, schedule["name"], schedule["params"], base_lr=plan.peak)
@@ -100,8 +103,25 @@ def _together(pair: Pair, owner: str, name: str, params: dict[str, Any]) -> Plan
         check_constant(plan, schedule["name"])
         return followed
     if owner != pair.peer:
-        return replace(plan, peak=followed.peak, schedule=followed.schedule)
+        return _at_rates(plan, followed, name, params)
     return read_optimizer(owner, name, {**params, key: schedule}, base_lr=plan.peak)
+
+
+def _at_rates(plan: Plan, rates: Plan, name: str, params: Mapping[str, Any]) -> Plan:
+    """Return ``plan`` with the learning rates of ``rates``; its own is the number that ``name`` was built with.
+
+    Composer's and timm's corrected decay divide by that number, which then stays the peak. The lr_decay of Adagrad lowers
+    whatever rates it is given.
+    """
+    if params.get("lr_decay"):
+        rates = replace(rates, schedule=rates.schedule * plan.schedule)
+    if not isinstance(plan.decay, Independent | Corrected):
+        return replace(plan, peak=rates.peak, schedule=rates.schedule)
+    if plan.peak == 0.0:
+        raise NoExactMapError(
+            f"{name} divides by the lr it was built with, which is 0; build it with its highest rate."
+        )
+    return replace(plan, schedule=rates.schedule * (rates.peak / plan.peak))
 
 
 def check_constant(plan: Plan, name: str) -> None:

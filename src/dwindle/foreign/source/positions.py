@@ -48,6 +48,10 @@ POSITIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "scale_by_rms": ("decay", "eps", "initial_scale", "eps_in_sqrt"),
         "scale_by_rss": ("initial_accumulator_value", "eps"), "scale_by_adadelta": ("rho", "eps"),
     },
+    "sklearn": {
+        "Ridge": ("alpha",), "SGDClassifier": ("loss",), "SGDRegressor": ("loss",),
+        "MLPClassifier": ("hidden_layer_sizes", "activation"), "MLPRegressor": ("loss", "hidden_layer_sizes", "activation"),
+    },
     "keras": {
         "SGD": ("learning_rate", "momentum", "nesterov", "weight_decay"),
         "RMSprop": ("learning_rate", "rho", "momentum", "epsilon", "centered", "weight_decay"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
 from dwindle.errors import InvalidValueError, NoExactMapError, ParseError, UnknownNameError, known, shown
 from dwindle.foreign.optimizers import OPTIMIZERS
@@ -14,12 +14,13 @@ from dwindle.foreign.optimizers.training_arguments import READ
 from dwindle.foreign.schedules.peers import PEERS, signature
 from dwindle.foreign.source.chains import chained, is_part
 from dwindle.foreign.source.factory import without_factory
+from dwindle.foreign.source.former import without_former
 from dwindle.foreign.source.function import formula_of
 from dwindle.foreign.source.handed import check_trainer, handed, held_each_epoch, with_callback
 from dwindle.foreign.source.keras_parts import with_keras_parts, without_classes
-from dwindle.foreign.source.literal import Scope, callee
+from dwindle.foreign.source.literal import Scope, at_line, callee
 from dwindle.foreign.source.optax_rule import rule_in
-from dwindle.foreign.source.pair import ON_TORCH, Pair, lr_name, owner_of, plan_from_pair
+from dwindle.foreign.source.pair import Pair, lr_name, owner_of, plan_from_pair
 from dwindle.foreign.source.param_groups import group_decays
 from dwindle.foreign.source.positions import by_name
 from dwindle.foreign.source.tidied import tidied
@@ -28,45 +29,32 @@ from dwindle.foreign.source.unread import (
     check_changes,
     check_elsewhere,
     check_schedulers,
+    counted,
+    is_of_steps,
     rate_function,
 )
+from dwindle.foreign.source.whose import BUILD, GET, check_origins, home_of, is_schedule, peer_of
 from dwindle.mask import Mask
 from dwindle.plan import Plan
 from dwindle.schedule import Formula
 from dwindle.schedule.feedback import FeedbackRule
 from dwindle.units import Horizon, as_horizon
 
-__all__ = ["parsed", "peer_of", "plainly", "read_source", "read_tree"]
+__all__ = ["parsed", "plainly", "read_source", "read_tree"]
 
 _LONGEST = 200_000
 _ARGUMENTS = "TrainingArguments"
-_BUILD = ("torch", *ON_TORCH)  # whose schedulers take the optimiser, or stand beside it
-_IMPORTS = {
-    "timm": "timm", "composer": "composer", "transformers": "hf", "optax": "optax", "keras": "keras", "tensorflow": "keras",
-    "sklearn": "sklearn", "torch": "torch",
-}  # fmt: skip
-_GET = {
-    "get_constant_schedule": "constant",
-    "get_constant_schedule_with_warmup": "constant_with_warmup",
-    "get_linear_schedule_with_warmup": "linear",
-    "get_cosine_schedule_with_warmup": "cosine",
-    "get_cosine_with_hard_restarts_schedule_with_warmup": "cosine_with_restarts",
-    "get_polynomial_decay_schedule_with_warmup": "polynomial",
-    "get_inverse_sqrt_schedule": "inverse_sqrt",
-    "get_cosine_with_min_lr_schedule_with_warmup": "cosine_with_min_lr",
-    "get_cosine_with_min_lr_schedule_with_warmup_lr_rate": "cosine_warmup_with_min_lr",
-    "get_wsd_schedule": "warmup_stable_decay",
-    "get_reduce_on_plateau_schedule": "reduce_lr_on_plateau",
-    "get_greedy_schedule": "greedy",
-}
 
 
 def read_source(text: str, peer: str | None = None, run: Horizon | None = None) -> Plan | FeedbackRule[Any]:
     """Return the plan of the scheduler and optimiser that Python source builds, or the rule of one that answers a metric.
 
     The source is parsed, never run. Names assigned once, arithmetic of numbers, and functions of the step that are
-    arithmetic (``LambdaLR``) are followed. ``peer`` is told from the imports where it is not given. timm steps a scheduler
-    once an epoch unless it says t_in_epochs=False: with the steps per epoch of ``run`` the plan counts steps, else epochs.
+    arithmetic (``LambdaLR``) are followed; a rate that is set by hand counts as its function is called. ``peer`` is told
+    from what the source imports and builds with, where it is not given; a class that comes from elsewhere is refused,
+    whatever its name. timm steps a scheduler once an epoch unless it says t_in_epochs=False: with the steps per epoch of
+    ``run`` the plan counts steps, else epochs. A regulariser that only some of Keras' layers have is taken for that of all; a
+    param group of biases or norms that does not decay, for the usual mask.
 
     Raises ParseError, UnknownNameError or InvalidValueError, saying which part cannot be read.
 
@@ -105,11 +93,12 @@ def plainly(tree: ast.Module, peer: str) -> ast.Module:
     tree = tidied(tree)
     if peer == "keras":
         return without_classes(tree)
-    return without_factory(tree) if peer == "timm" else tree
+    return without_former(without_factory(tree) if peer == "timm" else tree) if peer in BUILD else tree
 
 
 def _read(tree: ast.Module, peer: str, run: Horizon | None, text: str) -> Plan | FeedbackRule[Any]:
     scope = Scope.of(tree)
+    check_origins(tree, scope, peer)
     if peer == "optax":
         follow = partial(_schedule_of, scope=scope, peer="optax")
         plan = chained(tree, scope, follow)
@@ -119,64 +108,46 @@ def _read(tree: ast.Module, peer: str, run: Horizon | None, text: str) -> Plan |
             return found
     pair = _pair_in(tree, scope, peer)
     found = plan_from_pair(pair)
-    if peer == "timm" and isinstance(found, Plan):
+    if pair.peer == "timm" and isinstance(found, Plan):
         return held_each_epoch(found, pair.schedule, run)
-    if peer != "keras" or not isinstance(found, Plan):
+    if peer != "keras":
         return found
-    return with_keras_parts(with_callback(found, tree, scope, run), tree, scope)
-
-
-def peer_of(tree: ast.AST) -> str:
-    """Return the peer that a source is for, told from its imports; the textbook's where it imports none."""
-    roots = {
-        name.partition(".")[0]
-        for node in ast.walk(tree)
-        for name in (
-            [alias.name for alias in node.names]
-            if isinstance(node, ast.Import)
-            else [node.module or ""]
-            if isinstance(node, ast.ImportFrom)
-            else []
-        )
-    }
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    if not roots & _IMPORTS.keys():  # a part of a source, whose calls say torch.optim.SGD
-        roots = {ast.unparse(node.func).partition(".")[0] for node in calls if isinstance(node.func, ast.Attribute)}
-    peer = next((peer for root, peer in _IMPORTS.items() if root in roots), "textbook")
-    if peer in ("timm", "hf") and "torch" in roots and not any(_is_own(node, peer) for node in calls):
-        return "torch" if any(callee(node) in PEERS["torch"] for node in calls) else peer
-    return peer
-
-
-def _is_own(node: ast.Call, peer: str) -> bool:
-    return callee(node) in OPTIMIZERS[peer] or (_is_schedule(node, peer) and callee(node) != "LambdaLR")
+    found = with_callback(found, tree, scope, run)
+    return with_keras_parts(found, tree, scope) if isinstance(found, Plan) else found
 
 
 def _pair_in(tree: ast.AST, scope: Scope, peer: str) -> Pair:
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    schedules = [node for node in calls if _is_schedule(node, peer)]
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and not scope.origins.is_function(node)]
+    schedules = [node for node in calls if home_of(node, peer, scope) is not None]
     inner = {id(node) for outer in schedules for node in _inside(outer, scope)}
     outermost = [node for node in schedules if id(node) not in inner]
     optimizers = [(owner, node) for node in calls if (owner := owner_of(callee(node), peer)) is not None]
+    arguments = [node for _, node in optimizers if callee(node) == _ARGUMENTS]
     if len(optimizers) > 1:  # a Trainer that is given an optimiser does not ask its arguments for one
         optimizers = [(owner, node) for owner, node in optimizers if callee(node) != _ARGUMENTS]
     if len(outermost) > 1 or len(optimizers) > 1:
         several = [callee(node) for node in outermost] if len(outermost) > 1 else [callee(n) for _, n in optimizers]
         raise InvalidValueError(f"several are built here: {', '.join(several)}; give the source of one run.")
-    schedule = _schedule_of(outermost[0], scope, peer) if outermost else handed(tree, scope, peer)
+    home = home_of(outermost[0], peer, scope) if outermost else None
+    schedule = _schedule_of(outermost[0], scope, home) if home else handed(tree, scope, peer)
     own = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
     own = own if schedule or "factor" in scope.functions else set()  # a class whose formula is read
-    if peer in _BUILD:
+    if peer in BUILD:
         built = [node for _, node in optimizers]
         check_branches(tree, [*outermost, *built])
-        check_schedulers(tree, built, lambda node: _is_known(node, peer) or callee(node) in own)
+        check_schedulers(tree, built, lambda node: _is_known(node, peer, scope) or callee(node) in own)
         check_elsewhere(tree, scope, bool(optimizers))
     if peer == "composer":
         check_trainer(tree, scope, schedule is not None)
-    by_hand = None if schedule else _rate_name(tree, scope)
+    if arguments and schedule is None and callee(optimizers[0][1]) != _ARGUMENTS:
+        raise NoExactMapError(
+            f"{callee(optimizers[0][1])} is built beside {_ARGUMENTS}{at_line(arguments[0])}, and no scheduler is: the Trainer "
+            "then gives it the schedule of its arguments. Build the scheduler too, or leave the optimiser out."
+        )
+    by_hand = None if schedule else _rate_name(tree, scope, bool(optimizers))
     check_changes(tree, scope, () if by_hand is None else (by_hand,))
     if not optimizers:
-        return Pair(peer, schedule or _learning_rate(by_hand, scope))
+        return Pair(home or peer, schedule or _learning_rate(by_hand, tree, scope))
     owner, node = optimizers[0]
     params, mask, followed = _optimizer(node, owner, scope)
     if outermost and isinstance(followed, Formula):
@@ -185,21 +156,16 @@ def _pair_in(tree: ast.AST, scope: Scope, peer: str) -> Pair:
             "Give the optimiser a number."
         )
     schedule = schedule or followed or _factor(scope)
-    rates = None if schedule else _learning_rate(by_hand, scope)
-    return Pair(peer, schedule or rates, {"name": callee(node), "params": params}, owner, None, mask, rates is not None)
+    rates = None if schedule else _learning_rate(by_hand, tree, scope)
+    recipe = {"name": callee(node), "params": params}
+    return Pair(home or peer, schedule or rates, recipe, owner, None, mask, rates is not None)
 
 
-def _is_known(node: ast.Call, peer: str) -> bool:
-    """Return whether a call is one of those that are read: a schedule or optimiser of ``peer``, or of torch beneath it."""
-    name = callee(node)
-    return _is_schedule(node, peer) or name in _GET or name == "get_scheduler" or name in OPTIMIZERS["torch"]
-
-
-def _is_schedule(node: ast.Call, peer: str) -> bool:
-    name = callee(node)
-    if peer == "hf":
-        return name in _GET or name == "get_scheduler" or name == "LambdaLR"
-    return name in PEERS[peer] or (name == "LambdaLR" and peer in ("torch", "timm", "composer"))
+def _is_known(node: ast.Call, peer: str, scope: Scope) -> bool:
+    """Return whether what a call does to the rate is read: a schedule, an optimiser, or a function that stands here."""
+    if scope.origins.is_function(node) or callee(node) in OPTIMIZERS["torch"]:
+        return True
+    return home_of(node, peer, scope) is not None
 
 
 def _inside(node: ast.Call, scope: Scope) -> Iterable[ast.AST]:
@@ -218,7 +184,7 @@ def _schedule_of(node: ast.expr, scope: Scope, peer: str) -> Mapping[str, Any] |
     """Return the recipe of a schedule that is called or named, or the formula of a function; None for neither."""
     function = scope.function(node)
     if function is not None:
-        return formula_of(function, scope.values)
+        return formula_of(function, scope)
     call = scope.call(node)
     if call is None:
         return None
@@ -236,7 +202,7 @@ def _schedule_of(node: ast.expr, scope: Scope, peer: str) -> Mapping[str, Any] |
     elif takes_optimizer and "optimizer" not in named and args:
         args.pop(0)
     named.pop("optimizer", None)
-    name = _GET.get(name, name)
+    name = GET.get(name, name)
     if name == "LambdaLR":
         if not args and "lr_lambda" not in named:
             raise InvalidValueError("LambdaLR is called without its lr_lambda.")
@@ -262,7 +228,7 @@ def _of_lambda(node: ast.expr, scope: Scope) -> Formula:
     function = scope.function(node)
     if function is None:
         raise ParseError(f"the lr_lambda {shown(ast.unparse(node))} is not a function that stands in this source.")
-    return formula_of(function, scope.values)
+    return formula_of(function, scope)
 
 
 def _param(node: ast.expr, scope: Scope, peer: str) -> Any:
@@ -270,7 +236,7 @@ def _param(node: ast.expr, scope: Scope, peer: str) -> Any:
     node = scope.looked_up(node)
     if isinstance(node, ast.List | ast.Tuple):
         return [_param(item, scope, peer) for item in node.elts]
-    if isinstance(node, ast.Call) and _is_schedule(node, peer):
+    if isinstance(node, ast.Call) and is_schedule(node, peer, scope):
         inner = _schedule_of(node, scope, peer)
         if isinstance(inner, Formula):
             raise InvalidValueError(
@@ -301,20 +267,33 @@ def _optimizer(node: ast.Call, owner: str, scope: Scope) -> tuple[dict[str, Any]
     params = {name: scope.value(value) for name, value in named.items()}
     recipe = RECIPES.get(owner, {}).get(callee(node))
     usual = params.get("weight_decay", None if recipe is None else recipe.weight_decay)
-    decay = group_decays(groups, scope, params.get(key, None if recipe is None else recipe.lr), usual)
-    if decay:
-        params["weight_decay"] = max(decay)
-    return params, Mask() if decay and min(decay) == 0.0 < max(decay) else None, followed
+    decay, mask = group_decays(groups, scope, params.get(key, None if recipe is None else recipe.lr), usual)
+    if decay is not None:
+        params["weight_decay"] = decay
+    return params, mask, followed
 
 
 def _factor(scope: Scope) -> Formula | None:
-    return formula_of(scope.functions["factor"], scope.values) if "factor" in scope.functions else None
+    return formula_of(scope.functions["factor"], scope) if "factor" in scope.functions else None
 
 
-def _rate_name(tree: ast.AST, scope: Scope) -> str | None:
-    names = ("learning_rate", "get_lr", "lr_schedule", "schedule", "lr")
-    return next((name for name in names if name in scope.functions), None) or rate_function(tree, scope)
+def _rate_name(tree: ast.AST, scope: Scope, built: bool) -> str | None:
+    """Return the function of the learning rate: what an optimiser is given by hand, or one that is called like it.
+
+    Beside an optimiser, which has a rate of its own, a function that nothing asks says nothing.
+    """
+    names = [
+        name
+        for name in ("learning_rate", "get_lr", "lr_schedule", "schedule", "lr")
+        if name in scope.functions and is_of_steps(scope.functions[name])
+    ]
+    asked = {part.id if isinstance(part, ast.Name) else part.attr for part in ast.walk(tree) if _is_loaded(part)}
+    return rate_function(tree, scope) or next((name for name in names if name in asked or not built), None)
 
 
-def _learning_rate(name: str | None, scope: Scope) -> Formula | None:
-    return None if name is None else formula_of(scope.functions[name], scope.values)
+def _is_loaded(node: ast.AST) -> TypeGuard[ast.Name | ast.Attribute]:
+    return isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load)
+
+
+def _learning_rate(name: str | None, tree: ast.AST, scope: Scope) -> Formula | None:
+    return None if name is None else formula_of(scope.functions[name], scope, counted(tree, scope, name))

@@ -200,7 +200,7 @@ class _Spec:
             node = args[0] if args else named.get("lr_lambda")
             if not isinstance(node, ast.Lambda):
                 self.fail("LambdaLR needs its function here, such as LambdaLR(lambda t: 0.95 ** t)", item.start)
-            return formula_of(node, {})
+            return formula_of(node, Scope())
         keys = signature(self.peer, name)
         if len(args) > len(keys):
             most = f"at most {len(keys)} values" if keys else "only named values"

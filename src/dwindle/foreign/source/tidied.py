@@ -13,28 +13,33 @@ def tidied(tree: ast.Module) -> ast.Module:
     >>> text = "from torch.optim.lr_scheduler import StepLR as S\nif False:\n    S(o, 1)\nelse:\n    S(o, 2)"
     >>> print(ast.unparse(tidied(ast.parse(text))))
     from torch.optim.lr_scheduler import StepLR as S
-    StepLR(o, 2)
+    torch.optim.lr_scheduler.StepLR(o, 2)
     """
     plain: ast.Module = _Tidied(_aliases(tree)).visit(tree)
     return plain
 
 
 def _aliases(tree: ast.AST) -> dict[str, ast.expr]:
-    """Return what imports rename, and names that are assigned once, to a class or function by its path."""
+    """Return what imports rename, and names that are assigned once, to a class or function by its path.
+
+    What is imported from the project of the source itself keeps its alias: it is no peer's, whatever its name.
+    """
     found: dict[str, ast.expr] = {}
+    imported: set[str] = set()
     assigned: dict[str, int] = {}
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
+        if isinstance(node, ast.ImportFrom) and not node.level:
             renamed = [alias for alias in node.names if alias.asname and alias.asname != alias.name]
-            found |= {str(alias.asname): ast.Name(alias.name, ast.Load()) for alias in renamed}
+            found |= {str(a.asname): ast.parse(f"{node.module}.{a.name}", mode="eval").body for a in renamed}
+            imported |= {str(alias.asname) for alias in renamed}
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             assigned[node.id] = assigned.get(node.id, 0) + 1
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Attribute) and len(node.targets) == 1:
             target = node.targets[0]
-            if isinstance(target, ast.Name) and assigned[target.id] == 1:
+            if isinstance(target, ast.Name) and assigned[target.id] == 1 and target.id not in imported:
                 found[target.id] = node.value
-    return {name: value for name, value in found.items() if assigned.get(name, 0) == isinstance(value, ast.Attribute)}
+    return {name: value for name, value in found.items() if assigned.get(name, 0) == (name not in imported)}
 
 
 class _Tidied(ast.NodeTransformer):

@@ -7,9 +7,19 @@ import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from dwindle.errors import DwindleError, InvalidValueError, NoExactMapError, UnknownNameError, shown
+from dwindle.foreign.source.counting import in_steps
 from dwindle.foreign.source.literal import Scope, at_line, callee
 
-__all__ = ["check_branches", "check_changes", "check_elsewhere", "check_schedulers", "rate_function"]
+__all__ = [
+    "check_branches",
+    "check_changes",
+    "check_elsewhere",
+    "check_schedulers",
+    "counted",
+    "is_of_steps",
+    "rate_arguments",
+    "rate_function",
+]
 
 _NAMES = ("opt", "optim", "optimizer", "optimiser")
 _LIKE_A_SCHEDULER = re.compile(
@@ -101,14 +111,52 @@ def rate_function(tree: ast.AST, scope: Scope) -> str | None:
     >>> rate_function(tree, Scope.of(tree))
     'f'
     """
-    found = {name for key, _, value in _changes(tree) if key == "lr" and (name := _called(value, scope)) is not None}
+    found = {name for name, _ in _set_by_hand(tree, scope)}
     return found.pop() if len(found) == 1 else None
+
+
+def rate_arguments(tree: ast.AST, scope: Scope) -> list[ast.expr]:
+    """Return what the functions whose values are put into the param groups are called with."""
+    return [call.args[0] for _, call in _set_by_hand(tree, scope)]
+
+
+def _set_by_hand(tree: ast.AST, scope: Scope) -> list[tuple[str, ast.Call]]:
+    set_to = (_called(value, scope) for key, _, value in _changes(tree) if key == "lr")
+    return [(callee(call), call) for call in set_to if call is not None]
+
+
+def is_of_steps(function: ast.FunctionDef) -> bool:
+    """Return whether a function may be one of the step: it does not look into an optimiser."""
+    return "param_groups" not in ast.unparse(function)
+
+
+def counted(tree: ast.AST, scope: Scope, name: str) -> ast.expr:
+    r"""Return what the rate function ``name`` is called with, as an expression of the step; the step where nothing calls it.
+
+    One name of it counts the updates, or ``epoch * steps + i`` does; a loop that begins at 1 calls with step + 1.
+    Raises NoExactMapError for anything else.
+
+    >>> tree = ast.parse("for it in range(1, 90):\n    lr = f(it / 1000)\ndef f(x): return x")
+    >>> ast.unparse(counted(tree, Scope.of(tree), "f"))
+    '(step + 1) / 1000'
+    """
+    by_hand = [call for called, call in _set_by_hand(tree, scope) if called == name]
+    calls = by_hand or [call for call in _calls(tree) if _is_call_of(call, name)]
+    found = {ast.unparse(expr): expr for expr in (in_steps(call, tree, scope) for call in calls)}
+    if len(found) > 1:
+        raise NoExactMapError(f"{name} is called with {' and with '.join(found)}; call it in one place, with the step.")
+    return next(iter(found.values()), ast.Name("step", ast.Load()))
+
+
+def _is_call_of(call: ast.Call, name: str) -> bool:
+    return isinstance(call.func, ast.Name) and call.func.id == name and len(call.args) == 1 and not call.keywords
 
 
 def check_changes(tree: ast.AST, scope: Scope, read: Collection[str]) -> None:
     """Raise NoExactMapError if the lr of an optimiser is set by hand, but to the value of a function among ``read``."""
     for key, node, value in _changes(tree):
-        if key == "lr" and (value is None or _called(value, scope) not in read):
+        call = _called(value, scope) if key == "lr" else None
+        if key == "lr" and (call is None or callee(call) not in read):
             raise NoExactMapError(
                 f"{shown(ast.unparse(node))} changes the learning rate by hand{at_line(node)}, which is not read; write it as a "
                 "scheduler, or as a function get_lr(step)."
@@ -164,8 +212,8 @@ def _changes(tree: ast.AST) -> Iterator[tuple[str, ast.AST, ast.expr | None]]:
                         yield key, node, value
 
 
-def _called(value: ast.expr | None, scope: Scope) -> str | None:
-    """Return the function of this source whose value ``value`` is, also where a name stands between."""
+def _called(value: ast.expr | None, scope: Scope) -> ast.Call | None:
+    """Return the call of a function of this source whose value ``value`` is, also where a name stands between."""
     node = None if value is None else scope.looked_up(value)
     if isinstance(node, ast.IfExp):
         try:
@@ -173,5 +221,5 @@ def _called(value: ast.expr | None, scope: Scope) -> str | None:
         except DwindleError:
             return None
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in scope.functions:
-        return node.func.id if len(node.args) == 1 and not node.keywords else None
+        return node if len(node.args) == 1 and not node.keywords else None
     return None

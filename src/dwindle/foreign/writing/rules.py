@@ -126,11 +126,12 @@ def _source(
         else []
     )
     rate = Source("lr") if lr else rule.peak
+    no_decay = {"weight_decay": 0.0} if OPTIMIZERS["torch"][name].weight_decay else {}
     lines = [
         "def configure(model):",
         f'    """Return (optimizer, scheduler); {step}."""',
         *lr,
-        f"    optimizer = {call(f'torch.optim.{name}', ['model.parameters()'], {'lr': rate})}",
+        f"    optimizer = {call(f'torch.optim.{name}', ['model.parameters()'], {'lr': rate, **no_decay})}",
         f"    {built}",
         "    return optimizer, scheduler",
     ]

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.func import functional_call, grad, vmap
+from torch.utils._pytree import TreeSpec, tree_leaves, tree_unflatten
 
+from dwindle.errors import InvalidValueError, shown
 from dwindle.population import Optimiser, Rates, epoch_order
 from dwindle.population.dropout import member_key
 from dwindle.population.legs import Leg, State
@@ -19,11 +21,13 @@ from dwindle.population.modules.layers import Layers, step_keys
 from dwindle.population.modules.members import Members
 from dwindle.population.modules.update import descend, idle_slots, steps_of
 
-__all__ = ["Job", "Part", "Record", "train_chunk"]
+__all__ = ["Form", "Job", "Part", "Record", "gradients", "refuse_mixed", "scalar", "train_chunk"]
 
 Tensor: TypeAlias = torch.Tensor
+Function: TypeAlias = Callable[[Any, Tensor], Tensor]
 
 EVALUATED_ROWS = 128
+OUTPUT_BYTES = 256 * 2**20  # of the outputs for all rows that are held at once, if those of one member are no more
 KEPT_SHARE = 0.75  # a chunk is made smaller, and traced anew, when no more than this share of it is left
 
 
@@ -34,13 +38,25 @@ class Part(NamedTuple):
     y: Tensor
 
 
+class Form(NamedTuple):
+    """What the module gives: the tuples, lists and dicts around its tensors, and the bytes of one example's."""
+
+    outline: TreeSpec
+    bytes: int
+
+    def of(self, leaves: Sequence[Tensor]) -> Any:
+        """Return the tensors ``leaves`` as the module would give them."""
+        return tree_unflatten(leaves, self.outline)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
     """All that `train_modules` was asked, checked and converted."""
 
     members: Members
-    loss: Callable[[Any, Tensor], Tensor]
-    metrics: Mapping[str, Callable[[Any, Tensor], Tensor]]
+    form: Form
+    loss: Function
+    metrics: Mapping[str, Function]
     optimiser: Optimiser
     rates: Rates
     parts: Mapping[str, Part]
@@ -78,6 +94,48 @@ class Record:
         """Return the curves of the training and of the validation loss."""
         train = self.curves["train.loss"]
         return train, self.curves.get("validation.loss", np.full_like(train, np.nan))
+
+
+def output_of(members: Members, parameters: Sequence[Tensor], own: Sequence[Tensor], x: Tensor) -> Any:
+    """Return what the module of one member gives."""
+    named = dict(zip(members.names, parameters, strict=True)) | dict(zip(members.own, own, strict=True))
+    return functional_call(members.module, {**members.shared, **named}, (x,))
+
+
+def gradients(members: Members, loss: Function, given: Sequence[Tensor], batch: int | None) -> Any:
+    """Return the gradients of each member's loss, of ``given``: all parameters, own tensors, keys, x and y.
+
+    ``batch``: the axis of the members in x and y, None where they share them.
+    """
+    count = len(members.names)
+
+    def one(parameters: tuple[Tensor, ...], own: tuple[Tensor, ...], key: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        with Layers(key):
+            return loss(output_of(members, parameters, own, x), y)
+
+    own, (keys, x, y) = tuple(given[count:-3]), given[-3:]
+    return vmap(grad(one), (0, 0, 0, batch, batch))(tuple(given[:count]), own, keys, x, y)
+
+
+def scalar(name: str, value: Any) -> Tensor:
+    """Return ``value`` if it is what a loss or metric must be; else raise."""
+    if isinstance(value, Tensor) and not value.ndim:
+        return value
+    said = tuple(value.shape) if isinstance(value, Tensor) else shown(value)
+    raise InvalidValueError(
+        f"{name.removeprefix('metric.')}(output, y) must be a scalar tensor; got {said}. Take the mean over the examples."
+    )
+
+
+def refuse_mixed(output: Any, rows: int) -> None:
+    """Raise unless all that a module gave for ``rows`` examples has an example a row, so that blocks of them can be joined."""
+    for leaf in tree_leaves(output):
+        if not isinstance(leaf, Tensor) or not leaf.ndim or len(leaf) != rows:
+            said = f"a tensor of shape {tuple(leaf.shape)}" if isinstance(leaf, Tensor) else shown(leaf)
+            raise InvalidValueError(
+                f"the module gives {said} for {rows} examples; it must give tensors with an example a row, (rows, ...), or "
+                "tuples, lists and dicts of them. Change what its forward returns."
+            )
 
 
 def train_chunk(job: Job, record: Record, leg: Leg, begun: State | None) -> State:
@@ -178,7 +236,7 @@ class _Chunk:
 
     def _program(self, kind: str, given: list[Tensor], shape: tuple[int, ...], step: Callable[..., Any]) -> Program:
         """The traced ``step``, shared by all chunks of as many members; the lock lets only one of them trace it."""
-        name = (kind, len(self.members), *shape)
+        name = (kind, len(given[0]), *shape)
         if name not in self.job.programs:
             with TRACING:
                 if name not in self.job.programs:
@@ -188,20 +246,8 @@ class _Chunk:
 
     def _stepped(self, *given: Tensor) -> Any:
         """The gradients of the loss of each member, by the parameters."""
-        job, count = self.job, len(self.parameters)
-        own, (keys, x, y) = given[count:-3], given[-3:]
-
-        def loss(parameters: tuple[Tensor, ...], own: tuple[Tensor, ...], key: Tensor, x: Tensor, y: Tensor) -> Tensor:
-            with Layers(key):
-                return job.loss(self._output(parameters, own, x), y)
-
-        batch = 0 if job.own_order else None
-        return vmap(grad(loss), (0, 0, 0, batch, batch))(given[:count], own, keys, x, y)
-
-    def _output(self, parameters: Sequence[Tensor], own: Sequence[Tensor], x: Tensor) -> Any:
-        members = self.job.members
-        named = dict(zip(members.names, parameters, strict=True)) | dict(zip(members.own, own, strict=True))
-        return functional_call(members.module, {**members.shared, **named}, (x,))
+        job = self.job
+        return gradients(job.members, job.loss, given, 0 if job.own_order else None)
 
     # Evaluations
 
@@ -238,31 +284,48 @@ class _Chunk:
             self.orders = (-1, None)
 
     def _measured(self, part: Part) -> dict[str, NDArray[np.float64]]:
-        """The loss and the metrics of each member over all of ``part``."""
-        names = ["loss", *(f"metric.{name}" for name in self.job.metrics)]
-        total, rows = np.zeros((len(names), len(self.members))), len(part.y)
-        for start in range(0, rows, EVALUATED_ROWS):
-            x, y = (t[start : start + EVALUATED_ROWS] for t in part)
-            given = [*self.parameters, *self.own.values(), x, y]
-            if len(y) == EVALUATED_ROWS:
-                values = self._program("evaluation", given, x.shape, self._evaluated)(*given)
-            else:  # what is left over is not worth a trace of its own
+        """The loss and the metrics of each member, each asked once of all of ``part``: it need be no mean over the rows."""
+        job, count = self.job, len(self.members)
+        functions = {"loss": job.loss, **{f"metric.{name}": function for name, function in job.metrics.items()}}
+        found = {name: np.full(count, np.nan) for name in functions}
+        together = max(OUTPUT_BYTES // (job.form.bytes * len(part.y)), 1)
+        for start in range(0, count, together):
+            outputs = zip(*self._outputs(part.x, slice(start, start + together)), strict=True)
+            with TRACING:  # a function may be a module
+                for row, leaves in enumerate(outputs, start):
+                    for name, function in functions.items() if self.alive[row] else ():
+                        found[name][row] = float(scalar(name, function(job.form.of(leaves), part.y)))
+                        if part is job.parts["train"] and not np.isfinite(found["loss"][row]):
+                            break  # it diverged: what a metric makes of such outputs nobody hears
+        return found
+
+    def _outputs(self, x: Tensor, those: slice) -> list[Tensor]:
+        """The tensors that the modules of ``those`` members give for all of ``x``, each (members, examples, ...)."""
+        members = [t[those] for t in (*self.parameters, *self.own.values())]
+        blocks = []
+        for start in range(0, len(x), EVALUATED_ROWS):
+            first = max(min(start, len(x) - EVALUATED_ROWS), 0)  # the last begins in the one before: one trace for all
+            rows = x[first : first + EVALUATED_ROWS]
+            given = [*members, rows]
+            if len(rows) == EVALUATED_ROWS:
+                found = self._program("evaluation", given, rows.shape, self._evaluated)(*given)
+            else:  # so few are not worth a trace of their own
                 with TRACING, explained():
                     self.job.members.module.eval()
-                    values = self._evaluated(*given)
-            total += len(y) / rows * torch.stack([v.double() for v in values]).cpu().numpy()
-        return dict(zip(names, total, strict=True))
+                    found = self._evaluated(*given)
+            for leaf in found:
+                refuse_mixed(leaf[0], len(rows))
+            blocks.append([leaf[:, start - first :] for leaf in found])
+        return [torch.cat(parts, 1) for parts in zip(*blocks, strict=True)]
 
     def _evaluated(self, *given: Tensor) -> Any:
-        job, count = self.job, len(self.parameters)
-        own, (x, y) = given[count:-2], given[-2:]
+        count = len(self.parameters)
 
-        def measure(parameters: tuple[Tensor, ...], own: tuple[Tensor, ...], x: Tensor, y: Tensor) -> Any:
+        def leaves(parameters: tuple[Tensor, ...], own: tuple[Tensor, ...], x: Tensor) -> list[Any]:
             with Layers(None):
-                output = self._output(parameters, own, x)
-                return tuple(f(output, y) for f in (job.loss, *job.metrics.values()))
+                return tree_leaves(output_of(self.job.members, parameters, own, x))
 
-        return vmap(measure, (0, 0, None, None))(given[:count], own, x, y)
+        return vmap(leaves, (0, 0, None))(given[:count], given[count:-1], given[-1])
 
     # Ends
 

@@ -75,9 +75,12 @@ def explained() -> Iterator[None]:
     """Turn torch's refusals to compute for many members at once into words about the module."""
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         text = str(error)
-        if "control flow" in text or "value out of a tracing tensor" in text:
+        first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
+        if any(said in text for said in ("control flow", "value out of a tracing tensor", "calling .item()")):
             raise InvalidValueError(
                 "the module or the loss decides by the values of a tensor (an if, a loop or .item()), so its members cannot "
                 "take one path together. Write it with torch.where, or train one member at a time."
@@ -90,9 +93,12 @@ def explained() -> Iterator[None]:
         if "in-place" in text and ("vmap" in text or "captured Tensor" in text):
             raise InvalidValueError(
                 "the module changes in place a buffer or another tensor that all members share; members must keep no state "
-                f"between examples. Make it out of place. ({text.splitlines()[0]})"
+                f"between examples. Make it out of place. ({first})"
             ) from error
-        raise
+        raise InvalidValueError(
+            f"torch cannot compute the module or the loss for many members together: {first.rstrip('.')}. Write it with other "
+            "operations, or train one member at a time."
+        ) from error
 
 
 def _refuse_state(graph: Graph) -> None:

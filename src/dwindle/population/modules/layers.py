@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 import dwindle.population.modules.batched as batched
 from dwindle.errors import InvalidValueError
 from dwindle.population.dropout import GAMMA, MIX, draw, threshold
+from dwindle.population.modules.recurrent import recurrent
 
 __all__ = ["Layers", "step_keys"]
 
@@ -29,7 +30,7 @@ _DROPOUTS = (
 
 
 class Layers(TorchFunctionMode):
-    """While it is entered, calls of dense layers, convolutions, pools, attention and dropout go to the forms here.
+    """While it is entered, calls of dense and recurrent layers, convolutions, pools, attention, dropout go to the forms here.
 
     ``key``: the member's key of this step, from which dropout draws; None where nothing is to be dropped.
     """
@@ -55,6 +56,7 @@ class Layers(TorchFunctionMode):
             torch.relu: batched.relu,
             Tensor.relu: batched.relu,
         }
+        self.forms |= {name: self._inside(form) for name, form in recurrent(self._dropout).items()}
         self.forms |= {Tensor.view: _view, Tensor.view_as: lambda input, other: input.reshape(other.shape)}
         if batched.FAST_POOL:
             self.forms |= {functional.max_pool2d: batched.max_pool2d, torch.max_pool2d: batched.max_pool2d}
@@ -103,6 +105,15 @@ class Layers(TorchFunctionMode):
             scores = scores.masked_fill(~attn_mask, -torch.inf) if masked else scores + attn_mask
         weights = scores.softmax(-1)
         return (self._dropout(weights, dropout_p) if dropout_p else weights) @ value
+
+    def _inside(self, form: Callable[..., Any]) -> Callable[..., Any]:
+        """The same with this mode inside it as well."""
+
+        def entered(*args: Any) -> Any:
+            with self:
+                return form(*args)
+
+        return entered
 
     def _heads(self, *args: Any, **kwargs: Any) -> Any:
         """Do as torch's own function, with this mode inside it as well, which it would leave at the door."""

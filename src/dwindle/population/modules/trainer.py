@@ -13,20 +13,31 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
 
 from dwindle.errors import DataError, InvalidValueError, count, flag, shown
 from dwindle.mask import Mask
 from dwindle.population import SGD, Adam, Optimiser, Rates
 from dwindle.population.checkpoint import agreed, fingerprint
 from dwindle.population.legs import Place, State, train_in_legs
-from dwindle.population.modules.chunk import Job, Part, Record, train_chunk
+from dwindle.population.modules.chunk import (
+    Form,
+    Job,
+    Part,
+    Record,
+    gradients,
+    refuse_mixed,
+    scalar,
+    train_chunk,
+)
+from dwindle.population.modules.graph import TRACING, explained
 from dwindle.population.modules.members import Members, made
 from dwindle.population.modules.result import ModuleResult
 from dwindle.population.rungs import Judge, Rungs, rungs_of
 from dwindle.population.threads import cores
 from dwindle.population.values import seeds_of
 
-__all__ = ["device_of", "train_modules"]
+__all__ = ["check_together", "device_of", "train_modules"]
 
 Pair: TypeAlias = tuple[Any, Any]
 
@@ -66,9 +77,11 @@ def train_modules(
     shrink = 1 and l2 = 0.
 
     - ``make()``: returns the module, any whose forward keeps no state between examples: dense layers, convolutions, layer
-      and group norms, embeddings, attention, dropout. It is called once for each seed with torch's generators at that seed.
-      Parameters with ``requires_grad=False`` stay as they are.
-    - ``loss(output, y)``: a scalar tensor, the mean over the examples. ``metrics``: further such functions by name.
+      and group norms, embeddings, attention, recurrent layers (not of packed sequences), dropout. It is called once for each
+      seed with torch's generators at that seed. Parameters with ``requires_grad=False`` stay as they are.
+    - ``loss(output, y)``: a scalar tensor, as a rule the mean over the examples. The gradient is that of each mini-batch; what
+      is told is the loss of all examples of a part at once, so that class weights mean what they say.
+    - ``metrics``: further functions of (output, y) by name, of any kind (F1, R²): asked of one member and a whole part.
     - ``data``, ``validation``, ``test``: pairs (x, y) of tensors or arrays, an example a row; real numbers are taken in
       the type of the parameters.
     - ``batch_size``, ``evaluate_every``, ``own_order``, ``order_seed``, ``progress``, ``stop``, ``judge``, ``judge_at``: as
@@ -121,10 +134,11 @@ def train_modules(
             raise InvalidValueError(f"{name} must be a function of (output, y); got {shown(function)}.")
     evaluations = np.append(np.arange(0, rates.steps, every), rates.steps)
     rungs = rungs_of(judge, judge_at, evaluations)
+    form = _form(members.module, parts["train"].x)
     numbers = [int(seed) for seed in seeds]
     own_order, order_seed = flag("own_order", own_order), count("order_seed", order_seed, low=0)
     job = Job(
-        members, loss, dict(metrics or {}), optimiser, rates, parts, numbers, batch_size, evaluations, own_order, order_seed
+        members, form, loss, dict(metrics or {}), optimiser, rates, parts, numbers, batch_size, evaluations, own_order, order_seed
     )  # fmt: skip
     threads = (cores() if workers is None else count("workers", workers)) if where.type == "cpu" else 1
     record, chunks, place = Record(job), _chunks(len(numbers), _width(job, where), threads), None
@@ -179,6 +193,18 @@ def _members(
     return made(make, numbers, Mask() if mask is None else mask, device)
 
 
+def check_together(
+    make: Callable[[], nn.Module], loss: Callable[[Any, torch.Tensor], torch.Tensor], x: torch.Tensor, y: torch.Tensor
+) -> None:
+    """Raise InvalidValueError unless many members can be trained together, tried by one gradient of two on these examples."""
+    members = made(make, [0, 0], Mask(), torch.device("cpu"))
+    _form(members.module, x)
+    given = [*members.parameters, *members.own.values(), torch.zeros(2, dtype=torch.int64), x, y]
+    members.module.train()
+    with TRACING, torch.random.fork_rng(), explained():
+        gradients(members, loss, given, None)
+
+
 def device_of(name: str) -> torch.device:
     """Return the device of that name; raise InvalidValueError if this machine has none."""
     try:
@@ -212,6 +238,15 @@ def _part(name: str, pair: Any, dtype: torch.dtype, device: torch.device) -> Par
     return Part(*found)
 
 
+def _form(module: nn.Module, x: torch.Tensor) -> Form:
+    """What the module gives, tried on two examples; refuses what cannot be joined with that for others."""
+    with torch.random.fork_rng(), torch.no_grad():
+        output = module.eval()(x[:2])
+    refuse_mixed(output, len(x[:2]))
+    leaves, outline = tree_flatten(output)
+    return Form(outline, max(sum(leaf[0].numel() * leaf.element_size() for leaf in leaves), 1))
+
+
 def _width(job: Job, device: torch.device) -> int:
     """How many members go through one step together: as many as the cache holds, or a share of the device's memory."""
     each = _bytes_of_a_step(job)
@@ -242,11 +277,7 @@ def _bytes_of_a_step(job: Job) -> int:
     counted = _Bytes()  # type: ignore[no-untyped-call]
     with torch.random.fork_rng(), torch.no_grad(), counted:
         value = job.loss(module(x), y)
-    if not isinstance(value, torch.Tensor) or value.ndim:
-        said = tuple(value.shape) if isinstance(value, torch.Tensor) else shown(value)
-        raise InvalidValueError(
-            f"loss(output, y) must be a scalar tensor; got {said}. Take the mean over the examples."
-        )
+    scalar("loss", value)
     parameters = sum(p[0].numel() * p.element_size() for p in job.members.parameters)
     return max(int(counted.total) + parameters, 1)
 
