@@ -418,7 +418,7 @@ def in_terminal(words: list[str], interrupt: re.Pattern[bytes] | None = None) ->
 def test_a_terminal_shows_one_table_and_ctrl_c_leaves_it_clean(tmp_path: Path) -> None:
     words = ["study", "--hidden", "16", "--epochs", "40", "--seeds", "2", "--out", str(tmp_path)]
     code, screen = in_terminal(words, re.compile(rb"best of clean labels"))
-    assert code == 130
+    assert code == 130, screen[-2000:].decode(errors="replace")
     assert screen.count(b"\x1b[?25l") == screen.count(b"\x1b[?25h") == 1, "the cursor is hidden once and shown again"
     last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen[screen.rindex(b"task  ") :].decode())
     assert re.search(r"clean labels +sweep .* [1-9]\d*/\d+ ", last)

@@ -169,6 +169,13 @@ def test_an_error_of_a_training_is_raised_as_it_is_here(task: Task, monkeypatch:
         study(task, SMALL, seeds=3, seed=1, executor=here)
 
 
+def test_a_cluster_of_its_own_is_started_beside_one_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # of one that Ray would join if it were not told to start its own
+    with Ray() as here:
+        assert here.width >= 1
+    assert not ray.is_initialized()
+
+
 def test_where_no_cluster_answers_it_is_said_at_once() -> None:
     begun = time.monotonic()
     for address in ("127.0.0.1:1", "ray://127.0.0.1:1", "nowhere:port"):

@@ -50,7 +50,11 @@ class Ray:
             if address == "local":
                 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
                 self._ray.init(
-                    include_dashboard=False, object_store_memory=256 * 2**20, _node_ip_address="127.0.0.1", **quiet
+                    address="local",
+                    include_dashboard=False,
+                    object_store_memory=256 * 2**20,
+                    _node_ip_address="127.0.0.1",
+                    **quiet,
                 )
             else:
                 self._ray.init(address=address, **quiet)

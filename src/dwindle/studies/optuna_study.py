@@ -10,6 +10,7 @@ from typing import Any
 
 from dwindle.errors import DataError
 from dwindle.studies.axis import Axis, Range
+from dwindle.studies.interrupts import held
 from dwindle.studies.optional import optional, quiet
 from dwindle.studies.space import Space
 
@@ -40,7 +41,7 @@ class OptunaStudy:
         optuna = optional("optuna")
         shown = _shown(where)
         try:
-            with quiet():
+            with quiet(), held():
                 storage = _storage(where)
                 study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
                 for key, value in said.items():
@@ -57,17 +58,18 @@ class OptunaStudy:
         try:
             for record in records:
                 if (record["id"], record["training"]) not in self.known:
-                    with quiet():
+                    with quiet(), held():
                         self.study.add_trial(self._trial(record))
-                    self.known.add((record["id"], record["training"]))
+                        self.known.add((record["id"], record["training"]))
         except Exception as error:
             raise _failure(f"the Optuna study at {self.where} cannot be written", self.where, error) from error
 
     def close(self) -> None:
         """Close the connections to the database."""
         if hasattr(self.storage, "engine"):
-            self.storage.remove_session()
-            self.storage.engine.dispose()
+            with held():
+                self.storage.remove_session()
+                self.storage.engine.dispose()
 
     def _trial(self, record: Mapping[str, Any]) -> Any:
         optuna = optional("optuna")

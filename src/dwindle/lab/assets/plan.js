@@ -60,11 +60,11 @@ class Plan {
   // The share of a weight that decay takes a step at the peak; l2 counts as under plain SGD.
   peakShare(run) {
     const decay = this.decay && this.decay.resolve(run);
-    return decay ? Math.min(decay.share(0, this.peak, 1) + this.peak * decay.coupling(0), 1 - 1e-16) : 0;
+    return decay ? decay.share(0, this.peak, 1) + this.peak * decay.coupling(0) : 0;
   }
 
   timescale(run) { const share = this.peakShare(run); return share ? 1 / share : Infinity; }
-  halfLife(run) { const share = this.peakShare(run); return share ? Math.log(2) / -Math.log1p(-share) : Infinity; }
+  halfLife(run) { const share = this.peakShare(run); return share ? Math.log(2) / -Math.log1p(-Math.min(share, 1 - 1e-16)) : Infinity; }
 
   toString() {
     const parts = [`peak ${short(this.peak)}`, String(this.schedule)];
@@ -86,24 +86,27 @@ function planCurves(plan, run, most = 400) {
   const step = Array.from({ length: places }, (_, i) => (places === 1 ? 0 : Math.round(i * ((run.steps - 1) / (places - 1)))));
   const about = run.steps > MOST_STEPS;
   const dose = step.map((at) => ready.dose(at));
-  const taken = ({ lr, share, l2 }) => Math.log1p(-Math.min(share + lr * l2, 1 - 1e-16));
+  const taken = ({ lr, share, l2 }) => share + lr * l2;
+  const kept = (x) => Math.log1p(-Math.min(x, 2 - x)); // log |1 - x|: beyond 1 a step turns the sign
   const share_left = [];
   let sum = 0;
+  let sign = 1;
   if (about) {
     const wide = run.steps / MOST_STEPS;
     let next = 0;
     for (let i = 0; i < MOST_STEPS; i += 1) {
       while (next < places && step[next] <= i * wide) { share_left.push(Math.exp(sum)); next += 1; }
-      sum += wide * taken(ready.dose(Math.floor((i + 0.5) * wide)));
+      sum += wide * kept(taken(ready.dose(Math.floor((i + 0.5) * wide))));
     }
     while (share_left.length < places) share_left.push(Math.exp(sum));
   } else {
     let next = 0;
     for (let t = 0; t < run.steps; t += 1) {
       const here = step[next] === t ? dose[next] : ready.dose(t);
-      if (step[next] === t) { share_left.push(Math.exp(sum)); next += 1; }
-      sum += taken(here);
+      if (step[next] === t) { share_left.push(sign * Math.exp(sum)); next += 1; }
+      sum += kept(taken(here));
+      if (taken(here) > 1) sign = -sign;
     }
   }
-  return { step, lr: dose.map((one) => one.lr), shrink: dose.map((one) => 1 - one.share), l2: dose.map((one) => one.l2), share_left, left: Math.exp(sum), about, resolved: ready };
+  return { step, lr: dose.map((one) => one.lr), shrink: dose.map((one) => 1 - one.share), l2: dose.map((one) => one.l2), share_left, left: sign * Math.exp(sum), about, resolved: ready };
 }
