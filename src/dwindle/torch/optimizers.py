@@ -193,7 +193,7 @@ class _Planned(torch.optim.Optimizer):
         gradients, weights = tensors.update(doses, decay is not None and decay.cautious)
         self._grad_norm = gradients**0.5 if beside.measured else None
         self._weight_norm = weights**0.5 if beside.norms else None
-        if beside.keep is not None:
+        if beside.keep is not None and tensors.without:
             self._average(tensors.without, beside.keep)
         steps.step += 1
 
