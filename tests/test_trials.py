@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 
 import dwindle as dw
 from dwindle.errors import DataError, InvalidValueError, MissingExtraError
+from dwindle.studies.interrupts import held
 from dwindle.studies.samplers import sampler
 from dwindle.studies.space import Space
 from dwindle.studies.store import Store
@@ -221,6 +224,7 @@ def test_a_used_sampler_or_one_of_another_space_is_refused() -> None:
 KILLED = """
 import os, shutil, sys
 from pathlib import Path
+from dwindle.studies.interrupts import held
 from dwindle.studies.samplers import sampler
 from dwindle.studies.space import Space
 from dwindle.studies.store import Store
@@ -360,3 +364,36 @@ def test_without_optuna_the_store_alone_will_do(opened: Any, monkeypatch: pytest
     assert opened(None).told == 5
     with pytest.raises(MissingExtraError, match=r"optuna is not installed.*dwindle\[optuna\]"):
         Trials.open(tmp_path, SPACE, sampler("random", SPACE))
+
+
+def test_an_interrupt_waits_until_what_is_written_is_whole() -> None:
+    written: list[str] = []
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a job in the background may have been started deaf
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            _interrupted(written)
+        assert written == ["whole"]
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        with held():
+            pass
+        thread = threading.Thread(
+            target=lambda: written.extend(_held_in_a_thread())
+        )  # hears no interrupts, and may set none
+        thread.start()
+        thread.join()
+        assert written == ["whole", "there"]
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupted(written: list[str]) -> None:
+    with held():
+        signal.raise_signal(signal.SIGINT)
+        written.append("whole")
+
+
+def _held_in_a_thread() -> list[str]:
+    with held():
+        return ["there"]
