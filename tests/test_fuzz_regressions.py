@@ -106,6 +106,9 @@ CASES: dict[str, tuple[str, bytes]] = {
     "npz: a type of nothing": ("data-npz", npy("{'descr': (), 'fortran_order': False, 'shape': (20, 1), }")),
     "npz: an archive whose end alone is there": ("data-npz", b"\2x" + b"PK\5\6" + bytes(18)),
     "npz: text that is none": ("data-npz", TEXTS),
+    "program: n is the model itself": (
+        "config-program", b"\0n = MLPClassifier(p, lr=.1)\ns = torch.optim.lr_scheduler.StepLR(o, 3)",
+    ),
     "space: lists without end": ("space-toml", b"\0lams = " + b"[" * 3000),
     "space: a number of too many digits": ("space-toml", b"\0lams = [%s]" % (b"9" * 4500)),
     "space: a key of thousands of dots": ("space-toml", b"\0" + b"a." * 25_000 + b"a = 1"),

@@ -110,6 +110,8 @@ def _read_program(text: str, run: Horizon | None) -> Plan | FeedbackRule[Any]:
         _complete_arguments(calls[0], scope, run)
         return read_tree(tree, text, "hf")
     examples = scope.values.get("n") if run is None or run.examples is None else ast.Constant(run.examples)
+    if examples is not None and calls[0] in ast.walk(examples):  # n is the model, or made of it: no number of examples
+        examples = None
     if examples is not None and "n" not in {keyword.arg for keyword in calls[0].keywords}:
         calls[0].keywords.append(ast.keyword("n", examples))
     factor = scope.functions.get("factor")
