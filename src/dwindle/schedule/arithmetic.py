@@ -143,7 +143,7 @@ def _power(a: Compiled, b: Compiled) -> Compiled:
         base, exponent = a.value(step, xp), b.value(step, xp)
         if isinstance(exponent, int | float):
             return _raised(wide(base, xp), exponent, SCALAR if isinstance(base, int | float) else xp)
-        return xp.pow(as_array(base, exponent, xp), xp.as_float(exponent))
+        return xp.pow(wide(base, xp), xp.as_float(exponent))
 
     return Compiled(value, "real")
 
