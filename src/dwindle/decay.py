@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from dwindle.arrays import float64
 from dwindle.errors import InvalidValueError, NoExactMapError, count, flag, known, real, shown
@@ -333,6 +334,13 @@ def penalty(coefficient: float, groups: Mapping[str, Iterable[Any]]) -> Penalty:
     except TypeError as error:
         raise InvalidValueError(f"groups must map a name to arrays of numbers: {error}.") from error
     return Penalty(math.fsum(costs.values()), costs)
+
+
+def log_kept(shares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return log |1 - x| of shares x, -inf where nothing is left; beyond 1 a step turns the sign, which this does not tell."""
+    with np.errstate(divide="ignore"):
+        logs: npt.NDArray[np.float64] = np.log1p(-np.minimum(shares, 2.0 - shares))
+    return logs
 
 
 def timescale(share: float) -> float:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dwindle.decay import Corrected, Decay, Independent, half_life, timescale
+from dwindle.decay import Corrected, Decay, Independent, half_life, log_kept, timescale
 from dwindle.depths import depths
 from dwindle.errors import (
     InvalidValueError,
@@ -284,8 +284,7 @@ class Plan:
         array([1.  , 0.9 , 0.81])
         """
         taken = self.sgd_shares(horizon, group)
-        with np.errstate(divide="ignore"):  # x = 1 leaves nothing
-            size = np.exp(np.cumsum(np.log1p(-np.minimum(taken, 2.0 - taken))))
+        size = np.exp(np.cumsum(log_kept(taken)))
         left = np.where(np.cumsum(taken > 1.0) % 2, -size, size)  # beyond 1 a step turns the sign
         return np.concatenate(([1.0], left))
 
@@ -322,6 +321,7 @@ class Plan:
         decided = self.mask.decide(all_of("params", params, Param))
         owners = [decision.name for decision in decided if decision.tied_to is None]
         lies = {} if self.layer_decay is None else depths(owners, ordered=flag("ordered", ordered))
+        deepest = max(lies.values(), default=0)
         placed: list[Assignment] = []
         for name, decays, rule, tied_to in decided:
             if tied_to is not None:
@@ -331,7 +331,7 @@ class Plan:
             group = next((g for g in self.groups if fnmatchcase(name, g.match)), None)
             scale = 1.0 if group is None else group.lr_scale
             if self.layer_decay is not None:
-                scale *= self.layer_decay ** (max(lies.values()) - lies[name])
+                scale *= self.layer_decay ** (deepest - lies[name])
             placed.append(Assignment(name, None if group is None else group.name, scale, decays, rule, None))
         unused = [g.match for g in self.groups if not any(a.group == g.name for a in placed)]
         if unused:

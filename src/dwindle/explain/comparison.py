@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dwindle.decay import L2
+from dwindle.decay import L2, log_kept
 from dwindle.errors import InvalidValueError
 from dwindle.explain.weights import LONGEST, doses
 from dwindle.mask import Mask
@@ -76,9 +76,10 @@ class Comparison:
         if not self.says:
             return "the two plans are the same"
         lines = [line for said in self.says for line in _wrapped(said)]
+        notes = [line for note in self.notes for line in _wrapped(note)]
         if not self.apart:
             same = f"yet every rate of the {self.run:,} steps is the same"
-            return "\n".join([*lines, "", *_wrapped(same), *(line for note in self.notes for line in _wrapped(note))])
+            return "\n".join([*lines, "", *_wrapped(same), *notes])
         lines += ["", *_wrapped(self._parting())]
         if self.ratio_at is not None and self.ratio != 1.0:
             lines += _wrapped(
@@ -91,7 +92,6 @@ class Comparison:
             a, b = (getattr(each, get) for each in self.totals)
             ratio = f"{b / a:>12.4g}" if a else f"{'':>12}"
             lines.append(f"{name:<24}{a:>14.5g}{b:>14.5g}{ratio}".rstrip())
-        notes = [line for note in self.notes for line in _wrapped(note)]
         return "\n".join([*lines, *([""] if notes else []), *notes])
 
     def _parting(self) -> str:
@@ -132,9 +132,7 @@ def compare(old: Plan, new: Plan, horizon: Horizon | int) -> Comparison:
         for i, (lrs, shares) in enumerate(pair):
             rates[i].append(math.fsum(lrs))
             taken[i].append(math.fsum(shares))
-            with np.errstate(divide="ignore"):
-                logs = np.log1p(-np.minimum(shares, 2.0 - shares))
-            left[i].append((float(logs.sum()), bool(np.sum(shares > 1.0) % 2)))
+            left[i].append((float(log_kept(shares).sum()), bool(np.sum(shares > 1.0) % 2)))
         here, there = a != b, x != z
         lr_parts = first + int(here.argmax()) if lr_parts is None and here.any() else lr_parts
         decay_parts = first + int(there.argmax()) if decay_parts is None and there.any() else decay_parts

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from dwindle.decay import log_kept
 from dwindle.plan import Plan
 
 __all__ = ["LONGEST", "Weights", "doses", "weighed"]
@@ -96,8 +97,7 @@ def doses(plan: Plan, first: int, last: int, lr_scale: float, decays: bool) -> I
 def _over(plan: Plan, first: int, last: int, lr_scale: float, decays: bool) -> _Stretch:
     whole, dose, log = _Stretch(), [], []
     for lrs, taken in doses(plan, first, last, lr_scale, decays):
-        with np.errstate(divide="ignore"):  # a = 1 leaves nothing
-            logs = np.log1p(-np.minimum(taken, 2.0 - taken))
+        logs = log_kept(taken)
         after = np.concatenate((np.cumsum(logs[:0:-1])[::-1], [0.0]))
         with np.errstate(over="ignore", invalid="ignore"):  # a rate of 0 times what has left float64
             moved = float(lrs @ np.exp(after))

@@ -118,7 +118,7 @@ def _stepped_with_optimizer(tree: ast.AST, built: list[ast.Call]) -> bool:
         for node in assigned
         if isinstance(node.value, ast.Call) and owner_of(callee(node.value), "timm") is not None
     }
-    blocks = [list(block) for block in _blocks(tree)]
+    blocks = list(_blocks(tree))
     if any(call.args or call.keywords for block in blocks for name, call in block if name in ours):
         return False
 
@@ -132,14 +132,14 @@ def _stepped_with_optimizer(tree: ast.AST, built: list[ast.Call]) -> bool:
     )
 
 
-def _blocks(tree: ast.AST) -> Iterator[Iterator[tuple[str, ast.Call]]]:
+def _blocks(tree: ast.AST) -> Iterator[list[tuple[str, ast.Call]]]:
     """Yield what each block of statements calls ``step`` of, and the call."""
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
             calls = (line.value for line in body if isinstance(line, ast.Expr) and isinstance(line.value, ast.Call))
-            yield (
+            yield [
                 (ast.unparse(c.func.value), c)
                 for c in calls
                 if isinstance(c.func, ast.Attribute) and c.func.attr == "step"
-            )
+            ]

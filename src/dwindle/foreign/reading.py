@@ -110,9 +110,9 @@ def _read_program(text: str, run: Horizon | None) -> Plan | FeedbackRule[Any]:
         _complete_arguments(calls[0], scope, run)
         return read_tree(tree, text, "hf")
     examples = scope.values.get("n") if run is None or run.examples is None else ast.Constant(run.examples)
-    if examples is not None and calls[0] in ast.walk(examples):  # n is the model, or made of it: no number of examples
-        examples = None
-    if examples is not None and "n" not in {keyword.arg for keyword in calls[0].keywords}:
+    given = {keyword.arg for keyword in calls[0].keywords}
+    is_model = examples is not None and calls[0] in ast.walk(examples)  # n is no number of examples, but what is built
+    if examples is not None and not is_model and "n" not in given:
         calls[0].keywords.append(ast.keyword("n", examples))
     factor = scope.functions.get("factor")
     tree.body = [node for node in tree.body if node is not factor]

@@ -15,7 +15,7 @@ from dwindle.plan import Plan, as_plan
 from dwindle.schedule import Schedule
 from dwindle.units import Horizon, as_horizon, short
 
-__all__ = ["BestDecay", "best_decay", "lowest_decay", "paced"]
+__all__ = ["BestDecay", "best_decay", "doubt", "lowest_decay", "paced"]
 
 _TRIED = 31  # λ, on a logarithmic scale
 _LEAST = 30.0  # times: how far below the most decay of the runs λ are tried where some run has none
@@ -144,7 +144,11 @@ def _range(fitted: Fitted, unit: Course) -> list[float]:
     return tried if least > 0.0 else [0.0, *tried]
 
 
+def doubt(gain: float, half: float) -> str:
+    """Return what is said behind a gain that is not clear: nothing where it is."""
+    return ": worse" if gain < -half else ": not distinguishable" if gain <= half else ""
+
+
 def _said(convention: str, own: float, best: float, low: float, high: float, gain: float, half: float) -> str:
     told = f"{convention} {short(best)}: {gain:+.4f} ± {half:.4f} below {short(own)}"
-    told += ": worse" if gain < -half else ": not distinguishable" if gain <= half else ""
-    return f"{told}; λ from {low:.3g} to {high:.3g} cannot be told from it."
+    return f"{told}{doubt(gain, half)}; λ from {low:.3g} to {high:.3g} cannot be told from it."

@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 
 from dwindle.decay import Decay, Decoupled
 from dwindle.errors import DwindleError, InvalidValueError, count, real
-from dwindle.laws.best_decay import lowest_decay, paced
+from dwindle.laws.best_decay import doubt, lowest_decay, paced
 from dwindle.laws.course import course
 from dwindle.laws.features import warmup as risen
 from dwindle.laws.fit import Fitted, as_fitted
@@ -149,10 +149,7 @@ def optimize(
 
 def _said(chosen: Candidate, candidates: list[Candidate], first: str, rival: str) -> str:
     told = f"{chosen.name}: {chosen.gain:+.4f} ± {chosen.half:.4f} below {rival}"
-    if chosen.gain < -chosen.half:
-        told += ": worse"
-    elif chosen.gain <= chosen.half:
-        told += ": not distinguishable"
+    told += doubt(chosen.gain, chosen.half)
     ahead = next(c for c in candidates if c.name == first)
     if ahead is chosen:
         return f"{told}; it is the best found."

@@ -99,10 +99,7 @@ class Own(NamedTuple):
         device_of(device)
         module = self.module()
         dtype = next(module.parameters()).dtype
-        (x, y), (more, more_y) = (
-            (t.to(dtype) if t.is_floating_point() else t for t in self.tensors("train", rows))
-            for rows in (_TRIED, _TRIED_BY_METRICS)
-        )
+        x, y = self._tried(_TRIED, dtype)
         with torch.random.fork_rng(), torch.no_grad():
             with _trying(
                 f"the model {type(module).__name__} cannot take x of {_shape(x)}, two of the training examples"
@@ -111,8 +108,9 @@ class Own(NamedTuple):
             self._check_output(output, len(x))
             tried = [("loss", self.loss, output, y)]
             if self._metrics:
-                many = module(more)
-                tried += [(name, function, many, more_y) for name, function in self._metrics.items()]
+                x_more, y_more = self._tried(_TRIED_BY_METRICS, dtype)
+                many = module(x_more)
+                tried += [(name, function, many, y_more) for name, function in self._metrics.items()]
             for name, function, given, wanted in tried:
                 with _trying(
                     f"{name}, {name_of(function)}, cannot take an output of {_shape(given)} and y of {_shape(wanted)}"
@@ -127,6 +125,10 @@ class Own(NamedTuple):
                 raise InvalidValueError("model returned the same module twice; let it build a new one at each call.")
         with _trying(f"the model {type(module).__name__} cannot be trained by the loss {name_of(self.loss)}"):
             check_together(self.model, self.loss, x, y)
+
+    def _tried(self, rows: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        x, y = (t.to(dtype) if t.is_floating_point() else t for t in self.tensors("train", rows))
+        return x, y
 
     @property
     def _metrics(self) -> dict[str, Function]:

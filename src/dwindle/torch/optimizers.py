@@ -200,9 +200,11 @@ class _Planned(torch.optim.Optimizer):
     def _in_torch(self, counts: bool) -> None:
         """Do the same by torch's own operations, on any device."""
         params = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
-        self._refuse_sparse()
+        sparse = [p for p in params if p.grad.layout is not torch.strided]
+        if sparse and self._rule is torch.optim.AdamW:
+            self._refuse_sparse(sparse)
         if counts and self._beside.measured:
-            gradients = [p.grad if p.grad.layout is torch.strided else p.grad.coalesce()._values() for p in params]
+            gradients = [p.grad.coalesce()._values() if sparse and p.grad.is_sparse else p.grad for p in params]
             self._grad_norm = torch.nn.utils.get_total_norm(gradients)
             if self._beside.clip is not None:
                 torch.nn.utils.clip_grads_with_norm_(params, self._beside.clip, self._grad_norm)
@@ -212,20 +214,20 @@ class _Planned(torch.optim.Optimizer):
         if counts:
             self._finish(params)
 
-    def _refuse_sparse(self) -> None:
-        """Refuse a sparse gradient where torch's own step, which takes none, would get it; nothing has changed then."""
-        if self._rule is not torch.optim.AdamW:
-            return
-        for group, way in zip(self.param_groups, self.control.groups.ways, strict=True):
-            sparse = [p for p in group["params"] if p.grad is not None and p.grad.layout is not torch.strided]
-            if sparse and way != "none" and isinstance(self.control.plan.decay, L2):
-                refuse_sparse(sparse)
-            if sparse:
-                raise InvalidValueError(
-                    f"the gradient of {self.control.groups.names[id(sparse[0])]!r} is sparse, which AdamW takes for float32 "
-                    "and float64 tables on a CPU only, with numba, without ema and l2, and beside no float16 or sharded "
-                    "parameter; use sparse=False."
-                )
+    def _refuse_sparse(self, sparse: list[Any]) -> None:
+        """Refuse sparse gradients that torch's own step, which takes none, would get; nothing has changed then."""
+        way = next(
+            way
+            for group, way in zip(self.param_groups, self.control.groups.ways, strict=True)
+            if any(p is sparse[0] for p in group["params"])
+        )
+        if way != "none" and isinstance(self.control.plan.decay, L2):
+            refuse_sparse(sparse[:1])
+        raise InvalidValueError(
+            f"the gradient of {self.control.groups.names[id(sparse[0])]!r} is sparse, which AdamW takes for float32 "
+            "and float64 tables on a CPU only, with numba, without ema and l2, and beside no float16 or sharded "
+            "parameter; use sparse=False."
+        )
 
     @torch.no_grad()
     def _average(self, params: list[Any], keep: float) -> None:

@@ -77,10 +77,9 @@ class Origins:
         roots = tuple(path.partition(".")[0] or path.rpartition(".")[0] or "." for path in paths)
         if roots or bare:
             return roots
-        known = {
-            module.partition(".")[0] for of in self.paths.values() for module in of
-        }  # of an alias, which is its path
-        known |= {root for own in ROOTS.values() for root in own}  # of a part of a source, without its imports
+        # an alias is written out as its path by now, and a part of a source has no imports
+        known = {module.partition(".")[0] for of in self.paths.values() for module in of}
+        known |= {root for own in ROOTS.values() for root in own}
         return (func.id,) if func.id in known else ()
 
     def is_foreign(self, node: ast.Call, peers: Collection[str]) -> bool:

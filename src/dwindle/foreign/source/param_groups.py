@@ -67,9 +67,8 @@ def _mask_without(undecayed: list[ast.expr], scope: Scope) -> Mask:
     if all(_are_vectors(params, scope) for params in given):
         return Mask()
     picked = [names_picked(params, scope) for params in given]
-    names = "|".join(
-        pattern for each in picked if each is not None for pattern in each[0]
-    )  # one rule: a part may match none
+    # one rule, of which a part may match nothing
+    names = "|".join(pattern for each in picked if each is not None for pattern in each[0])
     if all(each is not None and each[1] for each in picked):
         return Mask((Rule("regex", names, False), Rule("name", "*", True)))
     if len(picked) == 1 and picked[0] is not None:

@@ -85,8 +85,7 @@ def peer_of(tree: ast.AST) -> str:
 def _is_own(node: ast.Call, peer: str, origins: Origins) -> bool:
     name = origins.named(node)
     factory = peer == "timm" and name == "create_optimizer_v2"
-    schedule = (name in GET or name == "get_scheduler") if peer == "hf" else name in PEERS[peer] and name != "LambdaLR"
-    known = factory or schedule or name in OPTIMIZERS[peer]
+    known = factory or (_is_named(name, peer) and name != "LambdaLR") or name in OPTIMIZERS[peer]
     return known and not origins.is_function(node) and not origins.is_foreign(node, [peer])
 
 
@@ -101,5 +100,9 @@ def is_schedule(node: ast.Call, peer: str, scope: Scope) -> bool:
     name = callee(node)
     if peer == "hf":
         by_name = isinstance(node.func, ast.Name) or bool(scope.origins.packages(node))
-        return ((name in GET or name == "get_scheduler") and by_name) or name == "LambdaLR"
-    return name in PEERS[peer] or (name == "LambdaLR" and peer in ("torch", "timm", "composer"))
+        return (_is_named(name, peer) and by_name) or name == "LambdaLR"
+    return _is_named(name, peer) or (name == "LambdaLR" and peer in ("torch", "timm", "composer"))
+
+
+def _is_named(name: str, peer: str) -> bool:
+    return name in GET or name == "get_scheduler" if peer == "hf" else name in PEERS[peer]

@@ -125,26 +125,25 @@ _SPLIT_SCALED = '''def split(model):
 
 _NAMES = "    depth = depths([name for name, _ in model.named_parameters()])\n"
 
-_DEPTHS = f'''def depths(names):
+_DEPTHS_HEAD = f'''def depths(names):
     """Return the depth of each parameter: 0 before the first numbered block, i + 1 in block i, one more after the last."""
     numbers = {{name: re.search(r"{BLOCK}", name) for name in names}}
     blocks = {{name: int(found.group(1)) for name, found in numbers.items() if found}}
-    depth, seen = {{}}, False
-    for name in names:
-        seen = seen or name in blocks
-        depth[name] = blocks[name] + 1 if name in blocks else max(blocks.values(), default=-1) + 2 if seen else 0
-    return depth'''
+'''
+_DEPTH = "depth[name] = blocks[name] + 1 if name in blocks else max(blocks.values(), default=-1) + 2 if last else 0"
 
-DEPTHS_BY_NAME = f'''def depths(names):
-    """Return the depth of each parameter: 0 before the first numbered block, i + 1 in block i, one more behind the last."""
-    numbers = {{name: re.search(r"{BLOCK}", name) for name in names}}
-    blocks = {{name: int(found.group(1)) for name, found in numbers.items() if found}}
-    depth = {{}}
+_DEPTHS = f"""{_DEPTHS_HEAD}    depth, last = {{}}, False
+    for name in names:
+        last = last or name in blocks
+        {_DEPTH}
+    return depth"""
+
+DEPTHS_BY_NAME = f'''{_DEPTHS_HEAD}    depth = {{}}
     for name in names:  # a tree sorts its names: what has no number must tell by its name where it lies
         before = re.search(r"{BEFORE}", name)
         behind = re.search(r"{BEHIND}", name)
         if name not in blocks and not before and not behind:
             raise ValueError(f"does {{name}} lie before the blocks or behind them?")
         last = not before or (behind and behind.start() < before.start())
-        depth[name] = blocks[name] + 1 if name in blocks else max(blocks.values(), default=-1) + 2 if last else 0
+        {_DEPTH}
     return depth'''
