@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -223,6 +224,27 @@ def test_steps_without_a_sign_are_refused(given: Any) -> None:
 def test_steps_of_32_bits_in_torch_are_steps(schedule: Any) -> None:
     steps = torch.arange(9, dtype=torch.int32)
     np.testing.assert_array_equal(schedule.resolve(Horizon(9))(steps).numpy(), curve(schedule.resolve(Horizon(9)), 9))
+
+
+LONG = [
+    lambda n: Exponential(0.5, n, staircase=True), lambda n: PowerLaw(0.5, n, staircase=True), lambda n: Table((1.0, 0.5), n),
+    lambda n: Repeat(Ramp(steps=100), n), lambda n: Mirror(Ramp(steps=100), n), lambda n: Extend(Ramp(steps=100), n),
+    lambda n: Join((Constant(), Ramp(steps=100)), (n, None)), lambda n: Ramp(steps=100).shift(n),
+    lambda n: Ramp(steps=2 * n).shift(-n),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64], ids=lambda dtype: dtype.__name__)
+@pytest.mark.parametrize("steps", [200, 40_000, 3 * 10**9, 2**62, 10**20], ids=str)
+@pytest.mark.parametrize("make", LONG, ids=lambda make: type(make(1)).__name__)
+def test_a_time_may_be_longer_than_the_type_of_the_steps_holds(make: Any, steps: int, dtype: Any) -> None:
+    schedule, last = make(steps), min(np.iinfo(dtype).max, 2**62)
+    given = np.array([0, 1, 50, 99, 101, 120, last - 1, last], dtype=dtype)
+    alone = [schedule(int(step)) for step in given]
+    np.testing.assert_array_equal(schedule(given), alone)
+    np.testing.assert_array_equal(schedule(torch.from_numpy(given)).numpy(), alone)
+    short = given[given < 2**30]  # JAX has 32 bits unless told otherwise
+    np.testing.assert_allclose(schedule(jnp.asarray(short)), alone[: len(short)], rtol=1e-6, atol=1e-6)
 
 
 def test_a_custom_function_is_asked_for_the_same_whole_step_alone_and_in_a_row() -> None:

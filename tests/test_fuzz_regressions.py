@@ -55,6 +55,7 @@ CASES: dict[str, tuple[str, bytes]] = {
     "log: a loss that no law can be started from": ("log-findings", b"\0" + FLAT),
     "plan: a mirror of more steps than 64 bits hold": ("plan-text", b"\0peak 1 | cosine mirror every %sst" % (b"9" * 20)),
     "plan: a repeat of more steps than 64 bits hold": ("plan-text", b"\0peak 1 | cosine repeat every %sst" % (b"9" * 20)),
+    "plan: a table of more steps than 64 bits hold": ("plan-text", b"\0peak 1 | table [1] every %s" % (b"9" * 21)),
     "formula: nested so deep that it cannot be shown": ("formula", b"\0[0 > (1, %sstep)]" % (b"not " * 450)),
     "formula: the minus of a condition": ("formula", b"\0---(not -1) + 1"),
     "formula: a whole number beyond 64 bits": ("formula", b"\0step - step % 999999999999999999999999999999999"),

@@ -25,7 +25,10 @@ __all__ = ["Namespace", "namespace"]
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """Operations on steps and factors. ``bucket(edges, x)`` counts the edges at or below x; ``table`` looks values up."""
+    """Operations on steps and factors. ``bucket(edges, x)`` counts the edges at or below x; ``table`` looks values up.
+
+    ``long(x)`` is x in the widest type of whole numbers there is, if it is whole; ``most(x)`` the largest that type holds.
+    """
 
     where: Callable[[Any, Any, Any], Any]
     clip: Callable[[Any, Any, Any], Any]
@@ -43,6 +46,8 @@ class Namespace:
     floor: Callable[[Any], Any]
     bucket: Callable[[Sequence[float], Any], Any]
     table: Callable[[Sequence[float], Any], Any]
+    long: Callable[[Any], Any]
+    most: Callable[[Any], int]
 
 
 def namespace(step: Any) -> Namespace:
@@ -92,6 +97,10 @@ def _like_numpy(function: Callable[[Any], Any]) -> Callable[[Any], float]:
     return lambda x: float(function(np.float64(x)))
 
 
+def _most(x: Any) -> int:
+    return 2**63 - 1
+
+
 SCALAR = Namespace(
     where=lambda condition, yes, no: yes if condition else no,
     clip=lambda x, low, high: low if x < low else high if x > high else x,
@@ -109,6 +118,8 @@ SCALAR = Namespace(
     floor=_like_numpy(np.floor),
     bucket=bisect_right,
     table=lambda values, index: values[int(index)],
+    long=lambda x: x,
+    most=_most,
 )
 
 NUMPY = Namespace(
@@ -128,6 +139,8 @@ NUMPY = Namespace(
     floor=np.floor,
     bucket=lambda edges, x: np.searchsorted(np.asarray(edges), x, side="right"),
     table=lambda values, index: np.asarray(values)[np.asarray(index, dtype=np.int64)],
+    long=lambda x: x if x.dtype.kind == "f" else x.astype(np.int64, copy=False),
+    most=_most,
 )
 
 
@@ -171,6 +184,8 @@ def _torch() -> Namespace:
         floor=torch.floor,
         bucket=bucket,
         table=lambda values, index: like(index, values)[index.long()],
+        long=lambda x: x if x.is_floating_point() else x.long(),
+        most=_most,
     )
 
 
@@ -212,4 +227,6 @@ def _jax() -> Namespace:
         floor=jnp.floor,
         bucket=bucket,
         table=table,
+        long=lambda x: x if jnp.issubdtype(x.dtype, jnp.floating) else jnp.asarray(x, dtype=int),
+        most=lambda x: _most(x) if jnp.issubdtype(x.dtype, jnp.floating) else int(np.iinfo(x.dtype).max),
     )

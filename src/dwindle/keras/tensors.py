@@ -177,4 +177,6 @@ def _namespace() -> Namespace:
         floor=unary(tf.floor),
         bucket=bucket,
         table=table,
+        long=lambda x: x,
+        most=lambda x: 2**63 - 1,
     )

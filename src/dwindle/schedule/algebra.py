@@ -213,7 +213,7 @@ class Join(Schedule):
             return self._by_blocks(np.asarray(step), edges)
         value = self.pieces[0](step)
         for edge, piece in zip(edges, self.pieces[1:], strict=True):
-            here = _wide(step, edge)
+            here, edge = _wide(step, edge)
             value = xp.where(here >= edge, piece(here - edge), value)
         return value
 
@@ -354,7 +354,8 @@ class Shift(Schedule):
             raise _unresolved(self)
         if steps < 0:  # a negative step is step 0 of the whole, not of what was shifted
             step = namespace(step).clip(step, 0, _LAST_STEP)
-        return self.schedule(_wide(step, steps) - steps)
+        step, steps = _wide(step, steps)
+        return self.schedule(step - steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -492,7 +493,7 @@ class Repeat(Schedule):
         step = xp.clip(step, 0, _LAST_STEP)
         if self.growth == 1:
             every = number_of_steps(self.every) or 0
-            step = _wide(step, every)
+            step, every = _whole(step, every)
             cycle = step // every
             if self.cycles is not None:
                 cycle = xp.clip(cycle, 0, self.cycles - 1)
@@ -537,14 +538,31 @@ class Mirror(Schedule):
         if every is None:
             raise _unresolved(self)
         xp = namespace(step)
-        phase = _wide(xp.clip(step, 0, _LAST_STEP), every) % (2 * every)
-        return self.schedule(xp.where(phase <= every, phase, 2 * every - phase))
+        step, both = _whole(xp.clip(step, 0, _LAST_STEP), 2 * every)
+        _, every = _whole(step, every)
+        phase = step % both
+        return self.schedule(xp.where(phase <= every, phase, every - (phase - every)))
 
 
-def _wide(step: Any, number: float) -> Any:
-    """Return ``step``, as float64 if ``number`` has a fraction, or twice it is no 64-bit integer: torch would take float32."""
-    whole = isinstance(number, int) and abs(number) <= _LAST_STEP // 2
-    return step if whole else namespace(step).as_float(step)
+def _wide(step: Any, number: Any) -> tuple[Any, Any]:
+    """Return ``step`` and the ``number`` to take from it: as floats if it has a fraction, or the type of steps cannot hold it."""
+    xp = namespace(step)
+    step = xp.long(step)
+    most = min(xp.most(step), _LAST_STEP // 2)
+    if isinstance(number, int) and -most // 2 <= number <= most:
+        return step, number
+    return xp.as_float(step), float(number)
+
+
+def _whole(step: Any, number: Any) -> tuple[Any, Any]:
+    """Return ``step`` and the ``number`` to divide it by: as floats if it has a fraction, else no more than steps can reach."""
+    if not isinstance(number, int):
+        return namespace(step).as_float(step), number
+    if type(step) is int:
+        return step, number
+    xp = namespace(step)
+    step = xp.long(step)
+    return step, min(number, xp.most(step))
 
 
 def _inner(schedule: Schedule) -> str:

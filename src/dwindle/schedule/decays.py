@@ -8,7 +8,7 @@ from typing import Any
 from dwindle.elementary import PowerParts, power, power_parts
 from dwindle.errors import InvalidValueError, flag, real
 from dwindle.namespace import namespace
-from dwindle.schedule.algebra import _LAST_STEP, Schedule, _unresolved, _wide
+from dwindle.schedule.algebra import _LAST_STEP, Schedule, _unresolved, _whole
 from dwindle.units import Horizon, Time, as_time, in_steps, number_of_steps, short, time_text, words
 
 __all__ = ["Exponential", "PowerLaw"]
@@ -61,7 +61,10 @@ class Exponential(Schedule):
         if every is None or parts is None:
             raise _unresolved(self)
         xp = namespace(step)
-        return power(parts, xp.as_float(_wide(step, every) // every if self.staircase else step), xp)
+        if self.staircase:
+            step, every = _whole(step, every)
+            step = step // every
+        return power(parts, xp.as_float(step), xp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,9 @@ class PowerLaw(Schedule):
             raise _unresolved(self)
         xp = namespace(step)
         step = xp.clip(step, 0, _LAST_STEP)
-        x = xp.as_float(_wide(step, every) // every) if self.staircase else xp.as_float(step) / every
+        if self.staircase:
+            step, every = _whole(step, every)
+        x = xp.as_float(step // every) if self.staircase else xp.as_float(step) / every
         base = 1.0 + self.rate * x
         if self.exponent == 1.0:
             return 1.0 / base

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dwindle.namespace import namespace
-from dwindle.schedule.algebra import _LAST_STEP, Schedule, _inner, _one, _unresolved, _wide
+from dwindle.schedule.algebra import _LAST_STEP, Schedule, _inner, _one, _unresolved, _whole
 from dwindle.units import Horizon, Time, as_time, in_steps, number_of_steps, time_text, words
 
 __all__ = ["Extend"]
@@ -49,5 +49,6 @@ class Extend(Schedule):
             raise _unresolved(self)
         xp = namespace(step)
         step = xp.clip(step, 0, _LAST_STEP)
-        times = xp.clip(-(-_wide(step, every) // every), 1, _LAST_STEP)
+        whole, every = _whole(step, every)
+        times = xp.clip(-(-whole // every), 1, _LAST_STEP)
         return self.schedule(xp.as_float(step) / xp.as_float(times))

@@ -11,7 +11,7 @@ import numpy as np
 
 from dwindle.errors import InvalidValueError, count, known, real, sequence, shown
 from dwindle.namespace import SCALAR, namespace
-from dwindle.schedule.algebra import _LAST_STEP, Schedule, _unresolved
+from dwindle.schedule.algebra import _LAST_STEP, Schedule, _unresolved, _whole
 from dwindle.schedule.shapes import SHAPES, fall
 from dwindle.units import Horizon, Time, as_time, in_steps, number_of_steps, short, time_text
 
@@ -150,7 +150,8 @@ class Table(Schedule):
 
     def __call__(self, step: Any) -> Any:
         xp = namespace(step)
-        return xp.table(self.factors, xp.clip(step // self.every, 0, len(self.factors) - 1))
+        step, every = _whole(step, self.every)
+        return xp.table(self.factors, xp.clip(step // every, 0, len(self.factors) - 1))
 
 
 @dataclass(frozen=True, slots=True)
