@@ -274,6 +274,24 @@ def test_of_a_lambda_it_has_not_seen_it_says_more_than_the_blind_law():
     assert 0.5 < aware.parameters["strength"] < 2.0
 
 
+def test_what_schedule_and_decay_do_is_told_apart_by_runs_that_change_one_of_them():
+    def ran(name, lam):
+        lr, share = doses(name, dw.decoupled(lam))
+        return Run(lr, STEP, DECAY_AWARE.loss(np.append(BLIND, [0.3, 1.0]), seen(lr, share)[0]), f"{name} {lam}", share)
+
+    both = fit([ran("constant", 0.5), ran("cosine", 2.0)])
+    assert both.law is DECAY_AWARE
+    assert both._alone == 2.0
+    assert any("change together in these runs" in note for note in both.notes)
+    for apart in (
+        [ran("constant", 0.5), ran("cosine", 0.5), ran("cosine", 2.0)],
+        [ran("cosine", 0.5), ran("cosine", 2.0)],
+    ):
+        fitted = fit(apart)
+        assert fitted._alone == (1.0 if len(apart) == 3 else 2.0)
+        assert not any("change together" in note for note in fitted.notes)
+
+
 def test_a_decay_outside_those_of_the_runs_is_not_supported():
     plan = dw.Plan(4e-3, dw.warmup(100).then(dw.cosine(end=0.1)))
     for lam, supported in ((0.5, True), (2.5, True), (4.0, False)):

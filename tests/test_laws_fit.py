@@ -175,7 +175,48 @@ def test_the_interval_widens_with_the_horizon():
         forecast = fitted.predict(PLANS["cosine"], horizon=steps)
         widths.append(forecast.upper[-1] - forecast.lower[-1])
     assert widths == sorted(widths)
-    assert widths[2] > 1.1 * widths[0]
+    assert widths[1] > 1.4 * widths[0]
+    assert widths[2] > 2.5 * widths[0]
+
+
+def risk(peak, factors, power, batch=16):
+    """Return the exact loss of SGD on noisy linear regression after each step; its features have variances k^-power.
+
+    The rates are ``factors`` times the part ``peak`` of the largest at which it stays finite.
+    """
+    variances = np.arange(1.0, 501.0) ** -power
+    apart = np.arange(1.0, 501.0) ** -0.5
+    apart *= 2.0 / (variances @ apart)
+    most = 2.0 / (variances[0] * (1.0 + 1.0 / batch) + variances.sum() / batch)
+    found = np.empty(len(factors))
+    for step, factor in enumerate(factors):
+        rate, loss = peak * most * factor, variances @ apart + 1.0
+        apart = apart * (1.0 - 2.0 * rate * variances + (1.0 + 1.0 / batch) * (rate * variances) ** 2)
+        apart += rate**2 / batch * variances * loss
+        found[step] = (variances @ apart + 1.0) / 2.0
+    return found
+
+
+def test_an_interval_is_wider_where_the_runs_foretell_each_other_badly():
+    """The loss of another law, of which two runs are fitted: the forecasts of others are inside because of it."""
+    plans = {name: dw.Plan(1.0, dw.warmup(100).then(after)) for name, after in (
+        ("constant", dw.constant()), ("cosine", dw.cosine(end=0.1)), ("linear", dw.linear()),
+        ("cooldown", dw.constant().then(dw.linear("20%"))), ("drop", dw.piecewise([1900], [1.0, 0.1])))}  # fmt: skip
+    inside, once = [], []
+    for power in (1.4, 1.6, 1.8):
+        logs = {}
+        for name, plan in plans.items():
+            lr, step = plan.lrs(3000), np.arange(1, 61) * 50
+            logs[name] = Run(lr, step, risk(0.4, lr, power)[step - 1], name)
+        fitted = fit([logs["constant"], logs["cosine"]])
+        for name in ("linear", "cooldown", "drop"):
+            told = fitted.predict(logs[name].lr, at=[3000])
+            off, half = abs(told.loss[0] - logs[name].loss[-1]), (told.upper[0] - told.lower[0]) / 2.0
+            inside.append(off < half)
+            once.append(off < half / fitted._left_out)
+    assert sum(inside) >= 7
+    assert sum(once) <= 5
+    assert fit(runs("noise-floor"))._left_out < 1.5
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from dwindle.laws.convex import CONVEX
 from dwindle.laws.course import Course, course
 from dwindle.laws.decay_aware import DECAY_AWARE
 from dwindle.laws.features import Features, warmup
-from dwindle.laws.forecast import SAME, Forecast, Known, reasons
+from dwindle.laws.forecast import SAME, Forecast, Known, other_decay, reasons
 from dwindle.laws.functional_scaling import FUNCTIONAL_SCALING
 from dwindle.laws.law import Law, Stretches
 from dwindle.laws.likeness import alike, expecting
@@ -37,6 +38,7 @@ _OF_PARAMETERS, _OF_LAW = 0.6, 1.15  # times what the fit says, so that interval
 _AT_ONCE = 4096  # points, each of which is looked at from every change of the rate
 _UNSUPPORTED = 2.0  # times as wide
 _ALONE = 2.0  # times as wide: of one schedule, which tells progress and noise apart badly
+_LEFT_OUT = 3  # runs at most that are left out in turn, to see how well the others foretell them
 _BADLY = 2.0  # misfits: from which it is said
 _APART = 1.5  # times: how far the least and the most decay of the runs must be apart
 
@@ -55,6 +57,7 @@ class Fitted:
     _values: Any
     _covariance: Any
     _misfit: float
+    _unit: float | None
 
     @property
     def parameters(self) -> dict[str, float]:
@@ -99,7 +102,7 @@ class Fitted:
         points = _spread(found.lr) if at is None else _steps(at, len(found.lr))
         loss, slope = self.sensitivity(found, points)
         why = reasons(found, int(points.max()), self.known)
-        half = self.half_width(slope) * (_UNSUPPORTED if why else 1.0)
+        half = self.half_width(slope, far=self._far(points)) * (_UNSUPPORTED if why else 1.0)
         said = "; ".join(why) or "within what the fitted runs have seen"
         return Forecast(points, loss, loss - half, loss + half, not why, said)
 
@@ -124,21 +127,48 @@ class Fitted:
         slope = frame.scale * _slope(self.law, self._values, seen)
         return frame.nats(self.law.loss(self._values, seen)), slope
 
-    def half_width(self, slope: Any, curves: int = 1) -> Any:
+    def half_width(self, slope: Any, curves: int = 1, far: Any = 1.0) -> Any:
         """Return half the 90 % interval [n] of losses, or of differences, of these ``slope`` [n, k] by the parameters.
 
-        The parameters' uncertainty, the law's own error on each of as many ``curves``, and for one the noise of its log; the
-        first two as much larger as the law misses the fitted runs by more than it should, and doubled if they have one schedule
-        (their warm-ups, which the law does not read, may differ).
+        The parameters' uncertainty, the law's own error on each of as many ``curves``, ``far`` [n] times as large after so many
+        lengths of the longest fitted run, and for one curve the noise of its log. The first two are as much larger as the law
+        misses the fitted runs by more than it should; doubled if these have one schedule (their warm-ups, which the law does not
+        read, may differ); and as much larger as it takes to hold 90 % of the points of each run that is left out of the fit.
         """
+        return self._half_width(slope, curves, far, self._left_out)
+
+    def _half_width(self, slope: Any, curves: int, far: Any, wider: float) -> Any:
         parameters = _OF_PARAMETERS**2 * np.einsum("...i,ij,...j->...", slope, self._covariance, slope)
         noise = self.known.noise if curves == 1 else 0.0
-        own = curves * (_OF_LAW * self._frame.scale * WRONG) ** 2
-        return _NINETY * np.sqrt((parameters + own) * (self._misfit * self._alone) ** 2 + noise**2)
+        own = curves * (_OF_LAW * self._frame.scale * WRONG * far) ** 2
+        return _NINETY * np.sqrt((parameters + own) * (self._misfit * self._alone * wider) ** 2 + noise**2)
+
+    def _far(self, step: Any) -> Any:
+        return np.maximum(step / self.known.longest, 1.0)
 
     @cached_property
     def _alone(self) -> float:
-        return 1.0 if any(_other_schedule(run, self.runs[0], self.begins) for run in self.runs[1:]) else _ALONE
+        """2 if the runs have one schedule, or, for a law that reads decay, none of their λ has two; else 1."""
+        for one, other in combinations(self.runs, 2):
+            alike = not (self.law.decays and _apart([run.pace or 0.0 for run in (one, other)]))
+            if alike and _other_schedule(one, other, self.begins):
+                return 1.0
+        return _ALONE
+
+    @cached_property
+    def _left_out(self) -> float:
+        """How many times as wide intervals must be to hold 90 % of the points of each run that is left out, at least 1."""
+        missed = [1.0]
+        for left in self.runs[:: -(-len(self.runs) // _LEFT_OUT)] if len(self.runs) > 1 else ():
+            others = _solved([run for run in self.runs if run is not left], self.law, self._unit)
+            at = left.step >= max(warmup(left.lr), others.begins)
+            if not at.any() or (self.law.decays and other_decay(left.course, others.known)):
+                continue
+            loss, slope = others.sensitivity(left.course, left.step[at])
+            half = others._half_width(slope, 1, others._far(left.step[at]), 1.0)
+            half *= _UNSUPPORTED if reasons(left.course, int(left.step[-1]), others.known) else 1.0
+            missed.append(float(np.quantile(np.abs(left.loss[at] - loss) / half, 0.9)))
+        return max(missed)
 
     def difference(self, one: Any, other: Any) -> tuple[float, float]:
         """Return how much lower the last loss is under ``one``, rates [T] or a `Course`, than under ``other``, ± for 90 %.
@@ -152,7 +182,8 @@ class Fitted:
         same = np.array_equal(given[0].lr, given[1].lr) and (
             not self.law.decays or np.array_equal(*(c.share for c in given))
         )
-        return gain, float(self.half_width(by_first[0] - by_second[0], curves=0 if same else 2))
+        far = float(self._far(max(len(each.lr) for each in given)))
+        return gain, float(self.half_width(by_first[0] - by_second[0], 0 if same else 2, far))
 
     def end(self, peak: float, stretches: Stretches) -> tuple[float, Any]:
         """Return the last loss of a schedule of `Stretches` below ``peak``, and its gradient [k] by their rates [k]."""
@@ -199,16 +230,29 @@ def fit(runs: Any, law: str | Law = "auto", *, like: Any = ()) -> Fitted:
         unit = unit_of(alike(kept, groups))
         chosen = expecting(chosen, groups, unit)
         notes.append(_expects(groups))
-    frame = Frame(kept, chosen, unit)
-    data = [Curve(run, frame) for run in kept]
-    values, covariance = solved(chosen, data)
-    missed = misfit(chosen, values, data)
-    if missed > _BADLY:
+    fitted = _solved(kept, chosen, unit)
+    if (missed := fitted._misfit) > _BADLY:
         notes.append(
             f"{chosen.name} misses these runs by {missed:.1f} times what it misses the curves it was made for; its intervals are "
             "as much wider"
         )
-    return Fitted(chosen, tuple(kept), tuple(notes), frame, values, covariance, missed)
+    if (
+        chosen.decays
+        and fitted._alone > 1.0
+        and any(_other_schedule(*pair, fitted.begins) for pair in combinations(kept, 2))
+    ):
+        notes.append(
+            "schedule and weight decay change together in these runs, and what either does is told apart badly: intervals are "
+            "twice as wide; add a run that changes only one of them"
+        )
+    return replace(fitted, notes=tuple(notes))
+
+
+def _solved(runs: Sequence[Run], law: Law, unit: float | None) -> Fitted:
+    frame = Frame(runs, law, unit)
+    data = [Curve(run, frame) for run in runs]
+    values, covariance = solved(law, data)
+    return Fitted(law, tuple(runs), (), frame, values, covariance, misfit(law, values, data), unit)
 
 
 def as_fitted(value: Any) -> Fitted:

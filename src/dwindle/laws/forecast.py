@@ -12,7 +12,7 @@ from dwindle.laws.course import Course, pace
 from dwindle.laws.features import features, warmup
 from dwindle.laws.runs import Run
 
-__all__ = ["SAME", "Forecast", "Known", "reasons"]
+__all__ = ["SAME", "Forecast", "Known", "other_decay", "reasons"]
 
 _LONGER, _HIGHER = 4.0, 1.5  # than any fitted run
 _LONGER_ALONE = 2.0  # of one schedule, which tells progress and noise apart badly
@@ -111,10 +111,10 @@ def reasons(course: Course, last: int, seen: Known) -> list[str]:
         found.append(f"no fitted run lowers its learning rate below {seen.lowest:.0%} of its peak; add one that decays")
     if _rises(lr[:last]) and not seen.rises:
         found.append("the learning rate rises again after it fell, which no fitted run does")
-    return found + _other_decay(course, seen)
+    return found + other_decay(course, seen)
 
 
-def _other_decay(course: Course, seen: Known) -> list[str]:
+def other_decay(course: Course, seen: Known) -> list[str]:
     """Return that the weight decay is not one that the runs tell of; a law that does not read it takes none for theirs."""
     lam = pace(course)
     if lam is None or seen.paces is None or (lam == 0.0 and not seen.decays):
