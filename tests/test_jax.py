@@ -6,6 +6,7 @@ import builtins
 import importlib
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -340,6 +341,33 @@ def test_a_state_put_back_goes_on_bit_for_bit() -> None:
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 PLAN = Plan(0.1, decay=dw.decoupled(0.1))
+KINDS = Mask.of(Rule("kind", "Embed*", False))
+BLIND = [
+    lambda run: djax.sgd(replace(PLAN, mask=KINDS), run),
+    lambda run: djax.adamw(PLAN, run, mask=KINDS),
+    lambda run: djax.attach(optax.scale_by_lion(), PLAN, run, mask=KINDS),
+    lambda run: djax.decay(PLAN, run, mask=KINDS),
+]
+DOWN = [
+    optax.adam(1e-3),
+    optax.sgd(0.1, 0.9),
+    optax.lion(1e-3),
+    optax.adamw(optax.linear_schedule(0.0, 1e-3, 10)),
+    optax.chain(optax.clip(1.0), optax.inject_hyperparams(optax.rmsprop)(0.1)),
+]
+UP = [
+    optax.identity(),
+    optax.trace(0.9, nesterov=True),
+    optax.scale_by_adam(),
+    optax.scale_by_lion(),
+    optax.scale_by_rms(),
+    optax.scale_by_factored_rms(),
+    optax.chain(optax.clip(1.0), optax.centralize(), optax.scale_by_trust_ratio()),
+    optax.chain(optax.add_decayed_weights(0.1), optax.scale_by_adam(), optax.scale(1e-3)),
+    optax.set_to_zero(),
+    optax.masked(optax.scale_by_adam(), {"another": True}),  # which only this tree has
+    optax.contrib.scale_by_muon(),
+]
 
 
 @pytest.mark.parametrize(
@@ -355,6 +383,8 @@ PLAN = Plan(0.1, decay=dw.decoupled(0.1))
         (lambda: djax.sgd(PLAN, RUN, 0.9, 1), "nesterov must be True or False"),  # type: ignore[arg-type]
         (lambda: djax.attach(lambda g: g, PLAN, RUN), "direction must be an optax"),  # type: ignore[arg-type]
         (lambda: djax.decay(Plan(0.1, layer_decay=0.5), RUN), "use attach"),
+        *[(lambda build=build: build(RUN), "give a rule on the name") for build in BLIND],
+        *[(lambda direction=direction: djax.attach(direction, PLAN, RUN), "give the direction alone") for direction in DOWN],
         (lambda: djax.sgd(PLAN, RUN, mask=Mask.of(Rule("name", "tail", True))).init(weights()), "matches no parameter"),
         (lambda: djax.sgd(PLAN, RUN, mask={"block_0": 1, "block_1": True, "head": True}).init(weights()), "True or False"),
         (lambda: djax.sgd(PLAN, RUN).update(jnp.ones(1), djax.sgd(PLAN, RUN).init(jnp.ones(1))), "needs the weights"),
@@ -367,6 +397,42 @@ PLAN = Plan(0.1, decay=dw.decoupled(0.1))
 def test_bad_inputs_are_refused(build: Callable[[], Any], said: str) -> None:
     with pytest.raises((InvalidValueError, UnknownNameError), match=said):
         build()
+
+
+@pytest.mark.parametrize("direction", UP, ids=range(len(UP)))
+def test_a_direction_is_taken_that_points_up_the_gradient_or_cannot_be_asked(direction: Any) -> None:
+    djax.attach(direction, PLAN, RUN)
+    assert jax.jit(lambda w: djax.attach(direction, PLAN, RUN) and w)(1.0) == 1.0
+
+
+@pytest.mark.parametrize("build", [djax.sgd, lambda *given: djax.attach(optax.identity(), *given)])
+def test_a_norm_in_the_shape_of_a_matrix_is_named(build: Any) -> None:
+    w = {"batch_norm": {"scale": jnp.ones((1, 1, 4))}, "conv": {"w": jnp.ones((3, 4))}}
+    with pytest.warns(
+        UserWarning, match=r'batch_norm/scale has a norm.s name .*Mask.of\(Rule\("name", "batch_norm/scale"'
+    ):
+        build(PLAN, RUN).init(w)
+    quiet = replace(PLAN, mask=Mask.of(Rule("name", "batch_norm/scale", False)))
+    for plan in (Plan(0.1), quiet):
+        build(plan, RUN).init(w)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: djax.adamw(replace(PLAN, groups=(Group("h", "b/*", 0.1),)), 10),
+        lambda: djax.sgd(PLAN, 10, mask=Mask.of(Rule("name", "b/*", False))),
+        lambda: djax.adamw(PLAN, 10, mask={"a": True, "b": False}),
+        lambda: optax.chain(*djax.decay(PLAN, 10, mask={"a": True, "b": False})),
+    ],
+)
+def test_optax_finds_the_states_that_lie_like_the_parameters(made: Any) -> None:
+    w = {"a": {"kernel": jnp.ones((3, 2))}, "b": {"kernel": jnp.ones((2, 2))}}
+    tx = made()
+    state = optax.tree.map_params(tx, lambda leaf: leaf + 1.0, tx.init(w))
+    like = [leaf for leaf in jax.tree.leaves(state) if leaf.shape]
+    assert all((leaf == 1.0).all() for leaf in like)
+    assert jax.tree.structure(state) == jax.tree.structure(tx.init(w))
 
 
 def test_without_a_decay_the_weights_are_not_asked_for() -> None:

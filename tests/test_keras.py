@@ -266,7 +266,7 @@ def played(optimizer: Any, grads: list[list[np.ndarray]], change: Any = None) ->
     for step, gs in enumerate(grads):
         now = [array(w) for w in ws]
         gs = gs if change is None else change(gs, now, step)
-        optimizer.apply([keras.ops.convert_to_tensor(g, "float64") for g in gs], ws)
+        optimizer.apply([keras.ops.convert_to_tensor(g, keras.config.floatx()) for g in gs], ws)
         path.append([array(w) for w in ws])
     return path
 
@@ -361,6 +361,25 @@ def test_the_trajectory_is_the_references(name: str, decay: str) -> None:
     )
     rtol = 1e-11 if name == "SGD" else max(1e-11, THEIRS)
     agree(got, [[want[n][t + 1] for n in names] for t in range(6)], rtol)
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_a_cautious_decay_goes_by_the_direction_also_where_rounding_hides_the_update(name: str) -> None:
+    plan, grads = Plan(1e-12, SHAPE, dw.independent(0.1, cautious=True), mask=EVERY), gradients(6)
+    got = played(dkeras.attach(OPTIMISERS[name](), plan, RUN), grads)
+    with wide():
+        names = [w.name for w in variables()]
+        start = {n: array(w) for n, w in zip(names, variables(), strict=True)}
+    own = plan.resolve(RUN)
+    want = reference.run(
+        REFERENCES[name],
+        start,
+        lambda _, step: dict(zip(names, grads[step], strict=True)),
+        lambda step, _: own.rates(step),
+        6,
+        cautious=True,
+    )
+    agree(got, [[want[n][t + 1] for n in names] for t in range(6)], 3e-6)
 
 
 def wd_cases() -> list[Any]:
@@ -494,7 +513,10 @@ FIT = Horizon(epochs=4, steps_per_epoch=4)
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=() if n == "Adam" else pytest.mark.slow) for n in ("Adam", "nesterov", "Nadam", "Muon")],
+    [
+        pytest.param(n, marks=() if n in ("Adam", "Lamb") else pytest.mark.slow)
+        for n in ("Adam", "Lamb", "nesterov", "Nadam", "Muon")
+    ],
 )
 @pytest.mark.parametrize(
     "options",

@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 import dwindle as dw
 from dwindle import reference
 from dwindle.errors import DwindleError, InvalidValueError
-from dwindle.torch import SGD, AdamW, attach, threads
+from dwindle.torch import SGD, AdamW, attach, kernels, threads
 
 STEPS = 12
 SCHEDULE = dw.warmup(3).then(dw.cosine(end=0.1))
@@ -142,6 +142,54 @@ def test_the_weights_are_those_of_the_reference(kind, options, decay):
         np.testing.assert_allclose(net.get_parameter(name).detach().numpy(), path[name][-1], rtol=1e-12, atol=1e-12)
 
 
+def own(kind, weight, plan, options):
+    return kind([("w", weight)], plan, STEPS, **options)
+
+
+def bare(kind, weight, plan, options, compensated=False):
+    base: Any = torch.optim.AdamW if kind is AdamW else torch.optim.SGD
+    optimizer = base([("w", weight)], **options)
+    attach(optimizer, plan, STEPS, compensated=compensated)
+    return optimizer
+
+
+FORMS = {
+    "one pass": own,
+    "torch's operations": lambda *given: in_torch(own(*given)),
+    "attach": bare,
+    "foreach": lambda kind, weight, plan, options: bare(kind, weight, plan, {**options, "foreach": True}),
+    "fused": lambda kind, weight, plan, options: bare(kind, weight, plan, {**options, "fused": True}),
+    "compensated": lambda *given: bare(*given, compensated=True),
+}
+
+
+@pytest.mark.parametrize("maximize", [False, True])
+@pytest.mark.parametrize(("kind", "options"), RULES, ids=label)
+def test_a_cautious_decay_goes_by_the_direction_also_where_rounding_hides_the_update(kind, options, maximize):
+    torch.manual_seed(0)
+    start = torch.randn(40, 30)
+    grads = [torch.randn(40, 30) for _ in range(STEPS)]
+    ends = {}
+    for peak in (1e-12, 0.0):
+        plan = dw.Plan(peak, SCHEDULE, dw.independent(0.1, cautious=True))
+        rates = plan.resolve(STEPS).rates
+        known = {k: v for k, v in options.items() if k != "dampening"}  # which the reference has not
+        rule = reference.Adam() if kind is AdamW else reference.SGD(**known)
+        signed = [(-1.0 if maximize else 1.0) * grad.double().numpy() for grad in grads]
+        path = reference.run(rule, {"w": start.double().numpy()}, lambda _, t, signed=signed: {"w": signed[t]},
+                             lambda t, _, rates=rates: rates(t), STEPS, cautious=True)["w"]  # fmt: skip
+        for name, form in FORMS.items():
+            weight = nn.Parameter(start.clone())
+            optimizer = form(kind, weight, plan, {**options, "maximize": maximize})
+            for grad in grads:
+                weight.grad = grad.clone()
+                optimizer.step()
+            ends[name] = weight.detach()
+            exact = ends["one pass"].double() if options.get("dampening") else torch.from_numpy(path[-1])
+            told = f"{name}, peak {peak}"
+            torch.testing.assert_close(ends[name].double(), exact, rtol=2e-6, atol=0, msg=lambda m, t=told: f"{t}: {m}")
+
+
 @pytest.mark.parametrize("decay", DECAYS[1:], ids=str)
 @pytest.mark.parametrize(("kind", "options"), RULES, ids=label)
 def test_without_gradient_float32_weights_are_multiplied_by_the_product_of_the_shrinks(kind, options, decay):
@@ -212,6 +260,27 @@ def test_complex_weights_agree_with_torch():
                 optimizer.step()
             weights.append(weight.detach())
         torch.testing.assert_close(*weights, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_gradient_whose_square_overflows_moves_the_weight_as_in_torch(dtype):
+    ends = []
+    for make in (own, bare):
+        weight = nn.Parameter(torch.ones(2, 8, dtype=dtype))
+        optimizer = make(AdamW, weight, dw.Plan(0.1, decay=dw.decoupled(0.1)), {})
+        for size in (1e20, 3e20, 1e18, 1.0):
+            weight.grad = torch.full_like(weight, size)
+            optimizer.step()
+        ends.append((weight.detach(), optimizer.state[weight]["exp_avg_sq"]))
+    assert bool(ends[0][1].isfinite().all())
+    torch.testing.assert_close(*ends, rtol=1e-5 if dtype is torch.float32 else 0.02, atol=0)
+
+
+def test_the_types_of_a_kernel_are_told_by_arrays_that_are_always_the_same(monkeypatch):
+    """numba's cache on disk goes by their contents."""
+    monkeypatch.setattr(np, "empty", lambda shape, dtype: np.full(shape, -1.0).astype(dtype))
+    for kind in ("float32", "float64", "bfloat16"):
+        assert [array.tobytes().strip(b"\0") for array in kernels._empty(kind)] == [b"", b""]
 
 
 # Low precision

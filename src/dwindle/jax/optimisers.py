@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -23,13 +25,14 @@ def attach(
     """Return the optimiser that follows ``plan`` over ``horizon`` along ``direction``, such as optax.scale_by_lion().
 
     Step t: g ← g + c·w, u = direction(g), update = -lr·u - x·w, all with plan.rates(t) and each parameter's own
-    lr_scale; c and x are 0 where the mask says no. ``direction`` must not hold a learning rate of its own (its u points
-    up the gradient). ``cautious``: x·w only where u·w ≥ 0, by sign. Parameters go by their place in the tree, joined
-    by '/': ``params/Dense_0/kernel``; trees know no module kinds, so a rule on kind matches nothing.
+    lr_scale; c and x are 0 where the mask says no. ``direction`` must not hold a learning rate of its own: its u points up
+    the gradient, to climb give the gradient negated. ``cautious``: x·w only where u·w ≥ 0, by sign. Parameters go by their
+    place in the tree, joined by '/': ``params/Dense_0/kernel``; trees know no module kinds, so a rule on them is refused, and a
+    matrix with a norm's name is warned of.
     Sums are formed in float32 or wider; what optax.apply_updates then rounds away in a bf16 weight is lost, as ever.
 
-    Raises InvalidValueError for what is no transformation or plan; at init, UnknownNameError for a rule or group that
-    matches no parameter.
+    Raises InvalidValueError for what is no transformation or plan, and for a direction that points down a gradient of ones;
+    at init, UnknownNameError for a rule or group that matches no parameter.
 
     >>> from dwindle.decay import Decoupled
     >>> tx = attach(optax.scale_by_lion(), Plan(0.1, decay=Decoupled(0.5)), 100)
@@ -40,11 +43,35 @@ def attach(
     """
     if not isinstance(direction, optax.GradientTransformation):
         raise InvalidValueError(f"direction must be an optax transformation; got {shown(direction)}.")
+    if _descends(direction):
+        raise InvalidValueError(
+            "direction points down the gradient, as an optimiser with a learning rate of its own does, and the plan's rate would "
+            "turn it up; give the direction alone, such as optax.scale_by_adam() for optax.adam(...)."
+        )
+    return _around(direction, plan, horizon, mask)
+
+
+def _descends(direction: optax.GradientTransformation) -> bool:
+    """Whether ``direction`` moves a matrix down a gradient of ones in its first updates; one that cannot be asked does not."""
+    ones = {"kernel": jnp.ones((2, 2))}
+    try:
+        state, moves = direction.init(ones), []
+        for _ in range(2):  # a warm-up's first rate is 0
+            move, state = direction.update(ones, state, ones)
+            moves += [float(end(u)) for u in jax.tree.leaves(move) for end in (jnp.min, jnp.max)]
+    except Exception:  # it is made for another tree, for a loss, or is traced
+        return False
+    return all(-math.inf < u <= 0.0 for u in moves) and any(moves)
+
+
+def _around(
+    direction: optax.GradientTransformation, plan: Plan, horizon: Horizon | int, mask: Any
+) -> optax.GradientTransformationExtraArgs:
     follower = Follower.of(plan, horizon, mask)
     inside = optax.with_extra_args_support(direction)
 
     def init(params: Any) -> PlanState:
-        follower.layout(params)
+        follower.begin(params)
         return PlanState(jnp.zeros((), jnp.int32), inside.init(params))
 
     def update(updates: Any, state: PlanState, params: Any = None, **extra: Any) -> tuple[Any, PlanState]:
@@ -68,7 +95,7 @@ def adam(
     ['-0.500', '0.500']
     """
     b1, b2 = real("b1", b1, low=0.0, below=1.0), real("b2", b2, low=0.0, below=1.0)
-    return attach(optax.scale_by_adam(b1, b2, real("eps", eps, above=0.0)), plan, horizon, mask)
+    return _around(optax.scale_by_adam(b1, b2, real("eps", eps, above=0.0)), plan, horizon, mask)
 
 
 def adamw(
@@ -107,4 +134,4 @@ def sgd(
     """
     momentum = real("momentum", momentum, low=0.0, below=1.0)
     flag("nesterov", nesterov)
-    return attach(optax.trace(momentum, nesterov) if momentum else optax.identity(), plan, horizon, mask)
+    return _around(optax.trace(momentum, nesterov) if momentum else optax.identity(), plan, horizon, mask)

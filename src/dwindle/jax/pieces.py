@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -20,6 +21,9 @@ from dwindle.plan import Assignment, Plan
 from dwindle.units import Horizon
 
 __all__ = ["Follower", "Pieces", "PlanState", "decay"]
+
+
+_BY_SHAPE = Mask().rules[-1]
 
 
 class PlanState(NamedTuple):
@@ -53,11 +57,20 @@ class Follower:
 
     @classmethod
     def of(cls, plan: Plan, horizon: Horizon | int, mask: Any) -> Follower:
-        """Return the follower of ``plan``; ``mask`` None, a Mask, a tree of bools or a function of the parameters."""
+        """Return the follower of ``plan``; ``mask`` None, a Mask, a tree of bools or a function of the parameters.
+
+        Raises InvalidValueError for a rule of the user's own on module kinds.
+        """
         own = resolved(plan, horizon)
-        if mask is None or isinstance(mask, Mask):
-            return cls(own if mask is None else put(own, mask=mask))
-        return cls(put(own, mask=Mask.everything()), mask)
+        if mask is not None:
+            own = put(own, mask=mask if isinstance(mask, Mask) else Mask.everything())
+        blind = [str(rule) for rule in own.mask.rules if rule.subject == "kind" and rule not in Mask().rules]
+        if blind:
+            raise InvalidValueError(
+                f"mask rule '{blind[0]}' asks for the kind of a module, which a tree of parameters does not tell; give a "
+                "rule on the name."
+            )
+        return cls(own, None if isinstance(mask, Mask) else mask)
 
     @property
     def beside(self) -> bool:
@@ -67,14 +80,33 @@ class Follower:
     def layout(self, params: Any) -> Any:
         """Return the tree of Leaf for ``params``; raises as `Plan.assign` does, and for cautious complex weights."""
         found, shape = jax.tree_util.tree_flatten_with_path(params)
+        if not found:  # optax looks for the states that lie like the parameters with a tree of none
+            return params
         if self.plan.decay is not None and self.plan.decay.cautious and any(jnp.iscomplexobj(w) for _, w in found):
             raise InvalidValueError("complex weights have no sign for cautious to compare; use another decay for them.")
-        infos = [Param(jax.tree_util.keystr(path, simple=True, separator="/"), jnp.shape(w)) for path, w in found]
-        placed = _assigned(put(self.plan, peak=0.0, decay=None), tuple(infos))  # hashable, also where λ is traced
+        placed = self._placed(found)
         decays = [a.decays for a in placed]
         if self.chosen is not None:
             decays = _spread(self.chosen(params) if callable(self.chosen) else self.chosen, params)
         return jax.tree.unflatten(shape, [Leaf(a.lr_scale, d) for a, d in zip(placed, decays, strict=True)])
+
+    def begin(self, params: Any) -> None:
+        """Raise as `layout` does; warn of a norm's matrix that decays because a tree tells no kinds of modules."""
+        self.layout(params)
+        if self.plan.decay is None or self.chosen is not None:
+            return
+        placed = self._placed(jax.tree_util.tree_flatten_with_path(params)[0]) if jax.tree.leaves(params) else ()
+        looks = [a.name for a in placed if "norm" in a.name.lower() and a.rule == str(_BY_SHAPE)]
+        if looks:
+            warnings.warn(
+                f"{looks[0]} has a norm's name and a matrix's shape, so it decays; to leave it out, give "
+                f'mask=Mask.of(Rule("name", "{looks[0]}", False)).',
+                stacklevel=3,
+            )
+
+    def _placed(self, found: Any) -> tuple[Assignment, ...]:
+        infos = [Param(jax.tree_util.keystr(path, simple=True, separator="/"), jnp.shape(w)) for path, w in found]
+        return _assigned(put(self.plan, peak=0.0, decay=None), tuple(infos))  # hashable, also where λ is traced
 
     def coupled(self, grads: Any, params: Any, step: Any) -> Any:
         """Return g + c·w, where the plan says l2; else the gradients as they are."""
@@ -114,10 +146,11 @@ def decay(plan: Plan, horizon: Horizon | int, mask: Any = None) -> Pieces:
 
     ``before`` adds c·w to the gradient (l2; for every other convention it does nothing); ``after`` adds -x·w to the
     finished update (nothing for l2), x being the share of the same step: lr·λ decoupled, f·λ independent, lr·f·λ
-    corrected; with ``cautious`` only where the update does not move the weight towards 0 (u·w ≥ 0).
+    corrected; with ``cautious`` only where the update does not move the weight away from 0 (u·w ≥ 0).
     ``mask`` takes the place of plan.mask: a Mask, or as in optax a tree of bools or a function that makes one.
 
-    Raises InvalidValueError for a plan with groups or layer_decay: their learning rates are not a decay; use `attach`.
+    Raises InvalidValueError for a plan with groups or layer_decay: their learning rates are not a decay; use `attach`. And for
+    a mask's rule of one's own on module kinds, which trees do not know.
 
     >>> from dwindle.decay import Decoupled
     >>> from dwindle.jax import schedule
@@ -137,7 +170,7 @@ def decay(plan: Plan, horizon: Horizon | int, mask: Any = None) -> Pieces:
 
     def piece(change: Callable[..., Any]) -> optax.GradientTransformationExtraArgs:
         def init(params: Any) -> PlanState:
-            follower.layout(params)
+            follower.begin(params)
             return PlanState(jnp.zeros((), jnp.int32))
 
         def update(updates: Any, state: PlanState, params: Any = None, **extra: Any) -> tuple[Any, PlanState]:

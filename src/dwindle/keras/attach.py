@@ -27,15 +27,16 @@ def attach(optimizer: Any, plan: Plan, horizon: Horizon | int, *, model: Any = N
     learning rate lr·lr_scale, in Keras' order (decay first, with the gradient taken before). x is lr·λ decoupled, f·λ
     independent, lr·f·λ corrected, 0 where the mask says no. ``l2``: the gradient becomes g + c·w, after Keras' clipping,
     so that clipping does not weaken the decay; a regulariser in the loss would be clipped along with g. ``cautious``: x·w
-    is taken off after the step, where the step did not move w away from 0. With ``gradient_accumulation_steps`` an
-    update is one of the accumulated kind; Keras' own schedules count every batch. The moving average (use_ema) and
-    constraints come last, as ever. Adafactor keeps its own bound on its step, lr ≤ 1/√(t + 1).
+    is taken off after the step, where the step did not move w away from 0; where rounding hides it, the step is known by
+    the optimiser's momentum, or else the gradient. With ``gradient_accumulation_steps`` an update is one of the
+    accumulated kind; Keras' own schedules count every batch. The moving average (use_ema) and constraints come last, as
+    ever. Adafactor keeps its own bound on its step, lr ≤ 1/√(t + 1).
 
-    The learning rate and weight decay that the optimiser was built with are replaced. What it holds otherwise stays: an
-    optimiser that has done n updates goes on with the plan's update n (compile the model again then). Variables go by
-    their path, ``dense/kernel``; the kind of layer is known where ``model`` is given, the model that will be trained.
-    A saved model keeps the plan and what it decided for each variable, and goes on bit for bit; import dwindle.keras
-    before load_model.
+    The learning rate that the optimiser was built with is replaced, and so is the weight decay that its class has by default;
+    one of the user's own is refused, unless it is the plan's. What the optimiser holds otherwise stays: one that has done n
+    updates goes on with the plan's update n (compile the model again then). Variables go by their path, ``dense/kernel``; the
+    kind of layer is known where ``model`` is given, the model that will be trained. A saved model keeps the plan and what it
+    decided for each variable, and goes on bit for bit; import dwindle.keras before load_model.
 
     Raises InvalidValueError for an optimiser on which the plan cannot be exact or that has a decay of its own; where the
     variables are first known, UnknownNameError for a rule or group that matches none of them.
@@ -122,7 +123,7 @@ class Planned:
         lr, x, c = self._own(numbers, variable)
         gradient, before = self._begun(gradient, variable, x, c)
         super().update_step(gradient, variable, lr)  # type: ignore[misc]
-        self._ended(variable, before, x)
+        self._ended(variable, before, gradient, lr, x)
 
     def _parallel_update_step(self, grads: Any, variables: Any, numbers: Any) -> None:
         """Update on torch, where Keras takes all variables of one learning rate at once."""
@@ -133,8 +134,8 @@ class Planned:
             at = [i for i, other in enumerate(scales) if other == scale]
             chosen = [variables[i] for i in at]
             super()._parallel_update_step([begun[i][0] for i in at], chosen, own[at[0]][0])  # type: ignore[misc]
-        for v, (_, before), (_, x, _) in zip(variables, begun, own, strict=True):
-            self._ended(v, before, x)
+        for v, (gradient, before), (lr, x, _) in zip(variables, begun, own, strict=True):
+            self._ended(v, before, gradient, lr, x)
 
     def _part(self, variable: Any) -> Part:
         following = self._following
@@ -155,14 +156,26 @@ class Planned:
             self.assign(variable, _sum(variable, variable, -x))  # type: ignore[attr-defined]
         return gradient, keras.ops.copy(variable) if way == "cautious" else None
 
-    def _ended(self, variable: Any, before: Any, x: Any) -> None:
+    def _ended(self, variable: Any, before: Any, gradient: Any, lr: Any, x: Any) -> None:
         if before is None:
             return
         # the update is u = (before - now)/lr; u·w ≥ 0, by sign, for a product of small numbers underflows
         ops = keras.ops
         now = ops.convert_to_tensor(variable)
-        follows = ops.sign(ops.subtract(now, before)) * ops.sign(before) <= 0
+        moved = ops.subtract(now, before)
+        moved = ops.where(moved == 0, ops.negative(self._slope(variable, gradient, lr)), moved)  # rounding hid it
+        follows = ops.sign(moved) * ops.sign(before) <= 0
         self.assign(variable, ops.where(follows, _sum(now, before, -x), now))  # type: ignore[attr-defined]
+
+    def _slope(self, variable: Any, gradient: Any, lr: Any) -> Any:
+        """Return what the optimiser has moved ``variable`` against, by sign, as far as the names of its slots tell."""
+        kind: Any = self
+        at, slope = kind._get_variable_index(variable), keras.ops.cast(gradient, variable.dtype)
+        if isinstance(self, keras.optimizers.SGD) and kind.momentum:  # v ← μ·v - lr·g
+            velocity = keras.ops.negative(kind.momentums[at])
+            return _sum(kind.momentum * velocity, slope, lr) if kind.nesterov else velocity
+        slots = (getattr(self, name, None) for name in ("_momentums", "_m"))
+        return next((averages[at] for averages in slots if averages and isinstance(averages, list)), slope)
 
     def get_config(self) -> dict[str, Any]:
         following = self._following
@@ -183,7 +196,8 @@ class Planned:
             raise InvalidValueError(
                 f"a configuration holds an optimizer, as get_config() wrote it; got {shown(config)}."
             )
-        optimizer = keras.optimizers.deserialize(dict(config["optimizer"]), custom_objects=custom_objects)
+        # not keras.optimizers.deserialize, whose table lacks Lamb
+        optimizer = keras.saving.deserialize_keras_object(dict(config["optimizer"]), custom_objects=custom_objects)
         return _attached(optimizer, plan, horizon, placed=tuple(Assignment(*row) for row in config["placed"]))
 
 

@@ -25,7 +25,7 @@ import torch
 
 from dwindle.errors import ResumeError
 
-__all__ = ["AVERAGE", "GRADIENT", "VELOCITY", "WEIGHT", "Residues", "writes"]
+__all__ = ["AVERAGE", "GRADIENT", "VELOCITY", "WEIGHT", "Residues", "follows", "writes"]
 
 _NAMES = WEIGHT, VELOCITY, GRADIENT = "dwindle_residue", "dwindle_velocity", "dwindle_gradient"
 AVERAGE = "dwindle_average"  # saved in the same way
@@ -134,29 +134,26 @@ class Residues:
                     _take(residues, weights, residues, lr * c)
                 torch._foreach_add_(residues, speeds, alpha=-lr * (mu if group["nesterov"] else 1.0))
 
-    def decay_where(self, params: Sequence[Any], olds: Sequence[Any], share: float, maximize: bool) -> None:
-        """Decay, after the update, the weights that it did not move away from zero; ``olds`` is what they were before.
-
-        Where rounding hid the movement, its direction is that of the optimiser's momentum, or else of the gradient.
-        """
-        against = [self._momentum(p, maximize) for p in params]
-        for weights, before, slopes, residues in _batches(params, olds, against, self._of_weights(params)):
-            for weight, old, slope, residue in zip(weights, before, slopes, residues, strict=True):
+    def decay_where(self, params: Sequence[Any], olds: Sequence[Any], slopes: Sequence[Any], share: float) -> None:
+        """Decay, after the update, the weights that it did not move away from zero; see `follows`."""
+        for weights, before, against, residues in _batches(params, olds, slopes, self._of_weights(params)):
+            for weight, old, slope, residue in zip(weights, before, against, residues, strict=True):
                 true = old + residue  # in float32; where that rounds, x·e is below every digit that counts
-                moved = torch.sign(weight - old)
-                moved.sub_(torch.sign(slope) * (moved == 0))
-                residue.addcmul_(true, (moved * torch.sign(true) <= 0).to(true.dtype), value=-share)
+                residue.addcmul_(true, follows(weight, old, slope, true).to(true.dtype), value=-share)
 
-    def _momentum(self, param: Any, maximize: bool) -> Any:
-        """Return what the optimiser moves ``param`` against, by sign."""
+    def slope(self, param: Any, group: Any, grad: Any) -> Any:
+        """Return what the optimiser has moved ``param`` against, by sign: its momentum, or else the gradient ``grad``.
+
+        Nesterov's is SGD's g + μ·b. What weighs its momentum otherwise (NAdam, Muon) is taken for its momentum.
+        """
         state = self._optimizer.state.get(param, {})
-        for name in ("exp_avg", "momentum_buffer"):
-            if torch.is_tensor(state.get(name)) and state[name].shape == param.shape:
-                return state[name]
-        if param.grad is None:
-            return torch.zeros_like(param)
-        grad = param.grad if param.grad.layout == torch.strided else param.grad.to_dense()
-        return -grad if maximize else grad
+        names = ("exp_avg", "momentum_buffer") if group.get("momentum", 1.0) else ("exp_avg",)  # 0 leaves an old buffer
+        held = [state[name] for name in names if torch.is_tensor(state.get(name)) and state[name].shape == param.shape]
+        if held and not group.get("nesterov"):
+            return _dense(held[0])
+        grad = torch.zeros_like(param) if grad is None else _dense(grad)
+        grad = -grad if group.get("maximize") else grad
+        return grad.add(_dense(held[0]), alpha=group["momentum"]) if held else grad
 
     def fold(self, params: Sequence[Any]) -> None:
         """Round the true weights into the weights, w ← round(w + e), and keep what that leaves."""
@@ -197,9 +194,23 @@ class Residues:
         return residue
 
 
+def follows(new: Any, old: Any, slope: Any, weight: Any) -> Any:
+    """Return where an update from ``old`` to ``new`` did not move ``weight`` away from zero: u·w ≥ 0.
+
+    By sign, for a product of small numbers underflows. Where rounding hid the movement, it was against ``slope``.
+    """
+    moved = torch.sign(new - old)
+    moved.sub_(torch.sign(slope) * (moved == 0))
+    return moved * torch.sign(weight) <= 0
+
+
 def writes(param: Any) -> tuple[int, int]:
     """Return what changes when somebody writes to ``param`` in place or gives it other memory."""
     return 0 if param.is_inference() else param._version, _local(param).data_ptr()
+
+
+def _dense(tensor: Any) -> Any:
+    return tensor if tensor.layout is torch.strided else tensor.to_dense()
 
 
 def _wide(tensors: list[Any]) -> list[Any]:

@@ -15,7 +15,7 @@ import torch
 from dwindle.decay import L2, Decay, Decoupled
 from dwindle.errors import InvalidValueError
 from dwindle.plan import Plan, Rates
-from dwindle.torch.compensation import GRADIENT, VELOCITY, WEIGHT, Residues, writes
+from dwindle.torch.compensation import GRADIENT, VELOCITY, WEIGHT, Residues, follows, writes
 from dwindle.torch.compiled import is_fixed
 from dwindle.torch.groups import Group, Part
 
@@ -89,6 +89,20 @@ def _own_number(rates: Rates, decay: Decay, step: int) -> float:
     return float((1.0 - rates.shrink) / rates.lr) if rates.lr > 0 else 0.0
 
 
+class _Before(NamedTuple):
+    """A parameter before its update: its weights then, and the gradient that will have moved them."""
+
+    param: Any
+    old: Any
+    grad: Any
+
+
+def _before(params: list[Any], group: Group, scale: float) -> list[_Before]:
+    """Return ``params`` before their update; torch adds Nesterov's momentum to the gradients themselves, so they are copied."""
+    grads = [p.grad / scale if group.get("nesterov") else p.grad for p in params]
+    return [_Before(p, p.detach().clone(), grad) for p, grad in zip(params, grads, strict=True)]
+
+
 class Update:
     """What one optimiser step needs from us around the update itself; holds copies only while a step runs."""
 
@@ -97,8 +111,8 @@ class Update:
     def __init__(self, residues: Residues) -> None:
         self._residues = residues
         self._grads: list[tuple[Any, Any, Any, Any]] = []  # parameter, its gradient, ours in its place, as we left ours
-        self._weights: list[tuple[Any, Any, float]] = []
-        self._doubtful: list[tuple[list[Any], list[Any], float, bool]] = []
+        self._weights: list[tuple[list[_Before], Group, float]] = []  # in doubt until the update shows where it goes
+        self._doubtful: list[tuple[list[_Before], Group, float]] = []  # those that would lose the decay
         self._folded: list[Any] = []
 
     def before(self, group: Group, way: str, dose: Dose, grad_scale: Any = None) -> None:
@@ -115,7 +129,7 @@ class Update:
         if not params:
             return
         if way == "cautious":
-            self._weights += [(p, p.detach().clone(), dose.rates.shrink) for p in params]
+            self._weights.append((_before(params, group, scale), group, dose.rates.shrink))
         elif way == "weights":
             with torch.no_grad():  # in float32 this keeps the digits of the share that w·shrink rounds away
                 torch._foreach_add_(params, params, alpha=dose.rates.shrink - 1.0)
@@ -132,8 +146,7 @@ class Update:
             self._swap(params, coupled)
             return
         if way == "cautious":
-            olds = [p.detach().clone() for p in params]
-            self._doubtful.append((params, olds, dose.share, bool(group.get("maximize"))))
+            self._doubtful.append((_before(params, group, scale), group, dose.share))
         elif way == "filter":
             self._residues.filter(params, dose.rates.l2, dose.rates.lr, group)
         else:
@@ -154,12 +167,13 @@ class Update:
     def after(self) -> None:
         """Finish the decay after the update, and give the gradients back as they were."""
         with torch.no_grad():
-            for param, old, shrink in self._weights:
-                # the update is u = (old - new)/lr; u·w ≥ 0, by sign, for a product of small numbers underflows
-                follows = torch.sign(param - old) * torch.sign(old) <= 0
-                param.add_(torch.where(follows, old, torch.zeros_like(old)), alpha=shrink - 1.0)
-            for params, olds, share, maximize in self._doubtful:
-                self._residues.decay_where(params, olds, share, maximize)
+            for rows, group, shrink in self._weights:
+                for param, old, grad in rows:
+                    decays = follows(param, old, self._residues.slope(param, group, grad), old)
+                    param.add_(torch.where(decays, old, torch.zeros_like(old)), alpha=shrink - 1.0)
+            for rows, group, share in self._doubtful:
+                slopes = [self._residues.slope(param, group, grad) for param, _, grad in rows]
+                self._residues.decay_where([row.param for row in rows], [row.old for row in rows], slopes, share)
             self._residues.fold(self._folded)
         self._residues.settle()
         for param, grad, ours, left in self._grads:

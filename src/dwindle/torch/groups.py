@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 __all__ = ["Group", "Part", "Whole", "merged", "split", "split_saved"]
 
 Group = dict[str, Any]
@@ -81,7 +83,7 @@ def split_saved(saved: Sequence[Group], wholes: Sequence[Whole], live: Sequence[
     for whole in wholes:
         parts = saved[len(out) : len(out) + len(whole.parts)]
         shared = {k: v for part in parts for k, v in part.items() if k not in ("params", "param_names")}
-        out += [{**_options(live[len(out) + i]), **shared, **part} for i, part in enumerate(parts)]
+        out += [_apart({**_options(live[len(out) + i]), **shared, **part}) for i, part in enumerate(parts)]
     return out
 
 
@@ -91,4 +93,9 @@ def _options(group: Group) -> Group:
 
 def _part_of(group: Group, at: Sequence[int]) -> Group:
     lists: Group = {key: [group[key][i] for i in at] for key in ("params", "param_names") if key in group}
-    return {**group, **lists}
+    return _apart({**group, **lists})
+
+
+def _apart(group: Group) -> Group:
+    """Return ``group`` with tensors of its own: what is written into one group must not be seen in another."""
+    return {k: v.detach().clone() if isinstance(v, torch.Tensor) else v for k, v in group.items()}

@@ -164,11 +164,12 @@ def _sgd_numbers(row, group, c):
 
 
 @njit(fastmath=_EXACT, error_model="numpy", forceinline=True)
-def _settled(w, e, x, move, stored, real, residue, cautious):
-    """(w as it is stored, e) after ``move`` and a decay by the share x."""
+def _settled(w, e, x, move, slope, stored, real, residue, cautious):
+    """(w as it is stored, e) after ``move``, which is against ``slope``, and a decay by the share x."""
     zero = real.dtype.type(0)
     if cautious is not None:
-        x = x if (move >= zero and w >= zero) or (move <= zero and w <= zero) else zero
+        up = move if move != zero else slope  # lr is 0, or their product too small a number
+        x = x if (up >= zero and w >= zero) or (up <= zero and w <= zero) else zero
     if residue is None:
         return _store(w - (x * w + move), stored), e
     e -= x * w + (x * e + move)
@@ -188,7 +189,7 @@ def _adam(row, at, n, c, stored, real, average, residue, cautious):
     residues = carray(_at(row[RESIDUE] + at * wide), n, real.dtype)
     of = real.dtype.type
     scale, l2, share, step, root, eps = of(c[0]), of(c[1]), of(c[2]), of(c[3]), of(c[4]), of(c[5])
-    new1, keep2, new2, fresh = of(c[6]), of(c[7]), of(c[8]), of(c[9])
+    new1, keep2, new2, fresh, huge = of(c[6]), of(c[7]), of(c[8]), of(c[9]), of(np.inf)
     for i in range(n):
         w, e = _load(ws[i]), of(0)
         if residue is not None:  # one that was left by another weight is dropped
@@ -196,9 +197,11 @@ def _adam(row, at, n, c, stored, real, average, residue, cautious):
         g = _load(gs[i]) * scale + l2 * w
         m = _load(ms[i])
         m += (g - m) * new1
-        v = _load(vs[i]) * keep2 + g * g * new2
+        held = _load(vs[i])
+        v = held * keep2 + g * g * new2
+        v = v if v < huge else held + (g * new2 * g - held * new2)  # g² overflows before its share of v does
         ms[i], vs[i] = _store(m, stored), _store(v, stored)
-        after, e = _settled(w, e, share, step * (m / (np.sqrt(v) * root + eps)), stored, real, residue, cautious)
+        after, e = _settled(w, e, share, step * (m / (np.sqrt(v) * root + eps)), m, stored, real, residue, cautious)
         ws[i] = after
         if residue is not None:
             residues[i] = e
@@ -232,7 +235,7 @@ def _sgd(row, at, n, c, stored, real, momentum, nesterov, average, residue, rest
             if rest is not None:
                 rests[i] = m - _load(short)
             g = m if nesterov is None else g + kept * m
-        after, e = _settled(w, e, share, lr * g, stored, real, residue, cautious)
+        after, e = _settled(w, e, share, lr * g, g, stored, real, residue, cautious)
         ws[i] = after
         if residue is not None:
             residues[i] = e
@@ -393,4 +396,4 @@ def work(
 def _empty(kind: str) -> tuple[Any, Any]:
     """Return two arrays that tell the types: of what is stored, and of what is calculated in."""
     stored, real = {"bfloat16": (np.uint16, np.float32)}.get(kind, (kind, kind))
-    return np.empty(1, stored) * 0, np.empty(1, real) * 0
+    return np.zeros(1, stored), np.zeros(1, real)  # the cache on disk goes by their contents too

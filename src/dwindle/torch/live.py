@@ -87,8 +87,6 @@ class LiveGroups:
         done = [split(group, [keys[id(p)] for p in group["params"]]) for group in fresh]
         live = list(chain.from_iterable(groups for _, groups in done))
         refuse_split(self._optimizer, len(self._parts) + len(live))
-        for group in live:  # a tensor lr may be shared by all groups; each part needs its own
-            group["lr"] = group["lr"].clone() if torch.is_tensor(group["lr"]) else group["lr"]
         parts = [part for whole, _ in done for part in whole.parts]
         lossy = [self._lossy_types(group, part) for group, part in zip(live, parts, strict=True)]
         self.lossy += lossy

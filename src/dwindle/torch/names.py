@@ -19,7 +19,8 @@ def params(model: torch.nn.Module) -> tuple[Param, ...]:
     ``kind`` is the class name of the module that owns the parameter, such as Linear or LayerNorm. Names and kinds are those
     of the model itself: what DistributedDataParallel, torch.compile, fully_shard and checkpointing put around it is left out.
 
-    Raises InvalidValueError for FullyShardedDataParallel, whose parameters have lost their shapes.
+    Raises InvalidValueError for FullyShardedDataParallel, whose parameters have lost their shapes, and for the parameters of a
+    lazy module, which have none before its first batch.
 
     >>> params(torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.LayerNorm(3)))[2]._replace(key=None)
     Param(name='1.weight', shape=(3,), kind='LayerNorm', key=None)
@@ -34,7 +35,7 @@ def params(model: torch.nn.Module) -> tuple[Param, ...]:
         )
     parallel = [f"{path}." if path else "" for path, module in modules.items() if isinstance(module, _PARALLEL)]
     return tuple(
-        Param(_bare(name, parallel), tuple(p.shape), _kind(modules[name.rpartition(".")[0]]), id(p))
+        Param(_bare(name, parallel), _shape(name, p), _kind(modules[name.rpartition(".")[0]]), id(p))
         for name, p in model.named_parameters(remove_duplicate=False)
     )
 
@@ -58,6 +59,12 @@ def _kind(module: torch.nn.Module) -> str:
     kind = type(module)
     original = kind.__bases__[-1]
     return original.__name__ if kind.__name__ == f"FSDP{original.__name__}" else kind.__name__
+
+
+def _shape(name: str, tensor: Any) -> tuple[int, ...]:
+    if torch.nn.parameter.is_lazy(tensor):
+        raise InvalidValueError(f"{name} has no shape yet, which a mask goes by; run the model once on a batch first.")
+    return tuple(tensor.shape)
 
 
 def described(optimizer: torch.optim.Optimizer, model: torch.nn.Module | None) -> tuple[list[Param], list[Param]]:
@@ -109,4 +116,5 @@ def _one(tensor: Any, name: str | None, known: Param | None, fallback: str) -> P
     name = None if name is None else _bare(name)
     if known is not None:  # a name that differs only by the wrapper is the model's
         return known if name in (None, f"module.{known.name}") else known._replace(name=name)
-    return Param(fallback if name is None else name, tuple(tensor.shape), "", id(tensor))
+    name = fallback if name is None else name
+    return Param(name, _shape(name, tensor), "", id(tensor))

@@ -117,5 +117,5 @@ def step_adam(table, ms, vs, at, logs, count, ids, values, scale, x, step, root,
             first, second = m[j] + (g - m[j]) * (1.0 - beta1), v[j] * beta2 + g * g * (1.0 - beta2)
             m[j], v[j] = first, second
             move = step * (first / (np.sqrt(second) * root + eps))
-            keep = cautious and not ((move >= 0.0 and w >= 0.0) or (move <= 0.0 and w <= 0.0))
+            keep = cautious and not ((first >= 0.0 and w >= 0.0) or (first <= 0.0 and w <= 0.0))
             row[j] = w - ((0.0 if keep else x * w) + move)
