@@ -135,6 +135,9 @@ def test_torch(name: str) -> None:
         ("CosineAnnealingWarmRestarts", "OneCycleLR", "ExponentialLR"),
         ("OneCycleLR", "OneCycleLR"),  # the last to be built overwrites the rates of the others
         ("OneCycleLR", "CyclicLR", "OneCycleLR"),
+        ("OneCycleLR", "StepLR", "OneCycleLR"),  # but what stands between begins with those of the first
+        ("OneCycleLR", "CosineAnnealingLR", "OneCycleLR"),
+        ("OneCycleLR", "CosineAnnealingWarmRestarts", "OneCycleLR"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Detected call of:UserWarning")

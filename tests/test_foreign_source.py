@@ -13,10 +13,11 @@ import torch
 
 import dwindle as dw
 from dwindle import foreign
-from dwindle.errors import NoExactMapError
+from dwindle.errors import DwindleError, NoExactMapError
 from dwindle.foreign.source.own import Comment
 from dwindle.foreign.source.positions import POSITIONS
 from dwindle.foreign.writing.draft import Draft
+from dwindle.schedule.feedback import FeedbackRule
 
 READ = {
     (
@@ -298,6 +299,112 @@ REFUSED = {
     ): "'args.lr' is not a number, a text, a list or",
 }
 
+OPTAX = "import optax\nschedule = optax.cosine_decay_schedule(1e-3, 1000)\n"
+KERAS = "import keras\nschedule = keras.optimizers.schedules.CosineDecay(1e-3, 1000)\n"
+COSINE = "peak 1e-3 | cosine to 0% over 1000st"
+ALL = 'mask name "*" decays'
+
+READ |= {
+    f"{OPTAX}tx = optax.adamw(schedule, weight_decay=0.1)": f"{COSINE} | decoupled 0.1 | {ALL}",
+    "import optax\ntx = optax.adamw(optax.cosine_decay_schedule(1e-3, 1000), weight_decay=0.1)": (
+        f"{COSINE} | decoupled 0.1 | {ALL}"
+    ),
+    f"{OPTAX}tx = optax.chain(optax.clip(1.0) if clip else optax.identity(), optax.adamw(schedule))": (
+        f"{COSINE} | decoupled 1e-4 | {ALL}"
+    ),
+    f"{OPTAX}tx = optax.named_chain(('clip', optax.clip(1.0)), ('adam', optax.adam(schedule)))": COSINE,
+    f"{OPTAX}rates = jax.vmap(schedule)(steps)\nprint(schedule, schedule(3))": COSINE,
+    f"{OPTAX}tx = optax.adam(schedule)\nstate = TrainState.create(params=p, tx=tx)\nfit(state, schedule)": COSINE,
+    f"{KERAS}m.compile(keras.optimizers.Adam(schedule))": COSINE,
+    "import torch\ntry:\n  o = torch.optim.SGD(p, lr=0.1)\n  train(o)\nexcept KeyboardInterrupt:\n  save(o)": (
+        "peak 0.1 | constant"
+    ),
+    "import torch\no = torch.optim.SGD(m.parameters(), lr=0.1)\nema = EMA(m.parameters(), decay=0.99)\n"
+    "wandb.init(config=dict(lr=0.1, weight_decay=0.1))\ntorch.nn.utils.clip_grad_norm_(m.parameters(), 1.0)": (
+        "peak 0.1 | constant"
+    ),
+    "import transformers\ncfg = dict(output_dir='o', max_steps=1000, learning_rate=3e-4, weight_decay=0.1, seed=seed)\n"
+    "args = transformers.TrainingArguments(**cfg, lr_scheduler_type='constant')\nargs.output_dir = 'p'": (
+        "peak 3e-4 | constant | decoupled 0.1"
+    ),
+    "import torch\no = torch.optim.SGD(p, lr=1.0)\ns = torch.optim.lr_scheduler.LambdaLR(o, lambda t: 0.5 if t < 9 else 0.1)": (
+        'peak 0.5 | formula "(0.5 if step < 9 else 0.1) / 0.5"'
+    ),
+}  # fmt: skip
+
+BY_HAND = "import torch\no = torch.optim.AdamW(p, lr=0.1)\n"
+ARGUMENTS = "from transformers import TrainingArguments\nargs = TrainingArguments('o', max_steps=9)\n"
+OF_TORCH = "such as torch.optim.AdamW(..., weight_decay=0.1)."
+
+REFUSED |= {
+    "import transformers\nargs = transformers.TrainingArguments(**json.load(f), max_steps=100)": "'json.load(f)' is no mapping",
+    f"{ARGUMENTS}args.learning_rate = 3e-4": "'args.learning_rate = 0.0003' changes the arguments (line 3), which is not read;",
+    f"{ARGUMENTS}trainer.args.weight_decay *= 2": "'trainer.args.weight_decay *= 2' changes the arguments (line 3)",
+    f"{ARGUMENTS}args.set_lr_scheduler('cosine')": "\"args.set_lr_scheduler('cosine')\" changes the arguments (line 3)",
+    f"{ARGUMENTS}args = args.set_optimizer('sgd', learning_rate=0.1)": "\"args.set_optimizer('sgd', learning_rate=0.1)\" changes",
+    f"{ARGUMENTS}setattr(args, key, value)": "'setattr(args, key, value)' changes the arguments (line 3)",
+    "import torch\ncfg = dict(lr=0.1)\ncfg['weight_decay'] = 0.1\no = torch.optim.SGD(p, **cfg)": (
+        "'cfg' is no mapping that stands in this source (line 4): cfg is changed after it is assigned (line 3)"
+    ),
+    "import torch\ncfg = {'lr': 0.1}\ncfg.update(lr=0.5)\no = torch.optim.SGD(p, **cfg)": "'cfg' is no mapping that stands",
+    f"{BY_HAND}for g in o.param_groups: g.update({{'lr': 0.01 * 0.5 ** e}})": "\"g.update({'lr': 0.01 * 0.5 ** e})\" changes the",
+    f"{BY_HAND}o.param_groups[0].update(lr=0.2)": "'o.param_groups[0].update(lr=0.2)' changes the learning rate by hand (line 3)",
+    f"{BY_HAND}o.param_groups[0].update(made)": "'o.param_groups[0].update(made)' changes the learning rate by hand (line 3)",
+    f"{BY_HAND}for g in o.param_groups: g['weight_decay'] = 0.2": "g['weight_decay'] = 0.2 changes the decay as the run goes",
+    f"{BY_HAND}for g in o.param_groups: g.update(weight_decay=0.2)": "g.update(weight_decay=0.2) changes the decay as the run",
+    "import torch\ng = []\nfor p in ps:\n  g.append({'params': p, 'weight_decay': 0.0 if p.ndim < 2 else 0.1})\n"
+    "o = torch.optim.SGD(g, lr=0.1)": "the param groups of SGD are made piece by piece (line 5)",
+    "import torch\ng = []\ng += [dict(params=p, lr=0.1)]\no = torch.optim.SGD(g, lr=0.1)": "the param groups of SGD are made",
+    f"{OPTAX}tx = optax.contrib.muon(schedule, weight_decay=0.1)": (
+        "optax.contrib.muon may be an optimiser and is not known (line 3), so its learning rate and weight decay cannot be told;"
+    ),
+    f"{OPTAX}tx = optax.adafactor(schedule, weight_decay_rate=1e-3)": "optax.adafactor may be an optimiser and is not known",
+    f"{OPTAX}tx = make.create_optimizer(schedule)": "make.create_optimizer may be an optimiser and is not known (line 3)",
+    f"{OPTAX}def made(lr):\n  return my.muon(lr)\ntx = made(schedule)": "made may be an optimiser and is not known (line 5)",
+    f"{OPTAX}tx = optax.inject_hyperparams(my.muon)(learning_rate=schedule)": "optax.inject_hyperparams(my.muon) may be an",
+    f"{OPTAX}tx = optax.contrib.schedule_free(optax.adamw(1e-3), schedule)": "optax.contrib.schedule_free may be an optimiser",
+    f"{OPTAX}a = optax.adamw(schedule)\nb = my.muon(schedule, weight_decay=0.1)": "my.muon may be an optimiser and is not known",
+    f"{OPTAX}tx = optax.chain(optax.clip(1.0), my.muon(schedule))": (
+        "'my.muon(schedule)' is a part of the optimiser that is not known (line 3), and what it does to the learning rate and to"
+    ),
+    f"{OPTAX}tx = optax.chain(base, optax.adamw(schedule))": "'base' is a part of the optimiser that is not known (line 3)",
+    f"{OPTAX}tx = optax.MultiSteps(my.muon(schedule), 4)": "'my.muon(schedule)' is a part of the optimiser that is not known",
+    f"{OPTAX}tx = optax.multi_transform({{'muon': my_muon(0.02), 'adam': optax.adamw(3e-4)}}, labels)": (
+        "multi_transform gives some parameters another optimiser than others (line 3), and a plan has one;"
+    ),
+    f"{OPTAX}tx = optax.chain(optax.adam(schedule), optax.masked(optax.set_to_zero(), frozen))": "set_to_zero gives some",
+    f"{OPTAX}try:\n  tx = my.muon(1e-3)\nexcept ImportError:\n  tx = optax.adamw(schedule)": (
+        "adamw is built only if the try ends in ImportError (line 3); give the source without the try."
+    ),
+    f"{KERAS}o = tfa.optimizers.SGDW(learning_rate=schedule, weight_decay=1e-4)": "tfa.optimizers.SGDW may be an optimiser and",
+    f"{KERAS}o = tfa.optimizers.LAMB(schedule)": "tfa.optimizers.LAMB may be an optimiser and is not known (line 3)",
+    f"{KERAS}o = transformers.AdamWeightDecay(learning_rate=schedule, weight_decay_rate=0.01)": "transformers.Adam",
+    f"{KERAS}class W(Extension, keras.optimizers.SGD): pass\no = W(schedule, weight_decay=0.1)": "W may be an optimiser",
+    f"{KERAS}if big: o = keras.optimizers.AdamW(schedule)\nelse: o = my.SGDW(1e-3)": "AdamW is built only if big (line 3);",
+    f"{KERAS}m.compile(optimizer='adamw')": "\"m.compile(optimizer='adamw')\" names its optimiser alone (line 3)",
+    "import torch\na = bnb.optim.AdamW8bit(p, lr=1e-4)\ns = torch.optim.lr_scheduler.OneCycleLR(a, 0.1, total_steps=100)": (
+        "the optimiser is built elsewhere, by bnb.optim.AdamW8bit (line 2), and the rates alone do not tell its weight decay;"
+    ),
+    "import torch\ns = torch.optim.lr_scheduler.OneCycleLR(bnb.optim.AdamW8bit(p, lr=1e-4), 0.1, total_steps=100)": (
+        "the optimiser is built elsewhere, by bnb.optim.AdamW8bit (line 2)"
+    ),
+    f"{BY_HAND}b = SOAP(hidden, lr=3e-3, weight_decay=0.01)": (
+        f"SOAP may be an optimiser and is not known (line 3), so its learning rate and weight decay cannot be told; give one "
+        f"that is read, {OF_TORCH}"
+    ),
+    f"{BY_HAND}b = SOAP(head.parameters(), lr=3e-3)": "SOAP may be an optimiser and is not known (line 3)",
+    f"{BY_HAND}b = bnb.optim.Lion8bit(head.parameters())": "bnb.optim.Lion8bit may be an optimiser and is not known (line 3)",
+    "import torch\ntry:\n  o = bnb.optim.Adam8bit(p)\nexcept ImportError:\n  o = torch.optim.Adam(p)": (
+        "Adam is built only if the try ends in ImportError (line 2)"
+    ),
+    "import torch\ntry:\n  o = torch.optim.Adam(p, fused=True)\nexcept TypeError:\n  o = my.Adam2(p)": (
+        "Adam is built only if nothing in the try fails (line 2); give the source without the try."
+    ),
+    "import torch\nmatch name:\n  case 'sgd':\n    o = torch.optim.SGD(p)\n  case _:\n    o = SOAP(p)": (
+        "SGD is built only if name is 'sgd' (line 2); give the source without the match."
+    ),
+}  # fmt: skip
+
 
 @pytest.mark.parametrize("source", READ)
 def test_what_the_source_does_is_read(source: str) -> None:
@@ -310,6 +417,59 @@ def test_what_cannot_be_read_is_refused(source: str) -> None:
         foreign.read(source)
     assert str(caught.value).startswith(REFUSED[source])
     assert "lambda" not in str(caught.value) or "lambda" in source
+
+
+NANOGPT = """
+import math, torch
+max_lr, min_lr, warmup, steps = 6e-4, 6e-5, 715, 19073
+def get_lr(it):
+    if it < warmup: return max_lr * (it + 1) / warmup
+    if it > steps: return min_lr
+    return min_lr + 0.5 * (1.0 + math.cos(math.pi * (it - warmup) / (steps - warmup))) * (max_lr - min_lr)
+optimizer = torch.optim.AdamW(p, lr=3e-4, weight_decay=0.1)
+for it in range(steps):
+    for group in optimizer.param_groups: group['lr'] = get_lr(it)
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "peak", "step"),
+    [
+        (NANOGPT, 6e-4, 715),
+        ("def learning_rate(t): return 0.5 * (0.2 if t < 3 else 0.1)", 0.1, 2),
+        ("def learning_rate(t): return min((t + 1) ** -0.5, (t + 1) * 4000 ** -1.5)", 4000**-0.5, 3999),
+        ("def learning_rate(t): return 0.3 * min(1, t / 3_000_000)", 0.3, 3_000_000),
+        ("def learning_rate(t): return 0.3 * (1 - t / 1000) ** 0.9", 0.3, 0),
+        (
+            "import torch\no = torch.optim.SGD(p, lr=2.0)\ns = torch.optim.lr_scheduler.LambdaLR(o, lambda t: 0.2 ** (t + 1))",
+            0.4,
+            0,
+        ),
+    ],
+)
+def test_the_peak_of_a_function_is_its_highest_rate(source: str, peak: float, step: int) -> None:
+    plan = foreign.read(source)
+    assert isinstance(plan, dw.Plan)
+    assert plan.peak == pytest.approx(peak, rel=1e-11)
+    assert plan.schedule(step) == pytest.approx(1.0, rel=1e-11)
+
+
+def test_a_rule_that_is_given_its_optimiser_where_it_is_built_is_no_optimiser() -> None:
+    source = "import torch\ns = torch.optim.lr_scheduler.ReduceLROnPlateau(torch.optim.SGD(m.parameters(), lr=0.1))"
+    assert isinstance(foreign.read(source), FeedbackRule)
+    fitted = "import keras\nm.compile('adam')\nm.fit(x, callbacks=[keras.callbacks.ReduceLROnPlateau()])"
+    assert isinstance(foreign.read(fitted), FeedbackRule)
+
+
+def test_lists_that_hold_one_another_are_looked_through_once() -> None:
+    assert (
+        str(foreign.read("import optax\na = [b]\nb = [a]\ntx = optax.adam(1e-3)\nfit(a, tx)")) == "peak 1e-3 | constant"
+    )
+
+
+@pytest.mark.parametrize(("rate", "peak"), [("0.1 * 1.01 ** t", 0.1), ("t / 1000", 1.0)])
+def test_a_rate_that_grows_without_end_keeps_the_number_it_multiplies(rate: str, peak: float) -> None:
+    assert foreign.read(f"def learning_rate(t): return {rate}").peak == peak  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("peer", "module", "skip"), [("torch", torch.optim, 1), ("optax", optax, 0)])
@@ -344,6 +504,21 @@ def test_what_dwindle_wrote_comes_back_whole(text: str, peer: str) -> None:
     if "not exact:" not in source:
         assert replace(back, schedule=plan.schedule) == plan
     assert list(back.lrs(100)) == pytest.approx(list(plan.lrs(run)), rel=1e-9, abs=1e-15)
+
+
+@pytest.mark.parametrize("text", [OWN[2], OWN[1], OWN[2].replace("l2", "decoupled")])
+@pytest.mark.parametrize("peer", ["optax", "keras"])
+def test_what_dwindle_wrote_for_any_optimiser_comes_back_whole(peer: str, text: str) -> None:
+    """Keras' stands as the base of a class, optax's only by the parts of its chain."""
+    plan = dw.parse(text).resolve(100)
+    for optimizer in foreign.OPTIMIZERS[peer]:
+        try:
+            source = foreign.write(plan, peer, 100, optimizer=optimizer)
+        except DwindleError:
+            continue
+        back = foreign.read(source)
+        assert isinstance(back, dw.Plan)
+        assert (back.decay, back.layer_decay, back.mask) == (plan.decay, plan.layer_decay, plan.mask)
 
 
 def test_an_edited_source_is_not_taken_for_the_plan_above_it() -> None:

@@ -299,6 +299,9 @@ def test_the_textbook_update_is_the_reference(text: str, horizon: Any) -> None:
         weights, biases = update(weights, biases, [nabla_w, nabla_w], [nabla_b, nabla_b], 5, t)
     np.testing.assert_allclose(weights[0], path["w"][-1], rtol=1e-10)
     np.testing.assert_allclose(biases[1], path["b"][-1], rtol=1e-10)
+    back = foreign.read(foreign.write(plan, "textbook", horizon)).resolve(horizon)  # type: ignore[union-attr]
+    assert back.sgd_shares(20) == pytest.approx(whole.sgd_shares(20), rel=1e-12, abs=1e-18)
+    assert (back.decay.cautious, back.mask) == (plan.decay.cautious, plan.mask)  # type: ignore[union-attr]
 
 
 def test_lambda_is_c_times_the_examples_of_the_run() -> None:
@@ -333,6 +336,62 @@ def test_both_forms_of_the_exponential_code(division: str) -> None:
     source = foreign.write(plan, "textbook")
     assert ("0.5 * 0.9 ** (step / 7)" if division == "true" else "0.5 * 0.9 ** (step // 7)") in source
     assert foreign.read(source).lrs(50).tolist() == pytest.approx(plan.lrs(50).tolist(), rel=1e-15)
+
+
+RATE = "def learning_rate(step):\n    return 0.1 * 0.5 ** (step // 10)\n"
+LOOP = f"{RATE}for step in range(9):\n    lr = learning_rate(step)\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "decay"),
+    [
+        ("decay = 0.01\ndef learning_rate(step):\n    return 0.1 / (1 + decay * step)\nw -= learning_rate(step) * g", None),
+        ("decay = 0.95\ndef learning_rate(step):\n    return 0.1 * decay ** (step / 100)\nw -= learning_rate(step) * g", None),
+        (f"decay = 0.01\n{RATE}", None),
+        (f"lmbda, n = 5.0, 50_000\n{LOOP}    w = (1 - lr * (lmbda / n)) * w - lr * g", "1e-4"),
+        (f"decay = 0.01\n{LOOP}    w *= 1 - lr * decay", "0.01"),
+        (f"decay = 0.01\n{LOOP}    w -= lr * (g + decay * w)", "0.01"),
+        (f"lam = 0.01\n{LOOP}    grad = x.T @ r + 2 * lam * w", "0.02"),
+        (f"decay = 0.01\n{LOOP}    w -= lr * decay * w\n    w -= lr * g", "0.01"),
+        (f"{LOOP}    w = (1 - lr * decay(step)) * w\ndef decay(step):\n    return 0.1 / (1 + step)",
+         '(formula "0.1 / (1 + step)")'),
+    ],
+)  # fmt: skip
+def test_a_decay_by_hand_is_that_of_the_weights_where_it_multiplies_them(source: str, decay: str | None) -> None:
+    plan = foreign.read(source)
+    assert isinstance(plan, Plan)
+    assert str(plan.decay) == ("None" if decay is None else f"l2 {decay}")
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        (f"decay = 0.01\n{LOOP}    w *= 1 - decay", "whether and how decay decays the weights cannot be told (line 6)"),
+        (f"decay = 0.9\n{LOOP}    v = decay * v + (1 - decay) * g ** 2", "(line 6); write the update as (1 - eta * decay) * w"),
+        (f"{LOOP}    train(lr, 5.0)\ndef train(eta, lmbda):\n    return (1 - eta * lmbda / n) * w", "how lmbda decays"),
+        (f"{LOOP}    w *= 1 - lr * 0.1\n    v *= 1\n    W2 *= 1 - lr * 0.2", "decay by l2 0.1 and by l2 0.2 here"),
+    ],
+)  # fmt: skip
+def test_a_decay_by_hand_that_cannot_be_told_is_not_lost(source: str, why: str) -> None:
+    with pytest.raises(NoExactMapError) as caught:
+        foreign.read(source)
+    assert why in str(caught.value)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "warmup 3st, linear to 0% over 9st"])
+@pytest.mark.parametrize("decay", [decay for decay in DECAYS if decay is not None], ids=str)
+@pytest.mark.parametrize("batch", [1, 5])
+def test_the_decay_of_an_estimator_is_read_back(decay: Any, schedule: str, batch: int) -> None:
+    plan, run = Plan(0.05, dw.parse(f"peak 1 | {schedule}").schedule, decay), dw.Horizon(steps=12, batch_size=batch)
+    back = foreign.read(foreign.write(plan, "sklearn", run), run=run)
+    assert isinstance(back, Plan)
+    assert back.resolve(run).sgd_shares(12) == pytest.approx(plan.resolve(run).sgd_shares(12), rel=1e-12, abs=1e-18)
+
+
+def test_an_alpha_that_is_set_by_hand_in_another_way_is_refused() -> None:
+    source = foreign.write(dw.parse("peak 0.05 | cosine over 9st | l2 0.01"), "sklearn", 12)
+    with pytest.raises(NoExactMapError, match=r"sets alpha by hand \(line \d+\), which is not read"):
+        foreign.read(source.replace("set_params(", "set_params(alpha=lam[step], "))
 
 
 # --- what they cannot do -------------------------------------------------------------------------------------------------

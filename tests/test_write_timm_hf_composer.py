@@ -697,3 +697,19 @@ def test_without_a_cycle_timm_has_its_lowest_rate(name: str, warmup: dict[str, A
         theirs.append(optimizer.param_groups[0]["lr"])
     ours = foreign.read("timm", name, params, base_lr=0.1).lrs(6)
     assert close(ours, np.array(theirs)), theirs
+
+
+@pytest.mark.parametrize(("cycles", "steps"), [(50, 100), (49, 98), (22, 44), (4, 100), (25, 75)])
+def test_cosine_with_restarts_begins_each_cycle_where_transformers_does(cycles: int, steps: int) -> None:
+    """Its product of fractions gets to some boundaries a step late, where it then stays at 0."""
+    from transformers import get_scheduler
+
+    params = {"num_warmup_steps": 0, "num_training_steps": steps, "scheduler_specific_kwargs": {"num_cycles": cycles}}
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    scheduler, rates = get_scheduler("cosine_with_restarts", optimizer, **params), []
+    for _ in range(steps + 5):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    got = foreign.read("hf", "cosine_with_restarts", params, base_lr=0.1).lrs(steps + 5)  # type: ignore[union-attr]
+    np.testing.assert_allclose(got, rates, rtol=1e-12, atol=1e-17)

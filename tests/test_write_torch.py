@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 import dwindle as dw
 from dwindle import foreign
 from dwindle.decay import Independent
+from dwindle.depths import depths
 from dwindle.errors import NoExactMapError, UnknownNameError, UnresolvedTimeError
 from dwindle.mask import Mask, Rule
 from dwindle.plan import Plan
@@ -154,6 +156,18 @@ def test_layer_rates_are_the_plans() -> None:
     assert close(lrs / lrs[0], np.repeat(plan.lrs(20)[:, None] / 0.1, lrs.shape[1], axis=1))
 
 
+@pytest.mark.parametrize("peer", ["torch", "keras", "optax"])
+def test_the_written_layers_are_the_plans_where_heads_and_stems_are_numbered(peer: str) -> None:
+    source = foreign.write(Plan(0.1, dw.cosine(), dw.decoupled(0.1), layer_decay=0.5), peer, 20)
+    rule = source[source.index("def blocks_of") :]
+    scope: dict[str, Any] = {"re": re}
+    exec(rule[: rule.index("    return depth\n") + len("    return depth\n")], scope)
+    inner = [f"blocks.{i}.{each}.weight" for i in range(4) for each in ("attn.qkv", "norm")]
+    names = ["stem.0.weight", "stem.1.weight", *inner, "head.norm.weight", "head.0.weight", "head.2.weight"]
+    assert scope["depths"](names) == depths(names, ordered=peer != "optax")
+    assert {scope["depths"](names)[name] for name in names if name.startswith("head")} == {5}
+
+
 def test_the_mask_is_the_plans() -> None:
     rules = (
         Rule("regex", r"blocks\.0\..*weight$", False),
@@ -193,3 +207,41 @@ def test_what_cannot_be_said_is_said() -> None:
     cautious = foreign.write(Plan(0.1, decay=dw.decoupled(0.1, cautious=True)), "torch")
     assert "# Note: not exact: AdamW has no cautious decay" in cautious
     assert "# Note: beyond the 100 steps" in foreign.write(Plan(0.1, dw.cosine()), "torch", 100)
+
+
+def test_a_one_cycle_without_a_run_says_how_long_it_may_be() -> None:
+    plan = foreign.read("optax", "cosine_onecycle_schedule", {"transition_steps": 50, "peak_value": 0.1})
+    source = foreign.write(plan, "torch")
+    assert "at most 51 steps" in source
+    space: dict[str, Any] = {}
+    exec(compile(source, "written.py", "exec"), space)
+    optimizer, scheduler = space["configure"](torch.nn.Linear(1, 1))
+    for _ in range(51):
+        optimizer.step()
+        scheduler.step()
+    with pytest.raises(ValueError, match="Tried to step 52 times"):
+        scheduler.step()
+    assert "Note" not in foreign.write(plan, "torch", 51)
+
+
+@pytest.mark.parametrize("peer", ["torch", "timm", "hf", "composer"])
+@pytest.mark.parametrize(("name", "why"), [("ASGD", "by a rule of its own"), ("Rprop", "no learning rate to plan")])
+def test_an_optimiser_that_no_plan_says_is_not_written(peer: str, name: str, why: str) -> None:
+    with pytest.raises(NoExactMapError, match=why):
+        foreign.write(Plan(0.1), peer, optimizer=name)
+
+
+@pytest.mark.parametrize("factor", ["(1 - t / 100) ** 0.9", "1 - t / 100"])
+@pytest.mark.parametrize("peer", foreign.PEERS)
+def test_a_formula_that_is_good_for_its_run_alone_is_written_for_it(peer: str, factor: str) -> None:
+    plan = foreign.read(f"torch: SGD(lr=0.1) LambdaLR(lambda t: {factor})")
+    assert isinstance(plan, Plan)
+    source = foreign.write(plan, peer, 100)
+    back = foreign.read(source, run=100)
+    assert isinstance(back, Plan)
+    assert list(back.lrs(100)) == pytest.approx(list(plan.lrs(100)), rel=1e-12)
+    if peer != "sklearn":  # its model is given samples, and no run
+        assert "# Note: the plan is good for the 100 steps of the run alone; train no longer." in source
+    told = dict(foreign.explain(plan, peer, 100).rates)
+    assert told["beyond the run"] == "it has no rate on some step: the plan is good for the run alone"
+    assert told["last step"].startswith("step 99 uses 0.00")

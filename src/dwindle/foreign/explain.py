@@ -143,12 +143,19 @@ def _course(lrs: Any) -> list[tuple[str, str]]:
 
 def _end(plan: Plan, lrs: Any, steps: int) -> list[tuple[str, str]]:
     """Return what the last step uses, and what would come after it."""
-    last, after = (float(plan.lr(step)) for step in (steps - 1, steps))
+    last = float(plan.lr(steps - 1))
     share = f", {100 * last / float(lrs.max()):.3g}% of the peak" if lrs.max() > 0 else ""
-    facts = [("last step", f"step {steps - 1} uses {last:.6g}{share}; step {steps} would use {after:.6g}")]
-    beyond = plan.peak * plan.schedule(
-        np.unique(np.linspace(steps, 2 * steps, min(steps + 1, 10_001)).astype(np.int64))
-    )
+    uses = f"step {steps - 1} uses {last:.6g}{share}"
+    later = np.unique(np.linspace(steps, 2 * steps, min(steps + 1, 10_001)).astype(np.int64))
+    try:
+        after = float(plan.lr(steps))
+        beyond = plan.peak * plan.schedule(later)
+    except DwindleError:  # a formula that is good for the run alone
+        return [
+            ("last step", uses),
+            ("beyond the run", "it has no rate on some step: the plan is good for the run alone"),
+        ]
+    facts = [("last step", f"{uses}; step {steps} would use {after:.6g}")]
     if np.ptp(beyond) <= 1e-12 * max(float(beyond.max()), 1e-300):
         return [*facts, ("beyond the run", f"it holds {after:.6g}")]
     if float(beyond.max()) > after * (1 + 1e-9):

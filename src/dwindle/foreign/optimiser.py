@@ -13,6 +13,7 @@ from dwindle.foreign.optimizers.classic import NAMES as CLASSIC
 from dwindle.foreign.optimizers.keras import NAMES as KERAS
 from dwindle.foreign.optimizers.optax import NAMES as OPTAX
 from dwindle.foreign.optimizers.torch_groups import NAMES as TORCH
+from dwindle.foreign.optimizers.torch_groups import OTHER_ADAMWS
 from dwindle.foreign.optimizers.training_arguments import CLASSES
 from dwindle.foreign.source.chains import name_of
 from dwindle.foreign.source.literal import Scope, callee
@@ -118,6 +119,7 @@ def _of_trainer(given: Any) -> Optimiser | None:
         own = {"betas": betas, "eps": given.get("adam_epsilon", 1e-8)}
     if name == "Adafactor":
         own = {"scale_parameter": False, "relative_step": False}
+    own |= {"optim": optim} if optim in OTHER_ADAMWS else {}
     own |= {"optim_args": given["optim_args"]} if given.get("optim_args") else {}
     norm = given.get("max_grad_norm", 1.0)
     return Optimiser("torch", name, own, (f"max_grad_norm={norm} of the Trainer",) if norm else ())

@@ -8,14 +8,15 @@ from dataclasses import replace
 from typing import Any
 
 import dwindle.foreign.schedules.peers as peers
-from dwindle.decay import L2
 from dwindle.errors import InvalidValueError, ParseError, shown
 from dwindle.foreign.optimizers.training_arguments import CLASSES, READ, from_training_json, training_settings
+from dwindle.foreign.source.by_hand import with_alpha, with_textbook_decay
 from dwindle.foreign.source.function import formula_of
 from dwindle.foreign.source.literal import Scope, callee
 from dwindle.foreign.source.own import with_comment
 from dwindle.foreign.source.program import parsed, read_source, read_tree
 from dwindle.foreign.source.spec import is_spec, pair_of_spec, read_spec
+from dwindle.foreign.source.unread import check_arguments
 from dwindle.foreign.source.whose import peer_of
 from dwindle.plan import Plan
 from dwindle.schedule.feedback import FeedbackRule
@@ -42,7 +43,8 @@ def read(
     peer's defaults. ``base_lr`` is the lr of the optimiser's parameter group, which torch, timm, hf, composer and the
     textbook multiply; a scheduler with a floor of its own is read once per group. Schedules of optax, Keras and
     scikit-learn have no such lr; optax's and Keras' rules that answer a metric have one, and fit any without it. The
-    plan's peak is the highest rate of the recipe, so that its factor is 1 there.
+    plan's peak is the highest rate of the recipe where that can be told, so that its factor is 1 there: of a function of the
+    step it is looked for among the first 2^20, and a rate that grows without end keeps the number it multiplies.
 
     Or ``read(text)``, with a whole recipe: a spec in one line, ``torch:AdamW(lr=1e-3) StepLR(30)``; the JSON of Hugging
     Face's TrainingArguments; or Python source, which is parsed and never run: read(write(plan, peer)) has the rates of
@@ -104,9 +106,11 @@ def _read_program(text: str, run: Horizon | None) -> Plan | FeedbackRule[Any]:
     if len(calls) != 1:
         found = read_source(text, peer, run)  # reading changes a tree, and the comment is compared with this one
         if peer == "textbook":
-            return _with_textbook_decay(found, scope)
-        return with_comment(found, text, tree) if isinstance(found, Plan) else found
+            return with_textbook_decay(found, tree, scope) if isinstance(found, Plan) else found
+        plan = with_comment(found, text, tree, peer) if isinstance(found, Plan) else found
+        return with_alpha(plan, tree, scope) if peer == "sklearn" and isinstance(plan, Plan) else plan
     if callee(calls[0]) in CLASSES:
+        check_arguments(tree, calls[0], READ)
         _complete_arguments(calls[0], scope, run)
         return read_tree(tree, text, "hf")
     examples = scope.values.get("n") if run is None or run.examples is None else ast.Constant(run.examples)
@@ -117,23 +121,15 @@ def _read_program(text: str, run: Horizon | None) -> Plan | FeedbackRule[Any]:
     factor = scope.functions.get("factor")
     tree.body = [node for node in tree.body if node is not factor]
     plan = read_tree(tree, text, peer)
-    return replace(plan, schedule=formula_of(factor, scope)) if factor and isinstance(plan, Plan) else plan
+    if not isinstance(plan, Plan):
+        return plan
+    return with_alpha(replace(plan, schedule=formula_of(factor, scope)) if factor else plan, tree, scope)
 
 
 def _complete_arguments(call: ast.Call, scope: Scope, run: Horizon | None) -> None:
     """Leave of a call of TrainingArguments what a plan reads, with the steps of the run."""
-    given = {str(k.arg): scope.value(k.value) for k in call.keywords if k.arg in READ}
+    named = {} if (whole := scope.call(call)) is None else whole.named
+    given = {key: scope.value(value) for key, value in named.items() if key in READ}
     call.func, call.args = ast.Name("TrainingArguments", ast.Load()), []
     settings = training_settings(given, run)
     call.keywords = [ast.keyword(key, ast.parse(repr(value), mode="eval").body) for key, value in settings.items()]
-
-
-def _with_textbook_decay(plan: Plan | FeedbackRule[Any], scope: Scope) -> Plan | FeedbackRule[Any]:
-    """Return ``plan`` with the decay that textbook code names: ``lmbda`` and ``n``, or ``decay``, which is λ/n."""
-    if not isinstance(plan, Plan) or plan.decay is not None:
-        return plan
-    if {"lmbda", "n"} <= scope.values.keys():
-        return replace(plan, decay=L2.from_cost(scope.value(ast.Name("lmbda")), scope.value(ast.Name("n"))))
-    if "decay" in scope.values:
-        return replace(plan, decay=L2(scope.value(ast.Name("decay"))))
-    return plan

@@ -82,7 +82,10 @@ def write(
 def _with_its_end(text: str, draft: Draft, peer: str) -> str:
     """Return ``text``, with a note in its opening comment if it goes on otherwise than the plan after the run."""
     beyond = np.unique(np.linspace(draft.steps, 2 * draft.steps + 2, 2000).astype(np.int64))
-    wanted = draft.plan.peak * draft.plan.schedule(beyond)
+    try:
+        wanted = draft.plan.peak * draft.plan.schedule(beyond)
+    except DwindleError:
+        return noted(text, [f"the plan is good for the {draft.steps} steps of the run alone; train no longer."])
     try:
         back = read_source(text, peer, draft.run)
         same = not isinstance(back, Plan) or np.allclose(

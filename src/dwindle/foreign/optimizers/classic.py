@@ -64,11 +64,7 @@ def _l2_share(s: Settings) -> float:
 
 def _mlp(s: Settings) -> Plan:
     """Return the plan of an MLP: its penalty is divided by the batch, so a last batch that is smaller decays more."""
-    if s["batch_size"] == "auto":
-        raise InvalidValueError(
-            f"the alpha of {s.what} is divided by the batch; give batch_size as a number (auto: min(200, n); lbfgs: n)."
-        )
-    alpha, batch = s.real("alpha", low=0.0), s.count("batch_size")
+    alpha, batch = s.real("alpha", low=0.0), _batch(s)
     decay = L2.from_sklearn(alpha, estimator="mlp", batch_size=batch) if alpha else None
     solver, lr = s.one_of("solver", ("sgd", "adam", "lbfgs")), s.real("learning_rate_init", above=0.0)
     kind = s.one_of("learning_rate", ("constant", "invscaling", "adaptive"))
@@ -83,6 +79,17 @@ def _mlp(s: Settings) -> Plan:
     # lr/(1 + samples seen)^power_t, set at the end of each epoch
     falling = PowerLaw(s.real("power_t", low=0.0), Time(1, "ep"), float(s.count("n")), staircase=True)
     return Plan(lr, falling, decay)
+
+
+def _batch(s: Settings) -> int:
+    """Return the batch of an MLP; "auto" is min(200, n), of lbfgs n."""
+    if s["batch_size"] != "auto":
+        return s.count("batch_size")
+    if s["n"] is None:
+        raise InvalidValueError(
+            f"the alpha of {s.what} is divided by the batch; give batch_size as a number (auto: min(200, n); lbfgs: n)."
+        )
+    return s.count("n") if s["solver"] == "lbfgs" else min(200, s.count("n"))
 
 
 def _textbook(s: Settings, base_lr: float | None) -> Plan:

@@ -1,4 +1,4 @@
-"""Optimisers of Keras 3: ``weight_decay`` of any of them is decoupled; ``regularizers.L2`` is a cost without the ½."""
+"""Optimisers of Keras 3: ``weight_decay`` of all but Ftrl is decoupled; ``regularizers.L2`` is a cost without the ½."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ def read(peer: str, name: str, params: Mapping[str, Any], base_lr: float | None)
     if name == "Ftrl":
         for key in ("l1_regularization_strength", "l2_regularization_strength", "l2_shrinkage_regularization_strength"):
             s.only(key, 0.0, "A plan has no counterpart of Ftrl's own penalties.")
+        if s["weight_decay"]:
+            s.only("weight_decay", None, "Ftrl works each weight out anew, so that what decays it before is lost.")
     rate = rate_of("keras", s, base_lr, "learning_rate")
     return plan_from(rate, decay_of(s, Decoupled, rate))
 

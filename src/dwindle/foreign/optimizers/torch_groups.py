@@ -15,7 +15,7 @@ from dwindle.mask import Mask
 from dwindle.plan import Plan
 from dwindle.schedule import PowerLaw
 
-__all__ = ["NAMES", "read"]
+__all__ = ["NAMES", "OTHER_ADAMWS", "REFUSED", "read"]
 
 _WHAT = {"torch": "torch's", "timm": "timm's", "composer": "Composer's", "hf": "transformers'"}
 
@@ -27,8 +27,8 @@ def read(peer: str, name: str, params: Mapping[str, Any], base_lr: float | None)
     'peak 3e-4 | constant | independent 1e-5 | mask name "*" decays'
     """
     what = f"{_WHAT[peer]} {name}"
-    if name in _REFUSED:
-        raise NoExactMapError(f"{what} {_REFUSED[name]}")
+    if name in REFUSED:
+        raise NoExactMapError(f"{what} {REFUSED[name]}")
     recipe = NAMES[peer][name]
     if peer == "hf":
         return _training_arguments(settings_of(what, params, recipe, base_lr, "learning_rate"))
@@ -94,9 +94,14 @@ def _warmup_steps(s: Settings) -> int:
     return math.ceil(whole * share)
 
 
+OTHER_ADAMWS = (
+    "adamw_hf", "adamw_torch_npu_fused", "adamw_torch_4bit", "adamw_torch_8bit", "adamw_8bit", "adamw_bnb_8bit",
+    "adamw_anyprecision", "paged_adamw_8bit", "paged_adamw_32bit",
+)  # fmt: skip
+"""Those of the Trainer's AdamWs that hold their state otherwise; they decay as AdamW does."""
 _TRAINER_OPTIMIZERS: dict[str, type[Decay]] = {
     "adamw_torch": Decoupled, "adamw_torch_fused": Decoupled, "adamw_torch_xla": Decoupled, "adamw_apex_fused": Decoupled,
-    "adafactor": Decoupled, "sgd": L2,
+    **dict.fromkeys(OTHER_ADAMWS, Decoupled), "adafactor": Decoupled, "sgd": L2,
 }  # fmt: skip
 
 _ANY = {"foreach": None, "maximize": False, "differentiable": False}
@@ -126,10 +131,11 @@ _TRAINER = {
     "output_dir": None, "seed": 42, "bf16": False, "fp16": False,
 }  # fmt: skip
 
-_REFUSED = {
+REFUSED = {
     "ASGD": "lowers its learning rate by a rule of its own; use SGD and average the weights.",
     "Rprop": "uses lr for its first step only and then adapts each weight's own; it has no learning rate to plan.",
 }
+"""name of torch's optimiser -> why no plan says what it does."""
 
 NAMES: dict[str, dict[str, Recipe]] = {
     "torch": {

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from dwindle.errors import InvalidValueError, NoExactMapError, UnknownNameError, shown, suggestion
+from dwindle.foreign.schedules.curves import polynomial
 from dwindle.foreign.schedules.peak import plan_of
 from dwindle.foreign.schedules.settings import Settings
 from dwindle.plan import Plan
@@ -91,10 +92,13 @@ def _cosine(s: Settings) -> Schedule:
 
 
 def _polynomial(s: Settings) -> Schedule:
-    end, power = s.real("alpha_f", low=0.0), s.real("power", above=0.0)
-    if end > 1.0 and power != 1.0:
-        raise NoExactMapError(f"{s.what} that rises (alpha_f {end:g}) has no counterpart with power {power:g}; use 1.")
-    return Ramp(end=end, steps=_end(_span(s, "t_max")), power=power)
+    end, power, steps = s.real("alpha_f", low=0.0), s.real("power", above=0.0), _end(_span(s, "t_max"))
+    if end > 1.0 and power not in (0.5, 1.0, 2.0) and not isinstance(steps, int):
+        raise NoExactMapError(
+            f"{s.what} that rises (alpha_f {end:g}) with power {power:g} needs a t_max in batches; write it as '100ba', or "
+            "use power 1."
+        )
+    return polynomial(1.0, end, steps, power, s.what)
 
 
 def _step(s: Settings) -> Schedule:

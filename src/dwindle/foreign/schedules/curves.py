@@ -125,7 +125,7 @@ def _starts(every: float, growth: float, limit: int | None) -> tuple[list[float]
 def _are_exact(every: float, growth: float, firsts: list[int]) -> bool:
     """Return whether a Repeat starts its cycles at the steps ``firsts``."""
     if growth == 1 and every == int(every):
-        return True
+        return firsts == [i * int(every) for i in range(len(firsts))]
     # a value that falls with every cycle tells them apart, however short they are
     probe = Repeat(Constant(), exactly(every), growth, 0.999)
     return all(probe(first) < probe(first - 1) for first in firsts[1:])

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import ast
+from bisect import bisect_left
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
+from dwindle.errors import DwindleError, ParseError
 from dwindle.plan import Plan
 from dwindle.schedule import (
     Clip,
     Constant,
     Exponential,
     Extend,
+    Formula,
     Interpolate,
     Join,
     Mirror,
@@ -29,11 +36,14 @@ from dwindle.schedule import (
 
 __all__ = ["highest", "per", "plan_of", "quotient"]
 
+_EVERY, _FAR, _LAST = 1 << 14, 1 << 20, 10**15  # steps of a formula that are looked at
+
 
 def plan_of(schedule: Schedule, unit: float = 1.0) -> Plan:
     """Return the plan whose learning rates are ``unit``·schedule(step), its factor 1 at the highest of them.
 
-    Where the highest value is not known (products, growth without bound) the unit is the peak, or the number it is scaled by.
+    That of a formula is looked for. Where the highest value is not known (products, growth without bound) the unit is the
+    peak, or the number it is scaled by.
 
     >>> plan_of(Ramp(start=0.02, end=0.0, steps=100))
     Plan(peak=0.02, schedule=Ramp(end=0.0, steps=100, start=1.0, ...
@@ -72,6 +82,8 @@ def highest(schedule: Schedule) -> float | None:
             return high if top is None else max(low, top if high is None else min(top, high))
         case Sum(terms=terms):
             return _highest_sum(terms)
+        case Formula():
+            return _highest_found(schedule)
         case Repeat() | Mirror() | Shift() | Stretch() | Extend():
             return highest(schedule.schedule)
     return None
@@ -98,6 +110,9 @@ def per(schedule: Schedule, unit: float) -> Schedule:
             return Clip(per(inner, unit), quotient(low, unit), None if high is None else quotient(high, unit))
         case Sum(terms=terms):
             return Sum(tuple(per(term, unit) for term in terms))
+        case Formula(text=text):
+            with suppress(ParseError):  # it may be as long or as deep already as a formula can be
+                return Formula(f"({text}) / {unit!r}")
         case Repeat() | Mirror() | Shift() | Stretch() | Extend():
             return _with_inner(schedule, per(schedule.schedule, unit))
     return schedule * (1.0 / unit)
@@ -121,6 +136,34 @@ def _highest_sum(terms: tuple[Schedule, ...]) -> float | None:
     if len(varying) > 1 or None in varying:
         return None
     return level + sum(top for top in varying if top is not None)
+
+
+def _highest_found(formula: Formula) -> float | None:
+    """Return the highest value that a formula has on the steps looked at, to 12 digits; None where it grows to their end.
+
+    Those are the first 16,384, ever fewer up to 2^20, and those beside its own numbers, where its parts meet. They end where
+    the formula has no value: it may be good for one run alone.
+    """
+    values = [n.value for n in ast.walk(ast.parse(formula.text, mode="eval")) if isinstance(n, ast.Constant)]
+    numbers = [int(value) for value in values if isinstance(value, int | float) and 1 <= value <= _LAST]
+    beside = [number + by for number in numbers for by in (-1, 0, 1)]
+    later = np.geomspace(_EVERY, _FAR, 4000).astype(np.int64)
+    steps = np.unique(np.concatenate((np.arange(_EVERY), later, np.array(beside, np.int64))))
+    ends = _has_no_value(formula, steps)
+    if ends:
+        steps = steps[: bisect_left(range(len(steps)), True, key=lambda at: _has_no_value(formula, steps[: at + 1]))]
+    found = formula(steps)
+    top = float(found.max())
+    grows = found[-1] == top and (ends or found[-2] < top)
+    return None if grows else float(f"{top:.12g}")
+
+
+def _has_no_value(formula: Formula, steps: Any) -> bool:
+    try:
+        formula(steps)
+    except DwindleError:
+        return True
+    return False
 
 
 def _with_inner(schedule: Any, inner: Schedule) -> Schedule:

@@ -41,7 +41,10 @@ def read(name: str, params: Mapping[str, Any], base_lr: float) -> Plan | Plateau
 
 
 def plateau(s: Settings, base_lr: float) -> Plateau:
-    """Return torch's ReduceLROnPlateau for one parameter group; a metric that is nan counts as bad, as in torch."""
+    """Return torch's ReduceLROnPlateau for one parameter group; a metric that is nan counts as bad, as in torch.
+
+    So does an infinite one, which torch takes for the best there can be if its sign is that of an improvement.
+    """
     return Plateau(
         factor=s.real("factor", low=0.0),
         patience=s.count("patience", low=0),
@@ -129,7 +132,8 @@ def _warm_restarts(s: Settings, base_lr: float) -> Schedule:
 
 
 def _sequential(s: Settings, base_lr: float) -> Curve:
-    named = _with_last_cycle(_children(s))
+    built = _children(s)
+    named = _with_last_cycle(built)
     milestones = s.between("milestones", "schedulers", len(named))
     lengths = [after - before for before, after in pairwise((0, *milestones))]
     at_start = sum(milestone == 0 for milestone in milestones)
@@ -141,8 +145,10 @@ def _sequential(s: Settings, base_lr: float) -> Curve:
             )
         curve = _curve(name, params, initial, first=i == at_start)
         curves.append(curve)
-        # the first scheduler to be built sets the group's initial_lr, and CyclicLR has changed the lr by then
-        initial = params["base_lr"] if name == "CyclicLR" and i == 0 else curve.initial_lr
+        # the first scheduler to be built sets the group's initial_lr, and CyclicLR has changed the lr by then;
+        # OneCycleLR sets its own, before the last of them has changed its rates
+        own = curve if name != "OneCycleLR" else _curve(name, built[i][1], initial)
+        initial = params["base_lr"] if name == "CyclicLR" and i == 0 else own.initial_lr
     if initial != curves[at_start].initial_lr:  # a OneCycleLR built later has changed what the run begins with
         curves[at_start] = _begun_at(initial, *named[at_start], curves[at_start])
     unit = max(curve.unit for curve in curves)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 from dwindle.decay import L2, Corrected, Decay, Decoupled
 from dwindle.errors import InvalidValueError, NoExactMapError, ParseError, shown
 from dwindle.foreign.optimizers.optax import NAMES as OPTIMIZERS
+from dwindle.foreign.schedules.optax import RULES
 from dwindle.foreign.schedules.peers import read
-from dwindle.foreign.source.literal import Call, Scope, callee
+from dwindle.foreign.source.literal import Call, Scope, at_line, callee
 from dwindle.foreign.source.masks import mask_given
 from dwindle.foreign.source.pair import Pair, plan_from_pair
 from dwindle.foreign.source.positions import by_name
@@ -29,6 +31,7 @@ _WRAPPERS = (
     "apply_if_finite",
     "with_extra_args_support",
     "skip_not_finite",
+    "flatten",
     "masked",
     "cautious",
     "lookahead",
@@ -36,7 +39,13 @@ _WRAPPERS = (
 _RATES = ("scale_by_learning_rate", "scale_by_schedule")
 _PARTS = ("chain", "named_chain", "add_decayed_weights", *_RATES, *_WRAPPERS)
 _INJECTING = ("inject_hyperparams", "inject_stateful_hyperparams")
+_BY_GROUP = ("multi_transform", "partition", "selective_transform", "freeze", "set_to_zero")
 _DIRECTIONS = ("trace", "identity", "ema", "scale_by_")
+_NEITHER = re.compile(
+    r"trace|identity|ema|scale_by_\w+|\w*clip\w*|zero_nans|centralize|add_noise|normalize\w*|apply_every|snapshot"
+    r"|keep_params_nonnegative|measure_with_ema|differentially_private_aggregate"
+)
+"""The parts of a chain that have neither a learning rate nor a weight decay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +70,14 @@ def chained(tree: ast.AST, scope: Scope, follow: Follow) -> Plan | None:
     >>> str(chained(tree, Scope.of(tree), lambda node: None))
     'peak 1e-3 | constant | decoupled 0.1 | mask name "*" decays'
     """
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and is_part(node)]
+    every = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    for node in every:
+        if callee(node) in _BY_GROUP and "optax" in scope.origins.packages(node):
+            raise NoExactMapError(
+                f"{callee(node)} gives some parameters another optimiser than others{at_line(node)}, and a plan has one; give "
+                "the source of one of them, and the plan groups."
+            )
+    calls = [node for node in every if is_part(node)]
     inner = {id(part) for node in calls for part in _within(node, scope)}
     outer = [node for node in calls if id(node) not in inner]
     if len(outer) > 1:
@@ -98,13 +114,24 @@ def _within(node: ast.Call, scope: Scope) -> Iterator[ast.AST]:
 def _flat(node: ast.expr, scope: Scope, mask: ast.expr | None = None, cautious: bool = False) -> Iterator[Piece]:
     """Return the transformations of ``node`` in order."""
     node = scope.looked_up(node)
-    if isinstance(node, ast.Starred):
-        node = scope.looked_up(node.value)
-    if isinstance(node, ast.List | ast.Tuple):
-        for item in node.elts:
-            yield from _flat(item, scope, mask, cautious)
-    if not isinstance(node, ast.Call):
-        return
+    match node:
+        case ast.Starred(value=value):
+            yield from _flat(value, scope, mask, cautious)
+        case ast.List(elts=parts) | ast.Tuple(elts=parts):
+            for part in parts:
+                yield from _flat(part, scope, mask, cautious)
+        case ast.IfExp(body=one, orelse=other) | ast.BinOp(left=one, op=ast.Add(), right=other):
+            yield from _flat(one, scope, mask, cautious)
+            yield from _flat(other, scope, mask, cautious)
+        case ast.Constant(value=str() | None):  # the name of a part of a named_chain; a rule that was taken out
+            return
+        case ast.Call():
+            yield from _called(node, scope, mask, cautious)
+        case _:
+            raise _not_known(node)
+
+
+def _called(node: ast.Call, scope: Scope, mask: ast.expr | None, cautious: bool) -> Iterator[Piece]:
     call, name = scope.call(node), name_of(node)
     if call is None:
         return
@@ -115,11 +142,25 @@ def _flat(node: ast.expr, scope: Scope, mask: ast.expr | None = None, cautious: 
         around = (call.args[1:2] or [call.named.get("mask")])[0] if name == "masked" else mask
         inside = call.args[0] if call.args else next(iter(call.named.values()))
         yield from _flat(inside, scope, around, cautious or name == "cautious")
-    else:
+    elif is_part(node) or name == "scale" or name in RULES or _NEITHER.fullmatch(name) or _is_our_own(node):
         if name in OPTIMIZERS:
             named = {**by_name("optax", name, call.args, "learning_rate"), **call.named}
             call = replace(call, args=(), named=named)
         yield Piece(replace(call, name=name), mask, cautious)
+    else:
+        raise _not_known(node)
+
+
+def _not_known(node: ast.expr) -> NoExactMapError:
+    return NoExactMapError(
+        f"{shown(ast.unparse(node))} is a part of the optimiser that is not known{at_line(node)}, and what it does to the "
+        "learning rate and to the weights cannot be told; take it out, or write out the parts of optax that it is made of."
+    )
+
+
+def _is_our_own(node: ast.Call) -> bool:
+    """Return whether a call is the one by which dwindle writes the rates of a plan's groups."""
+    return callee(node) == "stateless" and [ast.unparse(arg) for arg in node.args] == ["scaled"]
 
 
 def _plan(pieces: list[Piece], scope: Scope, follow: Follow) -> Plan:

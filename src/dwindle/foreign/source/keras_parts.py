@@ -35,7 +35,7 @@ def without_classes(tree: ast.Module) -> ast.Module:
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef)
         for base in node.bases
-        if isinstance(base, ast.Attribute) and base.attr in OPTIMIZERS
+        if isinstance(base, ast.Attribute) and base.attr in OPTIMIZERS and len(node.bases) == 1
     }
 
     class Renamed(ast.NodeTransformer):

@@ -11,6 +11,8 @@ __all__ = ["Names"]
 _BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.Match)
 _WORDS = {ast.If: "an if", ast.For: "a loop", ast.AsyncFor: "a loop", ast.While: "a loop", ast.Try: "a try"}
 
+_FILL = ("append", "clear", "extend", "insert", "pop", "popitem", "remove", "setdefault", "update")
+
 
 @dataclass(slots=True)
 class Names:
@@ -32,6 +34,7 @@ class Names:
         """
         names = cls()
         names._visit(tree, None, {})
+        names._filled_in(tree)
         names.values = {name: value for name, value in names.values.items() if name not in names.reasons}
         return names
 
@@ -92,10 +95,28 @@ class Names:
             self.reasons.setdefault(name, f"{name} is assigned in {_WORDS.get(type(branch), 'a branch')} (line {line})")
         self.values[name] = value
 
+    def _filled_in(self, tree: ast.AST) -> None:
+        """Leave out what a list or a mapping is, where an entry of it is set or added later."""
+        for node in ast.walk(tree):
+            match node:
+                case ast.Subscript(value=ast.Name(id=name), ctx=ast.Store() | ast.Del()):
+                    pass
+                case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=method)) if method in _FILL:
+                    pass
+                case _:
+                    continue
+            if _is_collection(self.values.get(name)):
+                self.reasons.setdefault(name, f"{name} is changed after it is assigned (line {node.lineno})")
+
     def _unpacked(self, target: ast.expr, why: str) -> None:
         for part in ast.walk(target):
             if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
                 self.reasons.setdefault(part.id, f"{part.id} {why}")
+
+
+def _is_collection(node: ast.expr | None) -> bool:
+    made = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("dict", "list")
+    return made or isinstance(node, ast.Dict | ast.List)
 
 
 def _arguments(args: ast.arguments) -> Iterator[str]:

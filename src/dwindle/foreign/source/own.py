@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 
 from dwindle.errors import DwindleError, NoExactMapError
 from dwindle.foreign.optimizers import OPTIMIZERS
-from dwindle.foreign.source.literal import Scope, callee
+from dwindle.foreign.source.literal import Scope, at_line, callee
+from dwindle.foreign.source.unread import changes
+from dwindle.foreign.source.whose import BUILD
 from dwindle.foreign.write import write
 from dwindle.plan import Plan
 from dwindle.text import parse
@@ -59,7 +61,9 @@ class Comment:
         names = {callee(node) for node in ast.walk(tree) if isinstance(node, ast.Call)}
         known = {name for peer in ("torch", self.peer) for name in OPTIMIZERS[peer]} & names
         wanted = ast.dump(tree)
-        for optimizer in (None, *sorted(known)):
+        for optimizer in dict.fromkeys(
+            (None, *sorted(known), *OPTIMIZERS[self.peer])
+        ):  # a chain names none, a class has a base
             try:
                 if ast.dump(ast.parse(write(self.plan, self.peer, self.steps, optimizer=optimizer))) == wanted:
                     return True
@@ -79,14 +83,14 @@ def _comment(text: str) -> Iterator[str]:
             yield line.rstrip()
 
 
-def with_comment(plan: Plan, text: str, tree: ast.Module) -> Plan:
-    """Return ``plan``, which was read from the code, with the decay, mask and groups that the comment above the code says.
+def with_comment(plan: Plan, text: str, tree: ast.Module, peer: str) -> Plan:
+    """Return ``plan``, which was read from code for ``peer``, with the decay, mask and groups that the comment above it says.
 
     They are taken only where the code is exactly that of the commented plan; the rates are the code's in any case.
     Raises NoExactMapError where the code was edited, and what it applied by hooks or groups is no longer to be told.
 
     >>> source = write(parse("peak 0.1 | constant | independent 0.01 | layer-decay 0.8"), "torch")
-    >>> str(with_comment(Plan(0.1), source, ast.parse(source)))
+    >>> str(with_comment(Plan(0.1), source, ast.parse(source), "torch"))
     'peak 0.1 | constant | independent 0.01 | layer-decay 0.8'
     """
     comment = Comment.of(text)
@@ -98,7 +102,7 @@ def with_comment(plan: Plan, text: str, tree: ast.Module) -> Plan:
         return replace(ours, schedule=schedule) if ours.peak > 0.0 else plan
     if comment is not None:
         _check_edited(comment, plan)
-    check_applied(tree)
+    check_applied(tree, peer)
     return plan
 
 
@@ -117,10 +121,10 @@ def _check_edited(comment: Comment, plan: Plan) -> None:
         )
 
 
-def check_applied(tree: ast.Module) -> None:
+def check_applied(tree: ast.Module, peer: str) -> None:
     """Raise NoExactMapError for a decay or rates that are applied by code which cannot be read: hooks, made groups.
 
-    >>> check_applied(ast.parse("optimizer = SGD([{'params': p, 'lr': s} for s, p in split(model).items()], lr=0.1)"))
+    >>> check_applied(ast.parse("optimizer = SGD([{'params': p, 'lr': s} for s, p in split(model).items()], lr=0.1)"), "torch")
     Traceback (most recent call last):
         ...
     dwindle.errors.NoExactMapError: the param groups of SGD are made by a loop (line 1), ...
@@ -134,31 +138,47 @@ def check_applied(tree: ast.Module) -> None:
                 f"{ast.unparse(node)} changes each update (line {node.lineno}) by code that cannot be read, such as a decay of "
                 "its own; take it out, and give the plan that decay."
             )
-        if callee(node) in _WITH_GROUPS:
-            _check_groups(node, scope)
-    for node in ast.walk(tree):
-        target = ast.unparse(node.targets[0]) if isinstance(node, ast.Assign) else ""
-        if isinstance(node, ast.Assign) and target.endswith("['weight_decay']") and "group" in target:
-            raise NoExactMapError(
-                f"{ast.unparse(node)} changes the decay as the run goes (line {node.lineno}), which cannot be read; give the "
-                "plan that decay."
-            )
+        if peer in BUILD and callee(node) in _WITH_GROUPS:
+            _check_groups(node, tree, scope)
+    by_hand = [node for key, node, _ in changes(tree, scope) if key == "weight_decay"]
+    for node in (*by_hand, *(node for node in ast.walk(tree) if isinstance(node, ast.Assign) and _is_of_a_group(node))):
+        raise NoExactMapError(
+            f"{ast.unparse(node)} changes the decay as the run goes{at_line(node)}, which cannot be read; give the plan that "
+            "decay."
+        )
 
 
-_WITH_GROUPS = {name for peer in ("torch", "timm", "composer") for name in OPTIMIZERS[peer]}
+def _is_of_a_group(node: ast.Assign) -> bool:
+    target = ast.unparse(node.targets[0])
+    return target.endswith("['weight_decay']") and "group" in target
 
 
-def _check_groups(node: ast.Call, scope: Scope) -> None:
+_WITH_GROUPS = {name for peer in BUILD for name in OPTIMIZERS[peer]}
+
+
+def _check_groups(node: ast.Call, tree: ast.AST, scope: Scope) -> None:
     given = node.args[0] if node.args else next((word.value for word in node.keywords if word.arg == "params"), None)
     groups = None if given is None else scope.looked_up(given)
     made = "by a loop" if isinstance(groups, ast.ListComp | ast.GeneratorExp) and _holds(groups) else ""
     if isinstance(groups, ast.Call) and re.search(r"group|split|decay|lrd", callee(groups)):
         made = f"by {callee(groups)}"
+    if isinstance(given, ast.Name) and any(_holds(scope.looked_up(added)) for added in _added(given.id, tree)):
+        made = "piece by piece"
     if made:
         raise NoExactMapError(
             f"the param groups of {callee(node)} are made {made} (line {node.lineno}), so their rates and decays cannot be read; "
             "write the groups out, or give the plan a mask or groups."
         )
+
+
+def _added(name: str, tree: ast.AST) -> Iterator[ast.expr]:
+    """Return what is added to the list ``name``."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.AugAssign(target=ast.Name(id=to), value=value) if to == name:
+                yield value
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=to), attr="append" | "extend" | "insert")) if to == name:
+                yield from node.args
 
 
 def _holds(groups: ast.expr) -> bool:
@@ -168,5 +188,11 @@ def _holds(groups: ast.expr) -> bool:
         if isinstance(part, ast.Dict)
         for key in part.keys
         if isinstance(key, ast.Constant)
+    }
+    keys |= {
+        word.arg
+        for part in ast.walk(groups)
+        if isinstance(part, ast.Call) and callee(part) == "dict"
+        for word in part.keywords
     }
     return bool(keys & {"lr", "weight_decay"})

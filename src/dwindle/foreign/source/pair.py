@@ -10,6 +10,7 @@ from typing import Any
 from dwindle.decay import Corrected, Independent
 from dwindle.errors import InvalidValueError, NoExactMapError
 from dwindle.foreign.optimizers import OPTIMIZERS, read_optimizer
+from dwindle.foreign.schedules.peak import highest, plan_of
 from dwindle.foreign.schedules.peers import ABSOLUTE, PEERS, multiplies_lr, read
 from dwindle.mask import Mask
 from dwindle.plan import Plan
@@ -81,7 +82,7 @@ def _alone(pair: Pair) -> Plan | FeedbackRule[Any]:
     if pair.schedule is None:
         raise InvalidValueError(f"no scheduler and no optimiser of {pair.peer} is built here.")
     if isinstance(pair.schedule, Formula):
-        return absolute(pair.schedule) if pair.lr is None else Plan(pair.lr, pair.schedule)
+        return absolute(pair.schedule) if pair.lr is None else plan_of(pair.schedule, pair.lr)
     return read(pair.peer, pair.schedule["name"], pair.schedule["params"], base_lr=pair.lr)
 
 
@@ -116,6 +117,7 @@ def _at_rates(plan: Plan, rates: Plan, name: str, params: Mapping[str, Any]) -> 
     if params.get("lr_decay"):
         rates = replace(rates, schedule=rates.schedule * plan.schedule)
     if not isinstance(plan.decay, Independent | Corrected):
+        rates = plan_of(rates.schedule, rates.peak) if isinstance(rates.schedule, Formula) else rates
         return replace(plan, peak=rates.peak, schedule=rates.schedule)
     if plan.peak == 0.0:
         raise NoExactMapError(
@@ -137,13 +139,15 @@ def check_constant(plan: Plan, name: str) -> None:
 
 
 def absolute(formula: Formula) -> Plan:
-    """Return the plan of a formula that gives learning rates; a number that multiplies all of it is the peak.
+    """Return the plan of a formula that gives learning rates, its peak the highest of them.
 
-    >>> str(absolute(Formula("0.1 * 0.5 ** step")))
-    'peak 0.1 | formula "0.5 ** step"'
+    >>> str(absolute(Formula("0.1 * 0.5 ** step"))), str(absolute(Formula("0.1 if step < 9 else 0.02")))
+    ('peak 0.1 | formula "0.5 ** step"', 'peak 0.1 | formula "(0.1 if step < 9 else 0.02) / 0.1"')
     """
     node = ast.parse(formula.text, mode="eval").body
     match node:
         case ast.BinOp(left=ast.Constant(value=int() | float() as peak), op=ast.Mult(), right=rest) if peak > 0:
-            return Plan(peak, Formula(ast.unparse(rest)))
-    return Plan(1.0, formula)
+            factor = Formula(ast.unparse(rest))
+            if highest(factor) in (None, 1.0):
+                return Plan(peak, factor)
+    return plan_of(formula)

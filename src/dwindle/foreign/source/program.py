@@ -11,8 +11,11 @@ from dwindle.errors import InvalidValueError, NoExactMapError, ParseError, Unkno
 from dwindle.foreign.optimizers import OPTIMIZERS
 from dwindle.foreign.optimizers.torch_groups import NAMES as RECIPES
 from dwindle.foreign.optimizers.training_arguments import READ
+from dwindle.foreign.schedules.keras import RULES as KERAS_RULES
+from dwindle.foreign.schedules.optax import RULES as OPTAX_RULES
 from dwindle.foreign.schedules.peers import PEERS, signature
 from dwindle.foreign.source.chains import chained, is_part
+from dwindle.foreign.source.elsewhere import check_beside, check_elsewhere, check_named
 from dwindle.foreign.source.factory import without_factory
 from dwindle.foreign.source.former import without_former
 from dwindle.foreign.source.function import formula_of
@@ -27,7 +30,6 @@ from dwindle.foreign.source.tidied import tidied
 from dwindle.foreign.source.unread import (
     check_branches,
     check_changes,
-    check_elsewhere,
     check_schedulers,
     counted,
     is_of_steps,
@@ -72,7 +74,8 @@ def read_source(text: str, peer: str | None = None, run: Horizon | None = None) 
 def parsed(text: str, otherwise: str) -> ast.Module:
     """Return the tree of Python source; raise ParseError, which begins as ``otherwise`` says, for any other text."""
     if not isinstance(text, str) or len(text) > _LONGEST:
-        raise ParseError(f"source is text of at most {_LONGEST} characters; got {shown(text)}.")
+        given = f"{len(text)} of them" if isinstance(text, str) else shown(text)
+        raise ParseError(f"source is text of at most {_LONGEST} characters; got {given}.")
     try:
         return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -105,6 +108,7 @@ def _read(tree: ast.Module, peer: str, run: Horizon | None, text: str) -> Plan |
         found: Plan | FeedbackRule[Any] | None = rule_in(tree, text, scope, plan, follow) or plan
         if found is not None:
             check_branches(tree, [node for node in ast.walk(tree) if isinstance(node, ast.Call) and is_part(node)])
+            check_beside(tree, scope, peer, partial(_kind, peer=peer, scope=scope), plan is not None)
             return found
     pair = _pair_in(tree, scope, peer)
     found = plan_from_pair(pair)
@@ -112,6 +116,8 @@ def _read(tree: ast.Module, peer: str, run: Horizon | None, text: str) -> Plan |
         return held_each_epoch(found, pair.schedule, run)
     if peer != "keras":
         return found
+    if isinstance(found, Plan) and pair.optimizer is None:
+        check_named(tree)
     found = with_callback(found, tree, scope, run)
     return with_keras_parts(found, tree, scope) if isinstance(found, Plan) else found
 
@@ -132,11 +138,12 @@ def _pair_in(tree: ast.AST, scope: Scope, peer: str) -> Pair:
     schedule = _schedule_of(outermost[0], scope, home) if home else handed(tree, scope, peer)
     own = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
     own = own if schedule or "factor" in scope.functions else set()  # a class whose formula is read
+    built = [node for _, node in optimizers]
+    check_branches(tree, [*outermost, *built])
     if peer in BUILD:
-        built = [node for _, node in optimizers]
-        check_branches(tree, [*outermost, *built])
         check_schedulers(tree, built, lambda node: _is_known(node, peer, scope) or callee(node) in own)
-        check_elsewhere(tree, scope, bool(optimizers))
+        if not optimizers:
+            check_elsewhere(tree, scope, outermost if peer != "composer" else ())
     if peer == "composer":
         check_trainer(tree, scope, schedule is not None)
     if arguments and schedule is None and callee(optimizers[0][1]) != _ARGUMENTS:
@@ -146,6 +153,8 @@ def _pair_in(tree: ast.AST, scope: Scope, peer: str) -> Pair:
         )
     by_hand = None if schedule else _rate_name(tree, scope, bool(optimizers))
     check_changes(tree, scope, () if by_hand is None else (by_hand,))
+    if peer in (*BUILD, "keras", "optax"):
+        check_beside(tree, scope, peer, partial(_kind, peer=peer, scope=scope, by_hand=by_hand), bool(optimizers))
     if not optimizers:
         return Pair(home or peer, schedule or _learning_rate(by_hand, tree, scope))
     owner, node = optimizers[0]
@@ -166,6 +175,20 @@ def _is_known(node: ast.Call, peer: str, scope: Scope) -> bool:
     if scope.origins.is_function(node) or callee(node) in OPTIMIZERS["torch"]:
         return True
     return home_of(node, peer, scope) is not None
+
+
+def _kind(node: ast.expr, peer: str, scope: Scope, by_hand: str | None = None) -> str:
+    """Return "schedule" or "optimiser" for what builds one that is read, "" for anything else."""
+    if isinstance(node, ast.Name) and node.id == by_hand:
+        return "schedule"
+    rules = {"optax": OPTAX_RULES, "keras": KERAS_RULES}.get(
+        peer, ()
+    )  # they stand beside an optimiser, and are not given to it
+    if not isinstance(node, ast.Call) or callee(node) in rules:
+        return ""
+    if home_of(node, peer, scope) is not None:
+        return "schedule"
+    return "optimiser" if owner_of(callee(node), peer) or (peer == "optax" and is_part(node)) else ""
 
 
 def _inside(node: ast.Call, scope: Scope) -> Iterable[ast.AST]:

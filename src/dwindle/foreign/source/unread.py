@@ -11,17 +11,21 @@ from dwindle.foreign.source.counting import in_steps
 from dwindle.foreign.source.literal import Scope, at_line, callee
 
 __all__ = [
+    "USUAL_NAMES",
+    "changes",
+    "check_arguments",
     "check_branches",
     "check_changes",
-    "check_elsewhere",
     "check_schedulers",
     "counted",
     "is_of_steps",
+    "last_name",
     "rate_arguments",
     "rate_function",
 ]
 
-_NAMES = ("opt", "optim", "optimizer", "optimiser")
+USUAL_NAMES = ("opt", "optim", "optimizer", "optimiser")
+"""What an optimiser is usually called."""
 _LIKE_A_SCHEDULER = re.compile(
     r"sched|anneal|warm_?up|decay|restart|learning_?rate|plateau|(^|_)lrs?(_|$)|l_?r$|LR|Lr(?![a-z])", re.IGNORECASE
 )
@@ -43,13 +47,13 @@ def check_schedulers(tree: ast.AST, optimizers: Sequence[ast.Call], known: Calla
     dwindle.errors.UnknownNameError: StepLr takes the optimiser and is not known (line 1); ...
     """
     built = {id(node) for node in optimizers}
-    names = {*_NAMES, *(ast.unparse(target) for target in _targets(tree, built))}
+    names = {*USUAL_NAMES, *(ast.unparse(target) for target in _targets(tree, built))}
     for node in _calls(tree):
         name = callee(node)
         if id(node) in built or known(node) or _HARMLESS.search(name) or not _LIKE_A_SCHEDULER.search(name):
             continue
         given = [*node.args, *(word.value for word in node.keywords)]
-        if any(id(arg) in built or ast.unparse(arg) in names or _last(arg) in _NAMES for arg in given):
+        if any(id(arg) in built or ast.unparse(arg) in names or last_name(arg) in USUAL_NAMES for arg in given):
             raise UnknownNameError(
                 f"{name} takes the optimiser and is not known{at_line(node)}; what it does to the learning rate cannot be told. "
                 "Give a scheduler of the peer's own, or a function of the step."
@@ -62,7 +66,8 @@ def _targets(tree: ast.AST, built: Collection[int]) -> Iterator[ast.expr]:
             yield from node.targets
 
 
-def _last(node: ast.expr) -> str:
+def last_name(node: ast.expr) -> str:
+    """Return b of the name ``b`` or of ``a.b``, "" for anything else."""
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
@@ -77,27 +82,69 @@ def check_branches(tree: ast.AST, built: Sequence[ast.Call]) -> None:
     """
     wanted = {id(node) for node in built}
     for node in ast.walk(tree):
-        if not isinstance(node, ast.If | ast.IfExp) or "__main__" in ast.unparse(node.test):
-            continue
-        for part in ast.walk(node):
+        for part, case in _cases(node):
             if isinstance(part, ast.Call) and id(part) in wanted:
                 raise InvalidValueError(
-                    f"{callee(part)} is built only if {ast.unparse(node.test)}{at_line(node)}; give the source without the if."
+                    f"{callee(part)} is built only if {case}{at_line(node)}; give the source without the {_WORDS[type(node)]}."
                 )
 
 
-def check_elsewhere(tree: ast.AST, scope: Scope, found: bool) -> None:
-    """Raise NoExactMapError if the optimiser is built by a function that does not stand in this source."""
-    if found:
-        return
+_WORDS = {ast.If: "if", ast.IfExp: "if", ast.Match: "match", ast.Try: "try"}
+
+
+def _cases(node: ast.AST) -> Iterator[tuple[ast.AST, str]]:
+    """Return what stands in a branch, and the case in which that is run; of a try, where another branch builds another."""
+    match node:
+        case ast.If(test=test) | ast.IfExp(test=test) if "__main__" not in ast.unparse(test):
+            yield from ((part, ast.unparse(test)) for part in ast.walk(node))
+        case ast.Match(subject=subject, cases=cases):
+            for each in cases:
+                yield from ((part, f"{ast.unparse(subject)} is {ast.unparse(each.pattern)}") for part in ast.walk(each))
+        case ast.Try(body=body, handlers=handlers):
+            for handler in handlers:
+                failed = ast.unparse(handler.type) if handler.type is not None else "an error"
+                yield from ((part, f"the try ends in {failed}") for part in ast.walk(handler))
+            for statement in body if _assigned(handlers) & _assigned(body) else []:
+                yield from ((part, "nothing in the try fails") for part in ast.walk(statement))
+
+
+def _assigned(nodes: Sequence[ast.AST]) -> set[str]:
+    """Return the names to which a value is given that is called."""
+    inside = (part for node in nodes for part in ast.walk(node) if isinstance(part, ast.Assign))
+    return {ast.unparse(to) for part in inside if isinstance(part.value, ast.Call) for to in part.targets}
+
+
+def check_arguments(tree: ast.AST, call: ast.Call, read: Collection[str]) -> None:
+    """Raise NoExactMapError if the TrainingArguments that ``call`` builds are given one of ``read`` afterwards.
+
+    >>> tree = ast.parse("args = TrainingArguments('out'); args.learning_rate = 3e-4")
+    >>> check_arguments(tree, tree.body[0].value, ["learning_rate"])
+    Traceback (most recent call last):
+        ...
+    dwindle.errors.NoExactMapError: 'args.learning_rate = 0.0003' changes the arguments (line 1), which is not read; ...
+    """
+    names = {ast.unparse(target) for target in _targets(tree, {id(call)})}
+
+    def ours(node: ast.expr) -> bool:
+        return ast.unparse(node) in names or (
+            isinstance(node, ast.Attribute) and node.attr in ("args", "training_args")
+        )
+
     for node in ast.walk(tree):
-        if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call) or callee(node.value) == "prepare":
-            continue
-        names = [_last(part) for target in node.targets for part in ast.walk(target) if isinstance(part, ast.expr)]
-        if any(name in _NAMES for name in names) and callee(node.value) not in scope.functions:
+        match node:
+            case ast.Assign() | ast.AugAssign():
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                changed = any(isinstance(t, ast.Attribute) and t.attr in read and ours(t.value) for t in targets)
+            case ast.Call(func=ast.Attribute(value=owner, attr="set_training" | "set_optimizer" | "set_lr_scheduler")):
+                changed = ours(owner)
+            case ast.Call(args=[first, *_]) if callee(node) in ("setattr", "replace"):
+                changed = ours(first)
+            case _:
+                continue
+        if changed:
             raise NoExactMapError(
-                f"the optimiser is built elsewhere, by {ast.unparse(node.value.func)}{at_line(node)}, and the rates alone do not "
-                "tell its weight decay; give the source that builds it, such as torch.optim.AdamW(..., weight_decay=0.1)."
+                f"{shown(ast.unparse(node))} changes the arguments{at_line(node)}, which is not read; give {callee(call)} its "
+                "values where it is built."
             )
 
 
@@ -121,7 +168,7 @@ def rate_arguments(tree: ast.AST, scope: Scope) -> list[ast.expr]:
 
 
 def _set_by_hand(tree: ast.AST, scope: Scope) -> list[tuple[str, ast.Call]]:
-    set_to = (_called(value, scope) for key, _, value in _changes(tree) if key == "lr")
+    set_to = (_called(value, scope) for key, _, value in changes(tree, scope) if key == "lr")
     return [(callee(call), call) for call in set_to if call is not None]
 
 
@@ -154,7 +201,7 @@ def _is_call_of(call: ast.Call, name: str) -> bool:
 
 def check_changes(tree: ast.AST, scope: Scope, read: Collection[str]) -> None:
     """Raise NoExactMapError if the lr of an optimiser is set by hand, but to the value of a function among ``read``."""
-    for key, node, value in _changes(tree):
+    for key, node, value in changes(tree, scope):
         call = _called(value, scope) if key == "lr" else None
         if key == "lr" and (call is None or callee(call) not in read):
             raise NoExactMapError(
@@ -188,10 +235,14 @@ def _check_call(call: ast.Call, scope: Scope) -> None:
 
 
 def _is_rate(node: ast.expr) -> bool:
-    return isinstance(node, ast.Attribute) and node.attr in ("lr", "learning_rate") and _last(node.value) in _NAMES
+    return (
+        isinstance(node, ast.Attribute)
+        and node.attr in ("lr", "learning_rate")
+        and last_name(node.value) in USUAL_NAMES
+    )
 
 
-def _changes(tree: ast.AST) -> Iterator[tuple[str, ast.AST, ast.expr | None]]:
+def changes(tree: ast.AST, scope: Scope) -> Iterator[tuple[str, ast.AST, ast.expr | None]]:
     """Return (key, statement, value) for each key of a param group that is set; the value of ``*=`` is None."""
     groups = set()
     for node in ast.walk(tree):
@@ -199,7 +250,14 @@ def _changes(tree: ast.AST) -> Iterator[tuple[str, ast.AST, ast.expr | None]]:
             groups |= {part.id for part in ast.walk(node.target) if isinstance(part, ast.Name)}
         elif isinstance(node, ast.Assign) and ast.unparse(node.value).endswith("param_groups[0]"):
             groups |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+
+    def is_group(held: ast.expr) -> bool:
+        return "param_groups" in ast.unparse(held) or last_name(held) in groups
+
     for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(value=held, attr="update")) if is_group(held):
+                yield from ((key, node, value) for key, value in _updated(node, scope))
         if not isinstance(node, ast.Assign | ast.AugAssign):
             continue
         for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
@@ -208,8 +266,19 @@ def _changes(tree: ast.AST) -> Iterator[tuple[str, ast.AST, ast.expr | None]]:
                 yield "lr", node, value
             match target:
                 case ast.Subscript(value=held, slice=ast.Constant(value=str() as key)):
-                    if "param_groups" in ast.unparse(held) or _last(held) in groups:
+                    if is_group(held):
                         yield key, node, value
+
+
+def _updated(call: ast.Call, scope: Scope) -> Iterator[tuple[str, ast.expr | None]]:
+    """Return what ``group.update(...)`` sets; the lr, to what is not known, where that cannot be told."""
+    try:
+        given = scope.call(call)
+        yield from (() if given is None else given.named.items())
+        for arg in () if given is None else given.args:
+            yield from scope.items(arg).items()
+    except DwindleError:
+        yield "lr", None
 
 
 def _called(value: ast.expr | None, scope: Scope) -> ast.Call | None:

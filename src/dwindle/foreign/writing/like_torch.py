@@ -8,6 +8,7 @@ from typing import Any
 from dwindle.decay import L2, Decoupled
 from dwindle.errors import NoExactMapError, known
 from dwindle.foreign.optimizers.torch_groups import NAMES as OPTIMIZERS
+from dwindle.foreign.optimizers.torch_groups import REFUSED
 from dwindle.foreign.writing.draft import Draft
 from dwindle.foreign.writing.param_groups import Optimizer, optimizer_lines
 from dwindle.foreign.writing.source_text import call, indented, number, returned, spread
@@ -23,10 +24,13 @@ _SWITCH = ("Adam", "NAdam", "RAdam")  # decoupled_weight_decay=True makes their 
 def torch_optimizer(plan: Plan, wanted: str | None) -> Optimizer:
     """Return torch's optimiser of that name, by default SGD for l2 and no decay, AdamW for a decay beside the update.
 
-    Raises UnknownNameError for another name, NoExactMapError for l2 with an optimiser that decays beside its update.
+    Raises UnknownNameError for another name, NoExactMapError for l2 with an optimiser that decays beside its update, and
+    for one with a rate of its own.
     """
     beside = plan.decay is not None and not isinstance(plan.decay, L2)
     name = ("AdamW" if beside else "SGD") if wanted is None else known("optimizer", wanted, OPTIMIZERS["torch"])
+    if name in REFUSED:
+        raise NoExactMapError(f"torch's {name} {REFUSED[name]}")
     recipe = OPTIMIZERS["torch"][name]
     own = None if recipe.weight_decay is None else recipe.kind
     if isinstance(plan.decay, L2) and own is Decoupled:

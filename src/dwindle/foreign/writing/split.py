@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 
-from dwindle.depths import BEFORE, BEHIND, BLOCK
+from dwindle.depths import BEFORE, BEHIND, BLOCK, blocks_of
 from dwindle.mask import Mask, Rule
 from dwindle.plan import Plan
 
 __all__ = [
     "DEPTHS_BY_NAME",
     "asks_kind",
+    "blocks_source",
     "decays_source",
     "everything",
     "imports_of_mask",
@@ -35,7 +37,7 @@ def split_source(plan: Plan) -> list[str]:
     functions = [decays_source(mask), "\n".join(["def lr_scale(name):", *scales, "    return 1.0"])]
     if plan.layer_decay is None:
         return [*functions, _SPLIT_SCALED.replace("LAYER", "")]
-    functions.append(_DEPTHS)
+    functions += [blocks_source(), _DEPTHS]
     layer = f" * {plan.layer_decay!r} ** (max(depth.values()) - depth[name])"
     return [*functions, _SPLIT_SCALED.replace("LAYER", layer).replace("    cells", f"{_NAMES}    cells", 1)]
 
@@ -44,6 +46,12 @@ def imports_of_split(plan: Plan) -> list[str]:
     """Return the modules that `split_source` needs."""
     found = imports_of_mask(plan.mask) if plan.decay is not None else []
     return sorted({*found, *(["fnmatch"] if plan.groups else []), *(["re"] if plan.layer_decay is not None else [])})
+
+
+def blocks_source() -> str:
+    """Return the source of ``blocks_of(names)``: the very function that a plan asks, for its rule has one home."""
+    head, about, body = inspect.getsource(blocks_of).split('"""')
+    return f'{head}"""{about.splitlines()[0]}"""{body.rstrip()}'.replace("(BLOCK,", f'(r"{BLOCK}",')
 
 
 def everything(mask: Mask) -> bool:
@@ -125,10 +133,9 @@ _SPLIT_SCALED = '''def split(model):
 
 _NAMES = "    depth = depths([name for name, _ in model.named_parameters()])\n"
 
-_DEPTHS_HEAD = f'''def depths(names):
+_DEPTHS_HEAD = '''def depths(names):
     """Return the depth of each parameter: 0 before the first numbered block, i + 1 in block i, one more after the last."""
-    numbers = {{name: re.search(r"{BLOCK}", name) for name in names}}
-    blocks = {{name: int(found.group(1)) for name, found in numbers.items() if found}}
+    blocks = blocks_of(names)
 '''
 _DEPTH = "depth[name] = blocks[name] + 1 if name in blocks else max(blocks.values(), default=-1) + 2 if last else 0"
 

@@ -13,7 +13,14 @@ from dwindle.foreign.writing.guess_optax import schedules
 from dwindle.foreign.writing.guess_parts import neat
 from dwindle.foreign.writing.layout import formula_and_end, laid_out
 from dwindle.foreign.writing.source_text import Source, call, indented, module, number
-from dwindle.foreign.writing.split import DEPTHS_BY_NAME, asks_kind, decays_source, everything, split_source
+from dwindle.foreign.writing.split import (
+    DEPTHS_BY_NAME,
+    asks_kind,
+    blocks_source,
+    decays_source,
+    everything,
+    split_source,
+)
 from dwindle.mask import Mask, Rule
 from dwindle.plan import Plan
 from dwindle.schedule import Schedule
@@ -186,7 +193,7 @@ def _scales(plan: Plan) -> list[str]:
     layer, layout, depths = "", "", []
     if plan.layer_decay is not None:
         layer = f" * {plan.layer_decay!r} ** (max(depth.values()) - depth[name])"
-        layout, depths = "    depth = depths(names)\n", [DEPTHS_BY_NAME]
+        layout, depths = "    depth = depths(names)\n", [blocks_source(), DEPTHS_BY_NAME]
     return [scale, *depths, _SCALED.replace("LAYOUT", layout).replace("LAYER", layer)]
 
 

@@ -26,7 +26,7 @@ def torch_source(draft: Draft, optimizer: str | None = None) -> str:
     says = "Return (optimizer, scheduler); call scheduler.step() after every optimizer.step()."
     configure = configure_source(draft.plan, chosen, says, [f"scheduler = {_built(recipe)}", *hooked])
     functions = [*factor, *split_source(draft.plan), configure]
-    notes = notes_of(draft, chosen)
+    notes = [*notes_of(draft, chosen), *_length(draft, recipe)]
     return module(draft.header("torch", notes), [*imports_of_split(draft.plan), "torch"], functions)
 
 
@@ -41,6 +41,14 @@ def _recipe(draft: Draft, hooked: list[str]) -> Recipe | None:
     recipe = found[0] if all(one == found[0] for one in found) else None
     unsuited = (*_OTHER_INITIAL_LR, "ChainedScheduler") if hooked else ()
     return None if recipe is None or any(name in number(recipe) for name in unsuited) else recipe
+
+
+def _length(draft: Draft, recipe: Recipe | None) -> list[str]:
+    """Say how long a run may be, where the plan was given none and its scheduler has an end."""
+    if draft.run is not None or recipe is None or recipe[0] != "OneCycleLR":
+        return []
+    steps = recipe[1]["total_steps"]
+    return [f"torch takes this scheduler for a run of at most {steps} steps, and raises an error in a longer one."]
 
 
 def _built(recipe: Recipe | None) -> str:
