@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
+import dwindle as dw
 from dwindle.cli import main
-from dwindle.findings import of_config
+from dwindle.errors import DwindleError, ParseError
+from dwindle.findings import of_config, of_plan
+from dwindle.findings.configs import read_config
+from dwindle.findings.configs.families import decays_apart, is_adaptive
 from dwindle.report.cells import cells
 from hostile import FILE_NAMES, controls
 
@@ -72,6 +76,17 @@ def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str], words: tuple[
     code, out, err = run(capsys, *words)
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
+
+
+def test_a_file_that_is_no_recipe_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for name, text, wanted in (("mine.py", "import foo\nfoo.train(3)\n", "foo is not one of the peers, torch, optax, keras"),
+                               ("other.py", "print(3)\n", "no scheduler and no optimiser of torch, optax, keras"),
+                               ("note.txt", "hello\n", "is no recipe; write for instance")):  # fmt: skip
+        (tmp_path / name).write_text(text)
+        code, out, err = run(capsys, str(tmp_path / name))
+        assert (code, out) == (2, "")
+        assert f"{tmp_path / name}: " in err
+        assert wanted in err
 
 
 FUNCTION = """
@@ -378,3 +393,231 @@ def test_too_few_validation_losses_are_said_to_be_too_few(capsys: pytest.Capture
     log = written(tmp_path / "run.csv", "step,train_loss,val_loss\n" + "\n".join(rows) + "\n")
     said = "overfitting: the log has 3 of the 5 validation losses that it takes"
     assert said in json.loads(run(capsys, str(log), "--json")[1])["not_looked_at"]
+
+
+OPTIONS = """
+import argparse, torch
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", default=0.1, type=float)
+parser.add_argument("--epochs", default=90, type=int)
+parser.add_argument("--start_epoch", default=0, type=int)
+args = parser.parse_args()
+args.start_epoch = checkpoint["epoch"] + 1
+optimizer = torch.optim.SGD(model.parameters(), lr=args.lr, momentum=0.9)
+scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, %s)
+for epoch in range(args.start_epoch, args.epochs):
+    for x, y in loader:
+        optimizer.step()
+    scheduler.step()
+"""
+
+
+def test_an_option_that_is_assigned_has_not_its_default(tmp_path: Path) -> None:
+    config = read_config(written(tmp_path / "train.py", OPTIONS % 90))
+    assert config.unread[0] == "what its command line says: the defaults are taken (lr=0.1, epochs=90)"
+    assert [f.code for f in config.findings()] == ["no-decay"]
+    short = read_config(written(tmp_path / "short.py", OPTIONS % 30)).findings()
+    assert {f.code for f in short} == {"no-decay", "schedule-short", "lr-rise"}
+    scaled = written(tmp_path / "scaled.py", (OPTIONS % 90).replace("args.start_epoch =", "args.lr *= 2 +"))
+    with pytest.raises(DwindleError, match=r"args\.lr"):
+        read_config(scaled)
+
+
+LOOPS = {
+    "for": "for epoch in range(%d):",
+    "goes on": "for epoch in range(start, start + %d):",
+    "of an option": "for epoch in range(args.start, %d):",
+    "while": "epoch = 0\nwhile epoch < %d:",
+    "unknown": "for epoch in range(start, args.epochs):  # %d",
+}
+BODIES = {
+    "one name": "    for x, y in loader:\n        opt.step()\n    lr_decay.step()\n",
+    "elsewhere": "    train_one_epoch(model, loader, opt, epoch)\n    lr_decay.step()\n",
+    "by name": "    train_one_epoch(model, loader, optimizer=opt)\n    lr_decay.step()\n",
+}
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("length", [90, 30])
+def test_a_loop_over_epochs_is_seen(tmp_path: Path, loop: str, body: str, length: int) -> None:
+    text = (
+        "import torch\nfrom engine import train_one_epoch\n"
+        "opt = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)\n"
+        f"lr_decay = torch.optim.lr_scheduler.CosineAnnealingLR(opt, {length})\n"
+    ) + f"{LOOPS[loop] % 90}\n{BODIES[body]}"
+    found = of_config(written(tmp_path / "train.py", text), steps=9000, steps_per_epoch=100)
+    wanted = set() if length == 90 else {"schedule-short", "lr-rise"}
+    assert {f.code for f in found if f.severity != "note"} == wanted
+    assert all("epoch 30 of 90" in f.verdict for f in found if f.severity != "note")
+
+
+def test_a_loop_over_updates_that_hands_its_optimiser_on_is_none_over_epochs(tmp_path: Path) -> None:
+    text = """
+import torch
+optimizer = torch.optim.AdamW([p for p in model.parameters() if p.ndim > 1], lr=1e-3, weight_decay=0.1)
+scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 1000)
+for step in range(1000):
+    train_step(model, next(batches), optimizer)
+    scheduler.step()
+"""
+    config = read_config(written(tmp_path / "train.py", text), steps=1000)
+    assert "1,000 steps" in config.looked
+    assert {f.code for f in config.findings() if f.severity != "note"} == {"decay-on-bias", "decay-on-norm"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "torch: SGD(lr=0.1, momentum=0.9) CosineAnnealingLR(200)",
+        "torch: SGD(lr=0.1, momentum=0.9) LinearLR(1.0, 0.0, 200)",
+        "import torch\nopt = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)\n"
+        "sched = torch.optim.lr_scheduler.CosineAnnealingLR(opt, 200)\n",
+    ],
+)
+def test_what_may_count_epochs_is_a_note_as_it_is_of_live_objects(tmp_path: Path, text: str) -> None:
+    found = read_config(written(tmp_path / "recipe.txt", text), steps=78_200, steps_per_epoch=391).findings()
+    assert [(f.code, f.severity) for f in found if f.code != "no-decay"] == [("wrong-stepping", "note")]
+    assert "that is right if it is stepped once an epoch" in next(
+        f.verdict for f in found if f.code == "wrong-stepping"
+    )
+    by_updates = read_config(written(tmp_path / "recipe.txt", text), steps=200).findings()
+    assert [f.code for f in by_updates] == ["no-decay"]
+
+
+def test_a_function_of_the_epoch_that_ends_with_the_run_is_looked_at_over_epochs(tmp_path: Path) -> None:
+    text = "torch: SGD(lr=0.1) LambdaLR(lambda e: 1 - e / 100)"
+    config = read_config(written(tmp_path / "recipe.txt", text), steps=10_000, steps_per_epoch=100)
+    assert [f.code for f in config.findings()] == ["no-decay"]
+    assert config.looked[-1] == "the schedule over 100 epochs, at whose end it is stepped"
+
+
+def test_a_scheduler_of_transformers_that_is_stepped_once_an_epoch(tmp_path: Path) -> None:
+    text = """
+import torch
+from transformers import get_linear_schedule_with_warmup
+optimizer = torch.optim.SGD(model.parameters(), lr=2e-5)
+scheduler = get_linear_schedule_with_warmup(optimizer, num_warmup_steps=100, num_training_steps=3000)
+for epoch in range(3):
+    for batch in loader:
+        optimizer.step()
+%s    scheduler.step()
+"""
+    found = of_config(written(tmp_path / "epochs.py", text % ""))
+    assert {f.code for f in found} == {"no-decay", "warmup-long", "schedule-long"}
+    assert any("the rate still rises when the run of 3 epochs ends" in f.verdict for f in found)
+    assert [f.code for f in of_config(written(tmp_path / "steps.py", text % "    "), steps=3000)] == ["no-decay"]
+
+
+def test_one_cycle_once_an_epoch_and_in_a_line(tmp_path: Path) -> None:
+    text = """
+import torch
+optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4)
+scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-4, epochs=30, steps_per_epoch=391)
+for epoch in range(30):
+    for x, y in loader:
+        optimizer.step()
+    scheduler.step()
+"""
+    long = [f for f in of_config(written(tmp_path / "train.py", text)) if f.code == "schedule-long"]
+    assert "would end at epoch 11,730, and the run of 30 epochs cuts it off" in long[0].verdict
+    line = written(tmp_path / "recipe.txt", "torch:SGD(lr=1e-3) OneCycleLR(1e-3, total_steps=1000)")
+    assert [f.code for f in of_config(line, steps=2000)] == ["schedule-short", "no-decay"]
+    assert [f.code for f in of_config(line, steps=1000)] == ["no-decay"]
+    assert [f.code for f in of_config(line, steps=400)] == ["schedule-long", "warmup-long", "no-decay"]
+
+
+def test_adapters_stay_in_float32(tmp_path: Path) -> None:
+    text = """
+import torch
+from peft import get_peft_model, LoraConfig
+model = AutoModelForCausalLM.from_pretrained("x", torch_dtype=torch.bfloat16)
+%soptimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.1)
+"""
+    adapters = "model = get_peft_model(model, LoraConfig(r=8))\n"
+    for added, wanted in ((adapters, False), ("", True)):
+        found = of_config(written(tmp_path / "train.py", text % added))
+        assert ("decay-rounds-away" in {f.code for f in found}) is wanted
+
+
+def test_optax_adds_the_decay_of_float32_weights_to_the_update(tmp_path: Path) -> None:
+    line = written(tmp_path / "recipe.txt", "optax: adamw(1e-4, weight_decay=1e-4)")
+    assert "decay-rounds-away" not in {f.code for f in of_config(line)}
+    assert "decay-rounds-away" in {f.code for f in of_config(line, dtype="bfloat16")}
+    torch = written(tmp_path / "torch.txt", "torch: AdamW(lr=1e-4, weight_decay=1e-4)")
+    assert "decay-rounds-away" in {f.code for f in of_config(torch)}
+
+
+@pytest.mark.parametrize(
+    ("name", "apart"),
+    [
+        *((name, True) for name in (
+            "adamw_torch", "adamw_torch_fused", "adamw_bnb_8bit", "paged_adamw_32bit", "galore_adamw_8bit", "adamw-torch",
+            "AdamW8bit", "AdamWScheduleFree", "adamwlegacy", "decoupled_adamw", "FusedAdam", "DeepSpeedCPUAdam", "adamp", "SGDW",
+        )),
+        *((name, False) for name in ("Adam", "adam", "adam8bit", "RAdam", "adamax", "nadam", "RMSprop", "sgd")),
+    ],
+)  # fmt: skip
+def test_how_an_optimiser_decays_is_told_by_its_name(tmp_path: Path, name: str, apart: bool) -> None:
+    assert decays_apart(name) is apart
+    given = f"optimizer: {name}\nlearning_rate: 0.0002\nweight_decay: 0.1\n"
+    found = {f.code for f in of_config(written(tmp_path / "config.yaml", given))}
+    assert ("adam-l2" in found) is (not apart and is_adaptive(name))
+
+
+def test_a_rule_that_answers_a_metric_leaves_the_optimiser_to_look_at(tmp_path: Path) -> None:
+    line = written(tmp_path / "recipe.txt", "torch:Adam(lr=1e-3, weight_decay=0.1) ReduceLROnPlateau(patience=3)")
+    arguments = {
+        "output_dir": "out", "learning_rate": 5e-5, "weight_decay": 0.1, "lr_scheduler_type": "reduce_lr_on_plateau",
+        "max_steps": 1000, "optim": "adamw_torch", "torch_dtype": "bfloat16",
+    }  # fmt: skip
+    for file, rule, code in (
+        (line, "Plateau", "adam-l2"),
+        (written(tmp_path / "args.json", json.dumps(arguments)), "reduce_lr_on_plateau", "decay-rounds-away"),
+    ):
+        config = read_config(file)
+        assert f"what {rule} does: it answers a metric" in config.unread
+        assert code in {f.code for f in config.findings()}
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("learning_rate: {desc: null, value: 1e-3}\nweight_decay: {desc: null, value: 0.1}\n", "learning_rate"),
+        ("model:\n  optimizer: {_target_: torch.optim.Adam, lr: 1e-3, weight_decay: 0.1}\n", "optimizer.lr"),
+        ("training: {lr: 1e-3, weight_decay: 0.1}\n", "lr"),
+        ("a: {lr: 1e-3}\nb: {lr: 1e-3}\nweight_decay: 0.1\n", "lr"),
+        ("optimizer: {type: AdamW, params: {lr: 1e-3, weight_decay: 0.1}}\n", "optimizer.params.lr"),
+    ],
+)
+def test_a_rate_within_one_mapping_is_found(tmp_path: Path, text: str, key: str) -> None:
+    config = read_config(written(tmp_path / "config.yaml", text))
+    assert key in config.looked
+    assert config.setups[0].groups[0].lr == 1e-3
+    assert config.setups[0].groups[0].decay is not None
+    assert ("adam-l2" in {f.code for f in config.findings()}) is ("torch.optim.Adam," in text)
+
+
+@pytest.mark.parametrize(
+    "text", ["a: {lr: 1e-3}\nb: {lr: 1e-4}\n", "warmup: {lr: 1e-6}\n", "optimizer: {type: AdamW, params: {lr: auto}}\n"]
+)
+def test_a_file_without_one_rate_is_told_what_was_looked_for(tmp_path: Path, text: str) -> None:
+    with pytest.raises(
+        ParseError, match="no number under lr, learning_rate, base_lr, max_lr, peak_lr, nor one of them"
+    ):
+        read_config(written(tmp_path / "config.yaml", text))
+
+
+def test_epochs_are_called_epochs(tmp_path: Path) -> None:
+    text = "lr: 0.1\nT_max: 10\nmax_epochs: 100\n"
+    said = {f.code: f.verdict for f in of_config(written(tmp_path / "hparams.yaml", text))}
+    assert "is lowest at epoch 10 of 100" in said["lr-rise"]
+    assert "before the run of 100 epochs ends" in said["lr-rise"]
+    assert "ends at epoch 10 of 100" in said["schedule-short"]
+
+
+def test_a_highest_rate_that_the_run_never_has_is_not_judged() -> None:
+    plan = dw.parse('peak 1 | formula "6e-4 * min(1, (step + 1) / 100)" | decoupled 0.1')
+    assert [f.code for f in of_plan(plan, 20_000)] == []
+    strong = dw.parse('peak 1 | formula "0.5 * min(1, (step + 1) / 100)" | decoupled 0.1')
+    assert [f.code for f in of_plan(strong, 20_000)] == ["lr-lambda-large"]

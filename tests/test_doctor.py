@@ -758,6 +758,16 @@ def test_what_a_plan_is_told_names_no_parameter() -> None:
             assert not re.search(r"any\.|norm\.weight|embedding\.weight", str(finding.as_dict())), finding
 
 
+@pytest.mark.parametrize(
+    "dtype", ["bf16", "bfloat16", "torch.bfloat16", torch.bfloat16, "fp16", np.float16, np.dtype("float16")]
+)
+def test_a_type_of_the_weights_goes_by_all_its_names(dtype: object) -> None:
+    plan = dw.parse("peak 1e-3 | cosine | decoupled 0.1")
+    assert "decay-rounds-away" in {f.code for f in of_plan(plan, 1000, dtype=dtype)}
+    with pytest.raises(dw.DwindleError, match="dtype 'bf17' is not known; did you mean 'bf16'"):
+        of_plan(plan, 1000, dtype="bf17")
+
+
 def in_flight(build: object, done: int, horizon: int) -> set[str]:
     model = torch.nn.Sequential(torch.nn.Linear(4, 3, bias=False))
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
@@ -831,3 +841,102 @@ def test_the_codes_are_those_that_are_named() -> None:
     found = of_setup(read(model, torch.optim.Adam(model.parameters(), weight_decay=0.1), horizon=RUN))
     assert {f.code for f in found} <= set(CODES)
     assert len(set(CODES)) == 20
+
+
+def by_function(function: Callable[[int], Any], horizon: Any, lr: float = 0.1) -> tuple[Any, ...]:
+    model = mlp()
+    optimizer = torch.optim.SGD(two_groups(model, 1e-4), lr=lr)
+    return dw.doctor(model, optimizer, schedulers.LambdaLR(optimizer, function), horizon=horizon)
+
+
+def asserting(step: int) -> float:
+    """The rate of build-nanogpt, whose ratio is asserted to be one."""
+    if step < 100:
+        return (step + 1) / 100
+    ratio = (step - 100) / 900
+    assert 0 <= ratio <= 1
+    return 0.1 + 0.45 * (1.0 + math.cos(math.pi * ratio))
+
+
+ENDING: dict[str, Callable[[int], Any]] = {
+    "poly": lambda t: (1.0 - t / 1000) ** 0.9,  # a complex number from 1001 on
+    "asserting": asserting,
+    "table": np.linspace(1.0, 0.0, 1000).tolist().__getitem__,
+    "root": lambda t: math.sqrt(1.0 - t / 1000),
+    "divides": lambda t: 1.0 / (1 if t < 1000 else 0),
+    "nan": lambda t: 1.0 - t / 1001 if t <= 1000 else math.nan,
+}
+
+
+@pytest.mark.parametrize("name", ENDING)
+def test_a_function_that_ends_with_the_run_is_right_and_one_that_ends_before_is_not(name: str) -> None:
+    function = ENDING[name]
+    assert bad(by_function(function, 1000)) == []
+    short = by_function(function, 2000)
+    assert codes(short, "fault") == ["schedule-short"]
+    assert re.search(r"its function has no rate from count 100[01] on\) ends at update 1,00[01] of 2,000, and the run cannot",
+                     short[0].verdict)  # fmt: skip
+    one_an_epoch = by_function(function, dw.Horizon(epochs=990, steps_per_epoch=50))
+    assert codes(one_an_epoch, "fault") == codes(one_an_epoch, "warning") == []
+    for few in (3, 51):  # 1 - t / epochs has a rate at its last count, 0, and the run ends before that
+        ends = by_function(lambda t, few=few: (1.0 - t / few) ** 0.9, dw.Horizon(epochs=few, steps_per_epoch=391))
+        assert [(f.code, f.severity) for f in ends] == [("wrong-stepping", "note")]
+    fits = by_function(function, dw.Horizon(epochs=800, steps_per_epoch=50))
+    assert codes(fits) == ["schedule-short"]
+    assert "is right if it is stepped once an epoch" in fits[0].verdict
+
+
+def test_a_function_made_for_more_than_the_run_is_too_long_only_where_it_comes_to_nothing() -> None:
+    for run in (500, dw.Horizon(epochs=10, steps_per_epoch=50)):
+        assert codes(by_function(ENDING["poly"], run), "fault") == ["schedule-long"]
+    assert codes(by_function(([1.0] * 1000).__getitem__, 500)) == []
+
+
+def test_a_scheduler_whose_step_fails_is_read_as_far_as_it_goes() -> None:
+    model = mlp()
+    optimizer = torch.optim.SGD(two_groups(model, 1e-4), lr=0.1)
+    scheduler = schedulers.MultiplicativeLR(optimizer, lambda t: 0.999 if t < 400 else [][t])
+    setup = read(model, optimizer, scheduler, horizon=dw.Horizon(steps=1000))
+    assert setup.course().at[-1] == 399
+    assert not setup.course().whole
+
+
+class Gradual(schedulers.LRScheduler):
+    """The warm-up of pytorch-gradual-warmup-lr, which hands over to another scheduler."""
+
+    def __init__(self, optimizer: Any, warm: int, after: Any) -> None:
+        self.warm, self.after = warm, after
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float]:
+        if self.last_epoch > self.warm:
+            return list(self.after.get_last_lr())
+        return [base * self.last_epoch / self.warm for base in self.base_lrs]
+
+    def step(self, epoch: int | None = None) -> None:
+        if getattr(self, "last_epoch", 0) > self.warm:
+            self.after.step()
+            self._last_lr = self.after.get_last_lr()
+        else:
+            super().step()
+
+
+def test_a_rise_at_the_end_of_the_epochs_is_a_note_as_a_length_of_the_epochs_is() -> None:
+    def found(horizon: Any) -> list[tuple[str, str]]:
+        model = mlp()
+        optimizer = torch.optim.SGD(two_groups(model, 1e-4), lr=0.1)
+        cosine = schedulers.CosineAnnealingLR(optimizer, 97, eta_min=1e-6)
+        return [
+            (f.code, f.severity) for f in dw.doctor(model, optimizer, Gradual(optimizer, 3, cosine), horizon=horizon)
+        ]
+
+    assert found(dw.Horizon(epochs=100, steps_per_epoch=50)) == [("lr-rise", "note")]
+    assert found(dw.Horizon(epochs=10, steps_per_epoch=50)) == [("lr-rise", "fault")]
+    assert found(100) == []
+
+
+def test_a_function_that_gives_the_rates_themselves_is_judged_by_them() -> None:
+    model = mlp()
+    optimizer = torch.optim.AdamW(two_groups(model, 0.1), lr=1.0)
+    warm = lambda t: 6e-4 * min(1.0, (t + 1) / 100)  # noqa: E731
+    assert bad(dw.doctor(model, optimizer, schedulers.LambdaLR(optimizer, warm), horizon=20_000)) == []

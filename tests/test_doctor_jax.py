@@ -186,3 +186,53 @@ def test_what_is_no_transformation() -> None:
         dw.doctor(PARAMS, 3)
     with pytest.raises(dw.errors.InvalidValueError, match="does not take"):
         dw.doctor(PARAMS, optax.adamw(1e-3, mask={"a": True}))
+
+
+def test_float32_weights_feel_the_decay_that_optax_adds_to_the_update() -> None:
+    """Measured: Adam's larger step carries a decay of 1e-8, below half an ulp, on the average."""
+    tx, zero = optax.adamw(1e-4, weight_decay=1e-4), optax.adam(1e-4)
+    assert "decay-rounds-away" not in bad(dw.doctor(PARAMS, tx))
+    assert "decay-rounds-away" not in bad(dw.doctor(PARAMS, tx, horizon=RUN))
+    w = jnp.linspace(0.5, 2.0, 4096)
+    grads = jax.random.normal(jax.random.key(0), (2000, w.size))
+
+    def trained(tx: Any) -> Any:
+        def step(carry: Any, g: Any) -> Any:
+            update, state = tx.update(g, carry[1], carry[0])
+            return (optax.apply_updates(carry[0], update), state), None
+
+        return np.asarray(jax.lax.scan(step, (w, tx.init(w)), grads)[0][0], np.float64)
+
+    felt = np.sum(trained(zero) - trained(tx)) / np.sum(1e-8 * 2000 * np.asarray(w, np.float64))
+    assert felt == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "tx",
+    [
+        optax.chain(optax.scale_by_adam(), optax.scale(-1e-3), optax.add_decayed_weights(1e-4)),
+        optax.chain(optax.scale(-0.1), optax.add_decayed_weights(1e-4)),
+        optax.chain(optax.add_decayed_weights(-1e-3), optax.sgd(0.1)),
+    ],
+)
+def test_a_decay_of_the_wrong_sign_is_a_fault(tx: Any) -> None:
+    for horizon in (None, RUN):
+        found = dw.doctor(PARAMS, tx, horizon=horizon)
+        assert [f.code for f in found] == ["lr-lambda-large"]
+        assert found[0].verdict.startswith("weights grow by 0.0001 of themselves a step, whatever the data say")
+
+
+def test_a_decay_of_the_right_sign_and_what_sets_the_size_of_weights_are_none() -> None:
+    right = optax.chain(optax.scale_by_adam(), optax.scale(-1e-3), optax.add_decayed_weights(-1e-4, mask))
+    assert bad(dw.doctor(PARAMS, right, horizon=RUN)) == []
+
+    def onto_sphere(updates: Any, state: Any, params: Any) -> Any:
+        moved = optax.apply_updates(params, updates)
+        scaled = jax.tree.map(lambda w: 9.0 * w / jnp.linalg.norm(w), moved)
+        return jax.tree.map(jnp.subtract, scaled, params), state
+
+    projected = optax.chain(optax.sgd(0.1), optax.GradientTransformation(lambda _: optax.EmptyState(), onto_sphere))
+    assert "lr-lambda-large" not in {f.code for f in dw.doctor({"kernel": jnp.ones((3, 2))}, projected, horizon=RUN)}
+    for seed in range(3):
+        noisy = optax.chain(optax.sgd(0.1), optax.add_noise(0.1, 0.0, jax.random.key(seed)))
+        assert read({"kernel": jnp.ones((3, 2))}, noisy, horizon=RUN).groups[0].growth == 0.0

@@ -123,3 +123,18 @@ def test_a_model_that_is_not_compiled() -> None:
     model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2)])
     with pytest.raises(dw.errors.InvalidValueError, match="compiled"):
         dw.doctor(model)
+
+
+class Poly(SCHEDULES.LearningRateSchedule):  # type: ignore[misc]
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def __call__(self, step: Any) -> Any:
+        return 0.1 * (1.0 - step / self.steps) ** 0.9  # no real number beyond its steps
+
+
+def test_a_schedule_of_ones_own_that_has_no_rate_beyond_its_end() -> None:
+    assert bad(dw.doctor(net(K.SGD(Poly(1000))), horizon=RUN)) == []
+    found = dw.doctor(net(K.SGD(Poly(400))), horizon=RUN)
+    assert bad(found) == ["schedule-short Poly"]
+    assert "Poly (it has no rate from count 401 on) ends at update 401 of 1,000, and the run cannot" in found[0].verdict

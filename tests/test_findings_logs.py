@@ -530,3 +530,84 @@ def test_few_validation_losses_tell_of_overfitting_if_nearly_all_rise(points: in
     assert "overfitting" in codes(rises)
     assert "overfitting" not in codes(0.9 - 0.1 * np.exp(-held / 1000.0) * np.cos(np.arange(points) * np.pi))
     assert "overfitting" not in codes(rises[::-1])
+
+
+def gone_back(share: float, seed: int, bump: float = 0.0, floor: float = 0.02) -> History:
+    """Return a sound log that went back by a share of its way, its loss as it was; ``bump`` times higher at first where given."""
+    rng = np.random.default_rng(seed)
+    left = int(rng.integers(60, 140)) * 50
+    back = int((1.0 - share) * left / 50) * 50
+    again = np.arange(back + 50.0, 10_001.0, 50.0)
+    step = np.r_[np.arange(50.0, left + 1.0, 50.0), again]
+    loss = (2.0 * np.exp(-step / 1500.0) + floor) * np.exp(0.05 * rng.standard_normal(len(step)))
+    loss[-len(again) :] *= 1.0 + bump * np.exp(-np.arange(len(again)) / 8.0)
+    return History("run", {"l": Series("l", step, loss)}, {"training loss": "l"})
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.5, 0.75])
+def test_a_resume_from_an_older_checkpoint_is_held_against_the_loss_at_its_steps(share: float) -> None:
+    for floor in (0.02, 0.5):
+        for seed in range(10):
+            assert [f for f in of_history(gone_back(share, seed, floor=floor)) if f.code == "wrong-resume"] == []
+    found = [f for seed in range(10) for f in of_history(gone_back(share, seed, 0.5)) if f.code == "wrong-resume"]
+    assert len(found) == 10
+    for each in found:
+        assert 1.25 < each.evidence.get("times", 1.4) < 1.6
+
+
+def begun_anew(levels: tuple[float, float]) -> list[tuple[str, str]]:
+    """Return what is said of two halves, each from step 10 to 1,000, whose losses begin at these levels."""
+    rng = np.random.default_rng(1)
+    step = np.arange(10.0, 1001.0, 10.0)
+    loss = np.concatenate([0.2 + level * np.exp(-step / 400.0) for level in levels])
+    loss = loss + 0.005 * rng.standard_normal(200)
+    rate = np.r_[0.1 * (1 - step / 2000), 0.1 * (1 - step / 1500)]
+    series = {"l": Series("l", np.r_[step, step], loss), "r": Series("r", np.r_[step, step], rate)}
+    found = of_history(History("run", series, {"training loss": "l", "lr": "r"}))
+    return [(f.severity, f.verdict) for f in found if f.code == "wrong-resume"]
+
+
+def test_a_log_whose_loss_begins_anew_with_its_steps_holds_two_runs() -> None:
+    said = "The log goes back from step 1,000 to 10, and its loss begins anew: there are two runs in one log."
+    assert begun_anew((2.0, 2.0)) == begun_anew((2.0, 2.3)) == [("note", said)]
+    ((severity, _),) = begun_anew((2.0, 2.0 * np.exp(-2.5)))  # it goes on
+    assert severity == "fault"
+
+
+def zeros(first: int, norm: float | None, before: Any = None) -> list[tuple[str, str]]:
+    """Return what a log as the Hugging Face Trainer writes it says of divergence: its loss is 0 from a point on."""
+    step = np.arange(50.0, 10_001.0, 50.0)
+    loss = 2.0 + 3.0 * (step / 500.0) ** -0.5 if before is None else np.asarray(before, dtype=np.float64)
+    loss = np.where(np.arange(200) < first, loss, 0.0)
+    series = {"loss": Series("loss", step, loss)}
+    roles = {"training loss": "loss"}
+    if norm is not None:
+        series["norm"] = Series("norm", step, np.where(np.arange(200) < first, 1.0, norm))
+        roles["gradient norm"] = "norm"
+    return [(f.subject, f.verdict) for f in of_history(History("run", series, roles)) if f.code == "divergence"]
+
+
+def test_a_loss_of_exactly_0_where_it_was_no_number_is_a_divergence() -> None:
+    filtered = "the Hugging Face Trainer writes 0 where a loss is not a number (logging_nan_inf_filter)."
+    said = f"The training loss is exactly 0 from step 3,050 on, and 3.225 before: {filtered}"
+    assert zeros(60, None) == zeros(60, np.nan) == zeros(60, 1.0) == [("loss", said)]
+    said = f"The gradient norm is not finite from step 50 on, and the training loss is exactly 0: {filtered}"
+    assert zeros(0, np.nan) == [("norm", said)]
+    falling = 3.0 * np.exp(-np.arange(200) / 5.0)
+    assert zeros(60, None, np.round(falling, 4)) == []  # it had come down to 0, rounded
+    assert zeros(198, None) == []
+
+
+def test_a_gradient_norm_that_is_no_number_is_a_divergence_only_where_the_loss_stands() -> None:
+    step = np.arange(10.0, 1010.0, 10.0)
+    norm = np.where(step > 500.0, np.nan, 1.0)
+    moving = 2.0 + (step / 100.0) ** -0.5
+
+    def said(loss: Any, norm: Any) -> list[str]:
+        series = {"l": Series("l", step, loss), "n": Series("n", step, norm)}
+        found = of_history(History("run", series, {"training loss": "l", "gradient norm": "n"}))
+        return [f.verdict for f in found if f.code == "divergence"]
+
+    assert said(np.where(step > 500.0, 2.5, moving), norm) == ["The gradient norm is not finite from step 510 on."]
+    assert said(moving, norm) == []
+    assert said(moving, np.where(step < 50.0, np.inf, 1.0)) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 import re
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dwindle.errors import DataError
-from dwindle.logs import Columns, kind, read
+from dwindle.logs import Columns, history, kind, read
 
 CURVES = Path(__file__).resolve().parents[2] / "shared" / "curves"
 
@@ -224,3 +225,42 @@ def test_published_logs_are_read_cell_by_cell(path: Path) -> None:
     assert log.columns == (("step", "lr", "loss") if "step" in rows[0] else ("iter", "lr", "val_loss"))
     for column, got in zip(log.columns, (log.step, log.lr, log.loss), strict=True):
         np.testing.assert_array_equal(got, [float(row[str(column)] or "nan") for row in rows])
+
+
+def test_losses_of_0_where_they_were_no_numbers_are_left_out_and_said(tmp_path: Path) -> None:
+    rows = [f"{s},0.1,{0.0 if s > 300 else 3.0 - s / 1e3:g}" for s in range(10, 1010, 10)]
+    log = read(written(tmp_path, "step,lr,loss\n" + "\n".join(rows) + "\n"))
+    assert np.isnan(log.loss).sum() == 70
+    assert log.notes == (
+        "the last 70 losses, which are exactly 0, were left out: the Hugging Face Trainer writes 0 where a loss is not a number "
+        "(logging_nan_inf_filter)",
+    )
+    log = read(written(tmp_path, "step,lr,val_loss\n" + "\n".join(rows) + "\n"))
+    assert not np.isnan(log.loss).any()
+
+
+def test_an_empty_column_of_losses_gives_way_to_the_next(tmp_path: Path) -> None:
+    path = written(tmp_path, "step,lr,loss,val_loss\n10,0.1,3,\n20,0.1,2,\n")
+    log = read(path)
+    assert (log.columns.loss, log.loss.tolist(), log.notes) == (
+        "loss",
+        [3, 2],
+        ("'val_loss' holds no number, and 'loss' was read",),
+    )
+    with pytest.raises(DataError, match="column 'val_loss' holds no number"):
+        read(path, loss="val_loss")
+    with pytest.raises(DataError, match="column 'val_loss' holds no number"):
+        read(written(tmp_path, "step,lr,val_loss\n10,0.1,\n20,0.1,\n"))
+
+
+def test_points_that_are_all_at_one_step_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, "step,lr,loss\n" + "0,0.1,3\n" * 20)
+    for reader in (read, history):
+        with pytest.raises(DataError) as raised:
+            reader(path)
+        assert (
+            str(raised.value)
+            == f"{path}: every point is at step 0. Give the number of optimiser steps where the log is written."
+        )
+    path = written(tmp_path, json.dumps({f"metric {i}": i for i in range(20)}), "summary.json")
+    assert len(history(path).series) == 20

@@ -45,6 +45,10 @@ def points(run: History, name: str) -> list[tuple[float, float]]:
         ("iter,train/loss,val/loss,lr,mfu", {"lr": "lr", "training loss": "train/loss", "validation loss": "val/loss"}),
         ("epoch,lr-AdamW,step,train_loss_epoch,train_loss_step,val_acc,val_loss", {"lr": "lr-AdamW", "epoch": "epoch",
          "training loss": "train_loss_step", "validation loss": "val_loss", "validation accuracy": "val_acc"}),  # Lightning
+        ("epoch,lr-AdamW,lr-AdamW-momentum,lr-AdamW-weight_decay,step,train_loss", {"lr": "lr-AdamW", "epoch": "epoch",
+         "training loss": "train_loss", "weight decay": "lr-AdamW-weight_decay"}),  # LearningRateMonitor, all of it
+        ("step,train/epoch_learning_rate,train/epoch_loss,validation/epoch_loss", {"lr": "train/epoch_learning_rate",
+         "training loss": "train/epoch_loss", "validation loss": "validation/epoch_loss"}),  # Keras' TensorBoard
         ("Step,run-1 - train/loss,run-1 - train/loss__MIN,run-1 - train/loss__MAX", {"training loss": "run-1 - train/loss"}),
         ("_step,_runtime,train/loss,train/learning_rate,train/grad_norm,eval/loss,train/epoch", {"lr": "train/learning_rate",
          "training loss": "train/loss", "validation loss": "eval/loss", "gradient norm": "train/grad_norm",
@@ -385,10 +389,11 @@ def test_a_step_with_a_separator_of_thousands_is_placed_nowhere(tmp_path: Path) 
         "thousands: lines 101, 102, 103",
     )
     rows += [f'"{s:,}",{3.0 - s / 1e4:g}' for s in range(1030, 2000, 10)]
-    with pytest.raises(
-        DataError, match=r"line 1: 'step' holds no number in 100 of 199 rows\. Cells of 'step' that hold no"
-    ):
-        logged(tmp_path, "step,loss\n" + "\n".join(rows) + "\n")
+    for reader in (logged, lambda folder, content: read(folder / "run.csv", needs_lr=False)):
+        with pytest.raises(
+            DataError, match=r"line 1: 'step' holds no number in 100 of 199 rows\. Cells of 'step' that hold no"
+        ):
+            reader(tmp_path, "step,loss\n" + "\n".join(rows) + "\n")
     lines = "".join(json.dumps({"step": f"{s:,}", "loss": 1.0}) + "\n" for s in range(980, 1100, 10))
     with pytest.raises(DataError, match="'step' holds no number in 10 of 12 rows"):
         logged(tmp_path, lines)
@@ -437,3 +442,106 @@ def test_a_run_that_was_resumed_under_another_name_is_one_run(tmp_path: Path) ->
     assert len(run.series["loss"]) == 6000
     with pytest.raises(DataError, match="'abc' from line 2 and 'z' from line 6002"):
         logged(tmp_path, "run_id,step,loss\n" + "".join(f"{n},{s},2.5\n" for n, s in [*long, ("z", 10), ("z", 20)]))
+
+
+def in_epochs(per: int, gap: int, epochs: int, begin: int, extra: int = 0) -> list[dict[str, float]]:
+    """Return rows whose iter begins anew in each epoch, every ``gap`` from ``begin``; ``extra`` is one more at its end."""
+    at = [*range(begin, per + 1 if begin else per, gap), *([extra] if extra else [])]
+    rows = [(e, i) for e in range(1, epochs + 1) for i in at]
+    return [{"epoch": e, "iter": i, "lr": 0.1, "loss": 3.0 - n / len(rows)} for n, (e, i) in enumerate(rows)]
+
+
+@pytest.mark.parametrize(
+    ("per", "gap", "begin", "extra"), [(1000, 50, 50, 0), (40, 1, 0, 0), (40, 1, 1, 0), (973, 50, 50, 973)]
+)
+def test_steps_that_begin_anew_in_each_epoch_are_counted_on(
+    per: int, gap: int, begin: int, extra: int, tmp_path: Path
+) -> None:
+    rows = in_epochs(per, gap, 5, begin, extra)[:-3]  # it may still be running
+    said = f"the steps in 'iter' begin anew in each epoch, and were counted on, {per:,} to an epoch"
+    run = logged(tmp_path, "".join(json.dumps(row) + "\n" for row in rows), "run.jsonl")
+    wanted = [(row["epoch"] - 1) * per + row["iter"] for row in rows]
+    assert (run.unit, run.series["loss"].step.tolist(), run.notes) == ("step", wanted, (said,))
+    log = read(tmp_path / "run.jsonl")
+    assert (log.step.tolist(), log.notes) == (wanted, (said,))
+    table = "epoch,iter,loss\n" + "".join("{epoch},{iter},{loss}\n".format(**row) for row in rows)
+    assert logged(tmp_path, table, step="iter").series["loss"].step.tolist() == wanted
+
+
+def test_rows_of_validation_after_an_epoch_stand_at_its_end(tmp_path: Path) -> None:
+    rows = []
+    for row in in_epochs(1000, 50, 4, 50):
+        rows.append({"mode": "train", **row})
+        if row["iter"] == 1000:
+            rows.append({"mode": "val", "epoch": row["epoch"], "iter": 625, "lr": 0.1, "loss": 3.0})
+    run = logged(tmp_path, "".join(json.dumps(row) + "\n" for row in rows), "run.log.json")
+    assert run.series["val/loss"].step.tolist() == [1000, 2000, 3000, 4000]
+    assert run.series["lr"].step.tolist() == sorted(run.series["lr"].step)
+
+
+@pytest.mark.parametrize("odd", ["length", "coarse", "epochs"])
+def test_steps_that_begin_anew_in_epochs_of_unsure_length_are_not_steps(odd: str, tmp_path: Path) -> None:
+    rows = in_epochs(1000, 250 if odd == "coarse" else 50, 5, 50)
+    if odd == "length":
+        rows = [row for row in rows if row["epoch"] != 3 or row["iter"] < 800]
+    if odd == "epochs":
+        rows = [{**row, "epoch": row["epoch"] / 2} for row in rows]
+    text = "epoch,iter,lr,loss\n" + "".join("{epoch},{iter},{lr},{loss}\n".format(**row) for row in rows)
+    run = logged(tmp_path, text)
+    assert (run.unit, run.series["loss"].step.tolist()) == ("row", list(range(len(rows))))
+    assert run.notes == ("the steps in 'iter' begin anew in each epoch, and rows are counted",)
+    said = r"the steps in 'iter' begin anew in each epoch, and how many an epoch has is not sure\. Log the number of optimiser"
+    for reader in (read, lambda path: history(path, step="iter")):
+        with pytest.raises(DataError, match=said):
+            reader(tmp_path / "run.csv")
+
+
+def test_steps_that_go_on_from_epoch_to_epoch_are_as_they_are(tmp_path: Path) -> None:
+    steps = [*range(10, 510, 10), *range(310, 910, 10)]  # resumed
+    run = logged(tmp_path, "epoch,step,loss\n" + "".join(f"{s // 100},{s},2.5\n" for s in steps))
+    assert (run.series["loss"].step.tolist(), run.notes) == (steps, ())
+    run = logged(tmp_path, "epoch,step,loss\n" + "".join(f"{s / 100},{s},2.5\n" for s in steps))
+    assert (run.series["loss"].step.tolist(), run.notes) == (steps, ())
+    many = list(range(10, 400_010, 10))
+    run = logged(tmp_path, "epoch,step,loss\n" + "".join(f"{s / 1e5},{s},2.5\n" for s in many))
+    assert run.series["loss"].step.tolist() == many
+
+
+@pytest.mark.parametrize("form", ["document", "lines"])
+def test_rows_of_validation_with_steps_of_their_own_stand_there(form: str, tmp_path: Path) -> None:
+    train = [{"step": s, "lr": 0.1, "loss": 3.0 - s / 1000} for s in range(50, 1050, 50)]
+    val = [{"step": s, "loss": 3.1 - s / 1000} for s in range(200, 1200, 200)]
+    rows = [
+        {f"{split}/{k}": v for k, v in row.items()} for split, all_ in (("train", train), ("val", val)) for row in all_
+    ]
+    text = (
+        json.dumps({"metrics": {"train": train, "val": val}})
+        if form == "document"
+        else "\n".join(map(json.dumps, rows)) + "\n"
+    )
+    run = logged(tmp_path, text, "run.json")
+    assert run.series["val/loss"].step.tolist() == [row["step"] for row in val]
+    assert run.notes == ("rows without 'train/step' stand at their 'val/step'",)
+    log = read(tmp_path / "run.json")
+    assert log.step[~np.isnan(log.loss)].tolist() == [row["step"] for row in val]
+
+
+def test_a_count_of_validations_between_rows_of_training_is_no_step(tmp_path: Path) -> None:
+    rows = []
+    for s in range(50, 1050, 50):
+        rows.append({"train/step": s, "train/loss": 3.0})
+        if s % 200 == 0:
+            rows.append({"val/step": s // 200, "val/loss": 3.1})
+    run = logged(tmp_path, "\n".join(map(json.dumps, rows)) + "\n", "run.jsonl")
+    assert run.series["val/loss"].step.tolist() == [200, 400, 600, 800, 1000]
+
+
+def test_a_table_beside_a_trainers_state_is_passed_over_and_said(tmp_path: Path) -> None:
+    state = {"log_history": [{"step": s, "loss": 3.0} for s in (10, 20, 30)]}
+    run = logged(tmp_path, json.dumps(state), "trainer_state.json")
+    (tmp_path / "processor_config.json").write_text("{}")
+    (tmp_path / "train.csv").write_text("step,loss\n1,3\n")
+    assert (run.notes, history(tmp_path).notes) == (
+        (),
+        ("of the logs in the folder trainer_state.json was read, not train.csv",),
+    )

@@ -281,6 +281,12 @@ def test_it_says_when_the_penalty_does_not_matter() -> None:
     assert "may not help at all" in told.said
     assert "try beyond" in made(X, y, [1e2, 1e3, 1e4]).said
     assert "not shown to help" in made(X, y, [0.0, 1e-3, 1.0, 1e5]).said
+    told = made(np.random.default_rng(6).standard_normal((60, 20)), noise, [1e-3, 1e6, 1e8])
+    assert told.best == 1e8
+    assert told.said == (  # beyond it nothing is left to shrink
+        "λ = 1e+08 has the smallest leave-one-out error; every other that was tried can be told from it. Nor is the largest λ "
+        "tried, 1e+08, shown to do worse: the columns may not help at all."
+    )
 
 
 def test_equal_errors_take_the_largest_penalty() -> None:

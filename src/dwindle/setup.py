@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -15,8 +16,8 @@ from dwindle.decay import L2, Decay
 from dwindle.errors import count, known, known_keys
 from dwindle.mask import Param
 from dwindle.plan import Plan
-from dwindle.schedule import Join, Mirror, Ramp, Scaled, Schedule
-from dwindle.units import Horizon, number_of_steps
+from dwindle.schedule import Interpolate, Join, Mirror, Ramp, Scaled, Schedule, Shift, Tanh
+from dwindle.units import Horizon, number_of_steps, sampled
 
 __all__ = [
     "Course",
@@ -25,6 +26,8 @@ __all__ = [
     "Scheduler",
     "Setup",
     "Weight",
+    "ends_within",
+    "epochs_of",
     "is_near",
     "is_strong",
     "sampled",
@@ -33,7 +36,10 @@ __all__ = [
 
 Array = npt.NDArray[np.float64]
 
-_SAMPLES = 2**17
+_DTYPES = {
+    "bf16": "bfloat16", "bfloat16": "bfloat16", "fp16": "float16", "float16": "float16", "fp32": "float32",
+    "float32": "float32", "fp64": "float64", "float64": "float64",
+}  # fmt: skip
 _BIAS = re.compile(r"(^|[./_])bias(es)?($|_[a-z]{2}_l\d+)")
 _B = re.compile(r"(^|[./])b$")
 _GAIN = re.compile(r"(^|[./])(scale|gamma|beta|offset|weight|bias)$")
@@ -52,7 +58,8 @@ class Weight:
 
     ``groups`` has the index of a group for each time a group holds it; empty where none does. ``tied`` are further names of
     the same tensor, ``shares`` the names of other tensors in the same memory. ``followed_by`` names the normalisation right
-    after it. ``kept`` says that decay below its rounding is kept beside it, ``zero`` that its gradient is 0 in every number.
+    after it. ``kept`` says that decay below its rounding is not lost: it is kept beside it, or added to it together with a larger
+    update. ``zero``: its gradient is 0 in every number.
 
     >>> Weight("ln.weight", (8,), "LayerNorm").role, Weight("fc.weight", (8, 4), "Linear").role
     ('norm', 'weight')
@@ -94,7 +101,8 @@ class Weight:
 class Group:
     """Parameters with one learning rate and one decay: ``lr`` now, ``peak`` where the decay's factor is 1.
 
-    ``momentum`` is SGD's, 0 where the optimiser divides by the gradient's size. ``initial`` is the rate it was built with.
+    ``momentum`` is SGD's, 0 where the optimiser divides by the gradient's size. ``initial`` is the rate it was built with,
+    ``growth`` the share by which weights grow in a step without a gradient, where a decay has the wrong sign.
     """
 
     name: str
@@ -103,6 +111,7 @@ class Group:
     peak: float | None = None
     momentum: float = 0.0
     initial: float | None = None
+    growth: float = 0.0
 
     @property
     def top(self) -> float:
@@ -213,7 +222,7 @@ class Setup:
         epoch = None if run is None else run.steps_per_epoch
         if s.done and self.updates:
             return Pace(_snapped(s.done / self.updates, self.ratios()), f"{s.done} counts in {self.updates} updates")
-        if s.length and run is not None and epoch and not s.by_update and is_near(s.length * epoch, run.steps):
+        if s.length and run is not None and epoch and not s.by_update and is_near(s.length, run.steps / epoch):
             return Pace(1.0 / epoch, "its length, that of the epochs")
         return Pace(1.0, "")
 
@@ -286,15 +295,35 @@ def is_near(a: float, b: float, within: float = 0.01) -> bool:
     return abs(a - b) <= 1 or abs(a - b) / max(abs(a), abs(b)) <= within  # a ratio: whole numbers may be beyond floats
 
 
-def sampled(steps: int) -> Array:
-    """Return every index of a run of ``steps``, or 2^17 of them evenly, the last among them.
+def dtype_named(name: str, value: Any) -> str:
+    """Return the full name of the type of weights that ``value`` names or is, such as bf16 or torch.bfloat16.
 
-    >>> sampled(3)
-    array([0., 1., 2.])
+    >>> dtype_named("dtype", "bf16")
+    'bfloat16'
     """
-    if steps <= _SAMPLES:
-        return np.arange(steps, dtype=np.float64)
-    return np.unique(np.linspace(0, steps - 1, _SAMPLES).astype(np.int64)).astype(np.float64)
+    said = getattr(value, "__name__", None) or str(value).removeprefix("torch.")
+    return _DTYPES[known(name, said, _DTYPES)]
+
+
+def epochs_of(run: Horizon | None) -> int | None:
+    """Return how many epochs a run begins; None where the steps of one are not known.
+
+    >>> epochs_of(Horizon(steps=11, steps_per_epoch=5)), epochs_of(Horizon(steps=11))
+    (3, None)
+    """
+    return None if run is None or run.steps_per_epoch is None else -(-run.steps // run.steps_per_epoch)
+
+
+def ends_within(has_value: Callable[[int], bool], low: int, high: int) -> int:
+    """Return the first count without a value, where ``low`` has one and ``high`` has none.
+
+    >>> ends_within(lambda count: count < 7, 0, 100)
+    7
+    """
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if has_value(middle) else (low, middle)
+    return high
 
 
 def _snapped(ratio: float, known_ratios: dict[str, float]) -> float:
@@ -314,9 +343,23 @@ def _end(schedule: Schedule) -> int | None:
         return None if last is None or len(known_before) < len(before) - 1 else last + round(sum(known_before))
     if isinstance(schedule, Scaled):
         return _end(schedule.schedule)
+    if isinstance(schedule, Shift):
+        last, by = _end(schedule.schedule), number_of_steps(schedule.steps)
+        return None if last is None or by is None else last + round(by)
+    if isinstance(schedule, Interpolate):
+        last_point = number_of_steps(schedule.at[-1])
+        return None if last_point is None or _holds(schedule.factors) else round(last_point) + 1
+    if isinstance(schedule, Tanh):
+        steps_down = number_of_steps(schedule.steps)
+        return None if steps_down is None or schedule.end >= 1.0 else round(steps_down)
     steps = schedule.steps if isinstance(schedule, Ramp) else schedule.every if isinstance(schedule, Mirror) else None
     found = number_of_steps(steps)
     return None if found is None or (isinstance(schedule, Ramp) and schedule.end >= schedule.start) else round(found)
+
+
+def _holds(factors: tuple[float, ...]) -> bool:
+    """Return whether the last of the points comes not by a fall: what is held from there on may be the training itself."""
+    return len(factors) < 2 or factors[-1] >= factors[-2] or factors[-1] > 0.5 * max(factors)
 
 
 # What a plan says of any model: one parameter of each kind.
@@ -336,7 +379,7 @@ def setup_of_plan(plan: Plan, horizon: Horizon | None = None, **known_too: Any) 
     (0,)
     """
     known_keys("set-up", known_too, ["dtype", *(field.name for field in fields(Setup))])
-    dtype = known_too.pop("dtype", "float32")
+    dtype = dtype_named("dtype", known_too.pop("dtype", "float32"))
     placed = [(p, next((rule.decays for rule in plan.mask.rules if rule.matches(p)), False)) for p in _ANY]
     weights = tuple(Weight(p.name, p.shape, p.kind, dtype, (0,) if decays else (1,)) for p, decays in placed)
     scheduler, decay = None, plan.decay

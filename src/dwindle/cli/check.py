@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from dwindle.cli.said import say_json
-from dwindle.errors import DataError, InvalidValueError, known, shown
+from dwindle.errors import DataError, DwindleError, InvalidValueError, known, shown
 from dwindle.plain import plain
 
 if TYPE_CHECKING:
@@ -27,11 +27,19 @@ __all__ = ["check"]
 
 _WIDTH = 80
 _COLOURS = {"fault": "red", "warning": "yellow", "note": "blue"}
-_DTYPES = {
-    "bf16": "bfloat16", "bfloat16": "bfloat16", "fp16": "float16", "float16": "float16", "fp32": "float32",
-    "float32": "float32", "fp64": "float64", "float64": "float64",
-}  # fmt: skip
+_CURVES = frozenset((
+    "lr", "training loss", "validation loss", "training accuracy", "validation accuracy", "gradient norm", "weight norm",
+))  # fmt: skip
 _KEYS = ("model", "optimizer", "scheduler", "plan", "horizon", "history", "processes", "accumulation")
+
+
+class Columns(NamedTuple):
+    """The columns of a log that are named, None where their usual names are to be looked for."""
+
+    step: str | None
+    lr: str | None
+    loss: str | None
+    val_loss: str | None
 
 
 class Checked(NamedTuple):
@@ -51,12 +59,15 @@ class Run(NamedTuple):
     processes: int
     accumulation: int
     dtype: str | None
+    batch_size: int | None
+    tokens_per_step: int | None
 
     @property
     def horizon(self) -> Horizon | None:
         from dwindle.units import Horizon
 
-        return None if self.steps is None else Horizon(steps=self.steps, steps_per_epoch=self.steps_per_epoch)
+        worth = {name: getattr(self, name) for name in ("steps_per_epoch", "batch_size", "tokens_per_step")}
+        return None if self.steps is None else Horizon(steps=self.steps, **worth)
 
 
 def check(
@@ -72,27 +83,37 @@ def check(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps of the run.")] = None,
     steps_per_epoch: Annotated[int | None, typer.Option(help="Optimiser steps of an epoch.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Examples of a step, for times in ex.")] = None,
+    tokens_per_step: Annotated[int | None, typer.Option(help="Tokens of a step, for times in tok.")] = None,
     processes: Annotated[int, typer.Option(help="Processes that train together.")] = 1,
     accumulation: Annotated[int, typer.Option(help="Micro-batches of an update.")] = 1,
     dtype: Annotated[
         str | None, typer.Option(help="Type of the weights, for a plan or configuration: bf16, fp16, fp32.")
     ] = None,
     step: Annotated[str | None, typer.Option(help="The log's column of steps.")] = None,
+    lr: Annotated[str | None, typer.Option(help="The log's column of learning rates.")] = None,
+    loss: Annotated[str | None, typer.Option(help="The log's column of training losses.")] = None,
+    val_loss: Annotated[str | None, typer.Option(help="The log's column of validation losses.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Say what is wrong with a run and what to do: from its log, plan, configuration, or live model and optimiser.
 
     The exit code is 1 if a fault or a warning was found, 0 if not.
     """
+    from dwindle.setup import dtype_named
     from dwindle.text.files import plan_of
 
-    for name, value in (("--steps", steps), ("--steps-per-epoch", steps_per_epoch)):
+    worth = (
+        ("--steps", steps), ("--steps-per-epoch", steps_per_epoch), ("--batch-size", batch_size),
+        ("--tokens-per-step", tokens_per_step),
+    )  # fmt: skip
+    for name, value in worth:
         if value is not None and value < 1:
             raise InvalidValueError(f"{name} must be at least 1; got {value}.")
     if dtype is not None:
-        dtype = _DTYPES[known("--dtype", dtype, _DTYPES)]
-    run = Run(steps, steps_per_epoch, processes, accumulation, dtype)
-    found = _checked(target, None if plan is None else plan_of(plan), run, step)
+        dtype = dtype_named("--dtype", dtype)
+    run = Run(steps, steps_per_epoch, processes, accumulation, dtype, batch_size, tokens_per_step)
+    found = _checked(target, None if plan is None else plan_of(plan), run, Columns(step, lr, loss, val_loss))
     if as_json:
         say_json(_as_json(target, found))
     else:
@@ -104,8 +125,8 @@ def check(
 # --- what was given
 
 
-def _checked(target: str, plan: Plan | None, run: Run, step: str | None) -> Checked:
-    from dwindle.findings.configs import read_config, read_plan, read_recipe
+def _checked(target: str, plan: Plan | None, run: Run, columns: Columns) -> Checked:
+    from dwindle.findings.configs import read_plan, read_recipe
     from dwindle.findings.recognised import kind_of
     from dwindle.studies.data_function import is_function
     from dwindle.text.files import plan_of
@@ -115,9 +136,9 @@ def _checked(target: str, plan: Plan | None, run: Run, step: str | None) -> Chec
     if is_function(target):
         return _live(target, plan, run)
     if exists and kind_of(path) == "log":
-        return _log(path, plan, run, step)
+        return _log(path, plan, run, columns)
     if exists:
-        return _configured(read_config(path, **run._asdict()))
+        return _file(path, run)
     if re.match(r"\s*(peak|lr)\s", target) or "|" in target:
         return _configured(read_plan(plan_of(target), **run._asdict()))
     if "(" in target:
@@ -128,16 +149,48 @@ def _checked(target: str, plan: Plan | None, run: Run, step: str | None) -> Chec
     )
 
 
+def _file(path: Path, run: Run) -> Checked:
+    from dwindle.cli.convert import in_words_of_the_command
+    from dwindle.findings.configs import read_config
+
+    try:
+        return _configured(read_config(path, **run._asdict()))
+    except DwindleError as error:
+        said = str(error)
+        if path.suffix.lower() == ".py":
+            said = in_words_of_the_command(said, path.read_text(errors="replace"))
+        if said == str(error) and str(path) in said:
+            raise
+        raise type(error)(said if str(path) in said else f"{path}: {said}") from error
+
+
 def _configured(found: Config) -> Checked:
     return Checked(found.kind, found.findings(), found.looked, found.unread)
 
 
-def _log(path: Path, plan: Plan | None, run: Run, step: str | None) -> Checked:
+def _log(path: Path, plan: Plan | None, run: Run, columns: Columns) -> Checked:
     from dwindle.findings.curves import of_history
     from dwindle.findings.curves.overfitting import FEWEST
     from dwindle.logs import ROLES, history
 
-    log = history(path, step=step) if step is not None else history(path)
+    options = {"lr": "--lr", "training loss": "--loss", "validation loss": "--val-loss"}
+    roles = {role: name for role, name in zip(options, columns[1:], strict=True) if name is not None}
+    log = history(path, step=columns.step, roles=roles)
+    notes = [note.replace(" step=COLUMN", " --step COLUMN") for note in log.notes]
+    for role in ROLES:
+        how = (
+            f"{options[role]} COLUMN"
+            if role in options
+            else f"logs.history(FILE, roles={{{role!r}: COLUMN}}) in Python"
+        )
+        notes = [note.replace(f" roles={{{role!r}: COLUMN}}", f" {how}") for note in notes]
+    if not set(log.roles) & _CURVES:
+        listed = ", ".join(map(shown, list(log.series)[:8])) + (", …" if len(log.series) > 8 else "")
+        more = "".join(f" {note[:1].upper()}{note[1:]}." for note in notes if "none was taken" in note)
+        raise DataError(
+            f"{path}: no column is known for a loss, an accuracy, a norm or a learning rate, so nothing can be looked at; "
+            f"there are {listed}.{more or ' Name one: --loss COLUMN.'}"
+        )
     looked = [f"{role} ({name})" for role, name in log.roles.items()]
     missing = [role for role in ROLES if role not in log.roles]
     unread = [f"no column for: {', '.join(missing)}"] if missing else []
@@ -145,7 +198,7 @@ def _log(path: Path, plan: Plan | None, run: Run, step: str | None) -> Checked:
     if held is not None and (points := sum(map(math.isfinite, held.value))) < FEWEST:
         unread.append(f"overfitting: the log has {points} of the {FEWEST} validation losses that it takes")
     found = tuple(of_history(log, plan=plan, horizon=run.horizon))
-    return Checked(f"a log ({log.format})", found, tuple(looked), (*unread, *log.notes))
+    return Checked(f"a log ({log.format})", found, tuple(looked), (*unread, *notes))
 
 
 def _live(target: str, plan: Plan | None, run: Run) -> Checked:

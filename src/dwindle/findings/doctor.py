@@ -61,9 +61,10 @@ def doctor(
 def of_plan(plan: Plan, horizon: Horizon | int | None = None, **known_too: Any) -> tuple[Finding, ...]:
     """Return what is wrong with ``plan``, over the run ``horizon`` if it is given; the worst first.
 
-    ``known_too``: further fields of a Setup, such as ``adaptive=True`` for a run of Adam's, or ``dtype="bfloat16"``.
+    ``known_too``: further fields of a Setup, such as ``adaptive=True`` for a run of Adam's, or ``dtype="bf16"``.
 
-    Raises UnresolvedTimeError for times in epochs or tokens that the horizon does not tell.
+    Raises UnknownNameError for a field or a dtype that is not known, and UnresolvedTimeError for times in epochs or tokens
+    that the horizon does not tell.
 
     >>> from dwindle.text import parse
     >>> [f.code for f in of_plan(parse("peak 0.1 | cosine to 0 over 500st"), 1000)]

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeGuard
 
 from dwindle.errors import DwindleError, InvalidValueError
 from dwindle.foreign import OPTIMIZERS, read
+from dwindle.foreign.habits import steps_by_epochs
 from dwindle.foreign.reading import peer_of_text
 from dwindle.foreign.source.literal import Scope, callee
+from dwindle.foreign.source.pair import plan_from_pair
+from dwindle.foreign.source.spec import pair_of_spec
 from dwindle.plan import Plan
+from dwindle.setup import epochs_of
 from dwindle.units import Horizon
 
 __all__ = ["Program", "assigned", "program_of"]
@@ -23,13 +28,15 @@ _BUILDS = re.compile(r"(LR|Plateau|_schedule\w*|Scheduler|get_scheduler)$")
 class Program(NamedTuple):
     """``plan`` of a recipe of ``peer``, its ``optimizer``, the ``epochs`` of the loop whose end steps the scheduler, if one does.
 
-    ``dtype`` is that of the weights, where the source casts the model; ``unread`` says what it does not tell.
+    ``by_epochs``: a step of the plan may be an epoch there, for all that the text tells. ``dtype`` is that of the weights,
+    where the source casts the model; ``unread`` says what it does not tell.
     """
 
     plan: Plan
     peer: str
     optimizer: str
     epochs: int | None
+    by_epochs: bool
     dtype: str | None
     schedule_known: bool
     unread: tuple[str, ...]
@@ -68,6 +75,9 @@ def program_of(text: str, run: Horizon | None = None) -> Program:
     if not isinstance(found, Plan) and tree is not None and (bare := _without_schedule(tree)) is not None:
         unread.append(f"what {type(found).__name__} does: it answers a metric")
         found, schedule_known = read(bare, run=run), False
+    if not isinstance(found, Plan) and tree is None and (pair := pair_of_spec(text)).optimizer is not None:
+        unread.append(f"what {type(found).__name__} does: it answers a metric")
+        found, schedule_known = plan_from_pair(replace(pair, schedule=None)), False
     if not isinstance(found, Plan):
         raise InvalidValueError(
             f"{type(found).__name__} answers a metric; there is nothing to check before a run. Check its log."
@@ -78,8 +88,9 @@ def program_of(text: str, run: Horizon | None = None) -> Program:
     if tree is not None:
         calls = [callee(node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
         names = [name for name in calls if name in OPTIMIZERS.get(peer, ())] or names
-        epochs, dtype = _epochs(tree) if peer == "torch" else None, _dtype(tree)
-    return Program(found, peer, names[0] if names else "", epochs, dtype, schedule_known, tuple(unread))
+        epochs, dtype = _epochs(tree, run) if peer in ("torch", "hf") else None, _dtype(tree)
+    by_epochs = schedule_known and steps_by_epochs(text, peer, run)
+    return Program(found, peer, names[0] if names else "", epochs, by_epochs, dtype, schedule_known, tuple(unread))
 
 
 def assigned(text: str) -> dict[str, Any]:
@@ -119,10 +130,17 @@ def _with_defaults(tree: ast.Module) -> list[str]:
             parsed |= {ast.unparse(target) for target in node.targets}
     taken: dict[str, str] = {}
 
+    def is_option(node: ast.AST) -> TypeGuard[ast.Attribute]:
+        return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in parsed
+
+    for node in ast.walk(tree):
+        if is_option(node) and not isinstance(node.ctx, ast.Load):
+            defaults.pop(node.attr, None)  # it is assigned: its default is not what it has
+
     class Filled(ast.NodeTransformer):
         def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
             self.generic_visit(node)
-            if isinstance(node.value, ast.Name) and node.value.id in parsed and node.attr in defaults:
+            if is_option(node) and node.attr in defaults:
                 taken[node.attr] = ast.unparse(defaults[node.attr])
                 return defaults[node.attr]
             return node
@@ -144,22 +162,28 @@ def _without_schedule(tree: ast.Module) -> str | None:
     return "\n".join(ast.unparse(node) for node in sorted(kept, key=lambda node: node.lineno))
 
 
-def _epochs(tree: ast.Module) -> int | None:
+def _epochs(tree: ast.Module, run: Horizon | None) -> int | None:
     """Return how often the loop runs at whose own level a scheduler steps while the optimiser steps in one within it.
 
-    That may be in a function of the source which the loop calls.
+    That may be in a function that the loop calls: one of the source, or one from elsewhere that is given the optimiser, where
+    the loop speaks of epochs. How many there are is told by the loop, else by the ``run``.
     """
     scope, trains = Scope.of(tree), _training_functions(tree)
+    schedulers, optimizers = _assigned_to(tree, _BUILDS), _assigned_to(tree, _OPTIMIZER)
     for loop in ast.walk(tree):
-        if not isinstance(loop, ast.For):
+        if not isinstance(loop, ast.For | ast.While):
             continue
         inside = [node for node in ast.walk(loop) if isinstance(node, ast.For | ast.While) and node is not loop]
         deep = {id(part) for inner in inside for part in ast.walk(inner)}
         steps = [(_owner(node), id(node) in deep) for node in ast.walk(loop) if _owner(node)]
-        outer = {name for name, is_deep in steps if not is_deep and _is_scheduler(name)}
-        within = any(is_deep for name, is_deep in steps if not _is_scheduler(name))
-        if outer and (within or any(isinstance(n, ast.Call) and callee(n) in trains for n in ast.walk(loop))):
-            return _times(loop.iter, scope)
+        outer = {name for name, is_deep in steps if not is_deep and _is_scheduler(name, schedulers)}
+        within = any(is_deep for name, is_deep in steps if not _is_scheduler(name, schedulers))
+        called = [node for node in ast.walk(loop) if isinstance(node, ast.Call)]
+        if "epoch" in ast.unparse(loop.target if isinstance(loop, ast.For) else loop.test).lower():
+            given = [part for call in called for part in (*call.args, *(word.value for word in call.keywords))]
+            within = within or any(ast.unparse(part) in optimizers for part in given)
+        if outer and (within or any(callee(call) in trains for call in called)):
+            return _turns(loop, scope) or epochs_of(run)
     return None
 
 
@@ -173,8 +197,18 @@ def _training_functions(tree: ast.AST) -> set[str]:
     }  # fmt: skip
 
 
-def _is_scheduler(name: str) -> bool:
-    return "sched" in name.lower()
+def _assigned_to(tree: ast.AST, builds: re.Pattern[str]) -> set[str]:
+    """Return the names that are given what a call of such a name builds."""
+    return {
+        ast.unparse(target)
+        for node in ast.walk(tree) if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
+        if builds.search(callee(node.value))
+        for target in node.targets
+    }  # fmt: skip
+
+
+def _is_scheduler(name: str, schedulers: Iterable[str] = ()) -> bool:
+    return "sched" in name.lower() or name in schedulers
 
 
 def _owner(node: ast.AST) -> str:
@@ -183,26 +217,44 @@ def _owner(node: ast.AST) -> str:
     return ast.unparse(node.func.value) if is_step else ""  # type: ignore[attr-defined]
 
 
-def _times(node: ast.expr, scope: Scope) -> int | None:
-    """Return how many turns ``range(...)``, also within tqdm(...), makes; None where it cannot be told."""
-    while isinstance(node, ast.Call) and callee(node) in ("tqdm", "trange", "enumerate") and node.args:
-        if callee(node) == "trange":
-            break
-        node = node.args[0]
-    if not isinstance(node, ast.Call) or callee(node) not in ("range", "trange") or not 1 <= len(node.args) <= 2:
+def _turns(loop: ast.For | ast.While, scope: Scope) -> int | None:
+    """Return how many turns a loop makes over ``range(...)``, also within tqdm(...), or while an epoch is below a number.
+
+    A beginning that is not told, such as that of a run that goes on, is 0. None where the end is not told.
+    """
+    if isinstance(loop, ast.While):
+        match loop.test:
+            case ast.Compare(left=ast.Name(id=count), ops=[ast.Lt()], comparators=[end]) if "epoch" in count.lower():
+                return _whole(end, scope) or None
         return None
+    over = loop.iter
+    while isinstance(over, ast.Call) and callee(over) in ("tqdm", "enumerate") and over.args:
+        over = over.args[0]
+    if not isinstance(over, ast.Call) or callee(over) not in ("range", "trange") or not 1 <= len(over.args) <= 2:
+        return None
+    match over.args:
+        case [begin, ast.BinOp(left=same, op=ast.Add(), right=turns)] if ast.unparse(begin) == ast.unparse(same):
+            return _whole(turns, scope) or None
+    last = _whole(over.args[-1], scope)
+    first = _whole(over.args[0], scope) or 0 if len(over.args) == 2 else 0
+    return last - first if last is not None and last > first else None
+
+
+def _whole(node: ast.expr, scope: Scope) -> int | None:
     try:
-        ends: list[Any] = [scope.value(arg) for arg in node.args]
+        found: Any = scope.value(node)
     except DwindleError:
         return None
-    if not all(isinstance(end, int) for end in ends):
-        return None
-    turns = int(ends[-1]) - (int(ends[0]) if len(ends) == 2 else 0)
-    return turns if turns > 0 else None
+    return found if isinstance(found, int) and found >= 0 else None
 
 
 def _dtype(tree: ast.Module) -> str | None:
-    """Return the short type that the source casts its model to: what ``parameters()`` is asked of, or what is loaded in it."""
+    """Return the short type that the source casts its model to: what ``parameters()`` is asked of, or what is loaded in it.
+
+    None where adapters are added to it: they are what trains, and peft keeps them in float32.
+    """
+    if any(isinstance(node, ast.Call) and callee(node) in ("get_peft_model", "LoraConfig") for node in ast.walk(tree)):
+        return None
     models = {
         ast.unparse(node.func.value) for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)

@@ -132,9 +132,11 @@ def read(
             place[alike] = len(groups)
             decay, momentum = _decay(probe, seen, top, count, i, adaptive)
             peak = float(np.max(seen.moved[:, i]))
-            groups.append(Group(f"group {len(groups)}", float(started[i]), decay, peak, momentum))
+            grows = _growth(probe, seen, top, count, i)
+            groups.append(Group(f"group {len(groups)}", float(started[i]), decay, peak, momentum, growth=grows))
             rates.append(seen.moved[:, i])
-        weights.append(Weight(name, sides, "", dtype, (place[alike],)))
+        with_update = dtype == "float32"  # its decay is one sum with the rest of the update, which is larger by far
+        weights.append(Weight(name, sides, "", dtype, (place[alike],), kept=with_update))
     read_on = None
     if rates and (steps > 1 or done is not None):
         length, said = _settled(probe, steps, max(processes, accumulation)) if steps > 1 else (None, "")
@@ -332,6 +334,13 @@ def _decay(probe: _Probe, seen: _Seen, top: int, count: int, leaf: int, adaptive
         else 1.0
     )
     return (Corrected if power > 1.5 else Decoupled)(max(_rounded(x / lr), 0.0)), 0.0
+
+
+def _growth(probe: _Probe, seen: _Seen, top: int, count: int, leaf: int) -> float:
+    """Return the share by which a leaf grows without a gradient, large and small weights alike, and in each step anew."""
+    x = float(seen.share[top, leaf])
+    alike = x < 0.0 and float(seen.spread[top, leaf]) <= 1e-3 * -x
+    return -x if alike and probe.growth(count, leaf) > -0.5 else 0.0
 
 
 def _rounded(value: float) -> float:

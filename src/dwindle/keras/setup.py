@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,7 @@ from dwindle.keras.attach import Planned, updates_done
 from dwindle.keras.following import kinds_of, path_of
 from dwindle.keras.schedules import PlanSchedule
 from dwindle.plan import Plan
-from dwindle.setup import Group, Scheduler, Setup, Weight, sampled
+from dwindle.setup import Group, Scheduler, Setup, Weight, ends_within, sampled
 from dwindle.units import Horizon
 
 __all__ = ["read"]
@@ -190,7 +191,14 @@ def _rates(
     at = sampled(steps)
     at = at[np.unique(np.linspace(0, len(at) - 1, min(len(at), _SAMPLES)).astype(int))]
     exact = isinstance(schedule, PlanSchedule)
-    lr = [schedule.lr_at(int(t)) for t in at] if exact else _asked_at_once(schedule, at)
+    lr = np.asarray([schedule.lr_at(int(t)) for t in at] if exact else _asked_at_once(schedule, at))
+    none = np.flatnonzero(~np.isfinite(lr))
+    if length is None and len(none) and none[0]:
+        first, last = int(at[none[0] - 1]), int(at[none[0]])
+        length = ends_within(lambda t: math.isfinite(_rate(schedule, t)), first, last)
+        said = f"it has no rate from count {length} on"
+    if len(none):
+        at, lr = at[: none[0]], lr[: none[0]]
     if len(at) < steps and run is not None:
         unread.append(f"the schedule between {len(at):,} of its {steps:,} steps")
     why = f"Keras counts batches, {batches} an update" if batches > 1 else "Keras' schedules count updates"
@@ -215,7 +223,15 @@ def _asked_at_once(schedule: Any, at: Any) -> Any:
     if keras.backend.backend() == "jax":
         found = keras.ops.vectorized_map(schedule, keras.ops.convert_to_tensor(at, "float32"))
         return np.asarray(keras.ops.convert_to_numpy(found), dtype=np.float64)
-    return [_float(schedule(int(t))) for t in at]
+    return [_rate(schedule, int(t)) for t in at]
+
+
+def _rate(schedule: Any, count: int) -> float:
+    """Return the rate of a schedule at ``count``; nan where it raises, or gives no real number."""
+    try:
+        return _float(schedule(count))
+    except Exception:  # a schedule of the user's own may be made for the run alone
+        return math.nan
 
 
 def _length(schedule: Any) -> tuple[int | None, str]:

@@ -13,7 +13,8 @@ import numpy as np
 from dwindle.errors import DataError, a_kind, a_path, known, shown, suggestion
 from dwindle.logs.block import LARGEST, Block
 from dwindle.logs.history import ROLES, History, Series
-from dwindle.logs.names import EPOCH, ROLE_NAMES, STEP, matches
+from dwindle.logs.in_epochs import InEpochs
+from dwindle.logs.names import EPOCH, ROLE_NAMES, STEP, is_step_of_validation, matches
 from dwindle.logs.points import Points, last_of, mean_of
 from dwindle.logs.reading import Reading
 from dwindle.logs.several import Several
@@ -24,15 +25,17 @@ _FIRST = 64  # columns with a role that are kept up to MOST points each
 _OTHERS = 2**21  # points of all other columns together
 _LAST = ("lr", "weight decay", "epoch", "batch size", "tokens")  # what is set or counted, and not to be averaged
 _NO_NUMBERS = 0.1  # of the rows: so many without a number for their step, and the log is another than it seems
+_SEVERAL = 3  # points of a column
 _FRACTIONS = 0.1  # of the rows: where more of the epochs are not whole, they are no steps
 
 
 class _Axis(NamedTuple):
-    """What a step is: the unit, its column, and others that could be it too."""
+    """What a step is: the unit, its column, rivals that could be it too; the steps of an epoch where it begins anew in each."""
 
     unit: str
     column: str | None
     rivals: tuple[str, ...] = ()
+    length: float | None = None
 
 
 def history(
@@ -44,6 +47,7 @@ def history(
     ``trainer_state.json``, a JSON of columns such as Keras' ``History.history``, TensorBoard's event files; all of these gzipped
     too; or the folder of a run: Lightning's, Hugging Face's output or a checkpoint in it, event files of a run and its restarts.
     ``roles`` maps roles (``ROLES``) to columns and ``step`` names the column of steps, where their usual names are not the ones.
+    Steps that begin anew in each epoch are counted on where the epochs are sure to be of one length; else rows are counted.
 
     Up to 2¹⁸ points of a column are kept as they are, in the order of the file. Beyond that neighbours are merged pair by pair:
     the later step; of losses, accuracies and norms the mean, NaN or infinite if either is; of rates and counters the later value.
@@ -66,6 +70,7 @@ def history(
         known("role", role, ROLES)
     ruled_out: dict[str, str] = {}
     axis: _Axis | None = None
+    anew: _Axis | None = None
     while True:
         reading = Reading(where).begun()
         axis = axis or _axis(reading, step, ruled_out)
@@ -77,9 +82,17 @@ def history(
         for column, why in found.no_axis().items():
             ruled_out[column] = why
         settled = _axis(reading, step, ruled_out)
+        if found.epochs.begin_anew():
+            anew = axis._replace(length=found.epochs.steps_per_epoch())
+            if anew.length is None and step is not None:
+                raise DataError(f"{place(reading)}: {not_counted_on(anew.column)}")
+        if anew is not None and settled.column == anew.column:
+            settled = _Axis("row", None) if anew.length is None else settled._replace(length=anew.length)
         if settled == axis:
             break
         axis = settled
+    if anew is not None:
+        reading.tally.say(counted_on(anew.column, anew.length))
     for why in dict.fromkeys(ruled_out.values()):
         reading.tally.say(why)
     return _history(where, reading, found, dict(roles or {}))
@@ -94,6 +107,57 @@ def named(reading: Reading, asked: str, names: Iterable[str]) -> str:
             f"{place(reading)}: no column {shown(asked)}; {suggestion(asked, [name for name in columns if name])}"
         )
     return found[0]
+
+
+def epochs_of(reading: Reading, block: Block) -> Any:
+    """Return the epoch of each row [rows] of a block, NaN where it has none."""
+    for name in matches(reading.names, EPOCH)[:1]:
+        if name in block.columns:
+            return block.columns[name].spread(block.rows)
+    return np.full(block.rows, np.nan)
+
+
+def not_counted_on(column: str | None) -> str:
+    """Return why steps that begin anew in each epoch cannot be used."""
+    return (
+        f"the steps in {shown(column)} begin anew in each epoch, and how many an epoch has is not sure. Log the number of "
+        "optimiser steps since the start."
+    )
+
+
+def counted_on(column: str | None, length: float | None) -> str:
+    """Return what is said of steps that begin anew in each epoch, where an epoch has ``length``."""
+    how = "rows are counted" if length is None else f"were counted on, {length:,.0f} to an epoch"
+    return f"the steps in {shown(column)} begin anew in each epoch, and {how}"
+
+
+def refuse_text(reading: Reading, column: str | None, text: int, rows: int) -> None:
+    """Raise where the step of many rows is no number: they are not to be placed anywhere."""
+    if text > max(2.0, _NO_NUMBERS * rows):
+        raise DataError(
+            f"{place(reading)}: {shown(column)} holds no number in {text:,} of {rows:,} rows.{_met(reading, {str(column)})}"
+        )
+
+
+def with_steps_of_validation(reading: Reading, block: Block, column: str, steps: Any) -> Any:
+    """Return the steps [rows], where several rows in a row have none but rising ones of validation, these."""
+    for name in filter(is_step_of_validation, block.columns):
+        own = block.columns[name].spread(block.rows)
+        lacks = np.isnan(steps) & np.isfinite(own)
+        on = lacks[1:] & lacks[:-1] & (own[1:] > own[:-1])
+        taken = np.append(on, False) | np.append(False, on)
+        if name != column and taken.any():
+            reading.tally.say(f"rows without {shown(column)} stand at their {shown(name)}")
+            steps = np.where(taken, own, steps)
+    return steps
+
+
+def refuse_one_step(reading: Reading, columns: Sequence[Any]) -> None:
+    """Raise where all points of columns, some of which have several, are at one step: they are no curve."""
+    steps = np.concatenate(columns)
+    if max(map(len, columns)) >= _SEVERAL and (steps == steps[0]).all():
+        how = "global_step" if reading.format == "tensorboard" else "the number of optimiser steps"
+        raise DataError(f"{reading.path}: every point is at step {steps[0]:.0f}. Give {how} where the log is written.")
 
 
 def place(reading: Reading) -> str:
@@ -130,8 +194,9 @@ class _Gathered:
         self.points: dict[str, Points] = {}
         self.any_number = False
         self.several = Several()
-        self._rows, self._last = 0, np.nan
-        self._whole, self._fractions, self._text, self._differ = 0, 0, 0, False
+        self.epochs = InEpochs(axis.length)
+        self.rows, self._last = 0, np.nan
+        self._whole, self._fractions, self.text, self._differ = 0, 0, 0, False
         self._first, self._others = 0, list[Points]()
 
     def add(self, block: Block) -> None:
@@ -139,7 +204,7 @@ class _Gathered:
         steps, good = self._steps(block)
         if self.axis.column is not None:
             self.several.add(block, steps)
-        self._rows += block.rows
+        self.rows += block.rows
         all_good = bool(good.all())
         for name, cells in block.columns.items():
             self.any_number = True
@@ -171,28 +236,26 @@ class _Gathered:
             return {column: f"{shown(column)} holds no whole number, and is not what steps are counted by"}
         return {}
 
-    def refuse_text(self) -> None:
-        """Raise where the step of many rows is no number: they are not to be placed anywhere."""
-        if self._text > max(2.0, _NO_NUMBERS * self._rows):
-            column = {str(self.axis.column)}
-            raise DataError(
-                f"{place(self.reading)}: {shown(self.axis.column)} holds no number in {self._text:,} of {self._rows:,} rows."
-                f"{_met(self.reading, column)}"
-            )
-
     def _steps(self, block: Block) -> tuple[Any, Any]:
         """Return the step of each row [rows], and which of them are steps."""
         if self.axis.column is None:
-            return self._rows + np.arange(block.rows, dtype=np.float64), np.ones(block.rows, dtype=bool)
+            return self.rows + np.arange(block.rows, dtype=np.float64), np.ones(block.rows, dtype=bool)
         cells = block.columns.get(self.axis.column)
         steps = np.full(block.rows, np.nan) if cells is None else cells.spread(block.rows)
         for rival in self.axis.rivals:
             if rival in block.columns and not self._differ:
                 other = block.columns[rival].spread(block.rows)
                 self._differ = bool((other != steps)[~np.isnan(other) & ~np.isnan(steps)].any())
+        if self.axis.unit == "step" and self.reading.format != "tensorboard":
+            epochs = epochs_of(self.reading, block)
+            if self.axis.length is None:
+                self.epochs.add(steps, epochs)
+            else:
+                steps = self.epochs.counted_on(steps, epochs)
+        steps = with_steps_of_validation(self.reading, block, self.axis.column, steps)
         no_number = np.zeros(block.rows, dtype=bool)
         no_number[[row for row, _ in block.text.get(self.axis.column, ())]] = True
-        self._text += int(no_number.sum())
+        self.text += int(no_number.sum())
         missing = np.isnan(steps) & ~no_number
         if missing.any():
             steps = np.where(no_number, np.nan, self._filled(block, steps, missing))
@@ -248,7 +311,7 @@ class _Gathered:
 
 def _history(where: Path, reading: Reading, found: _Gathered, asked: dict[str, str]) -> History:
     """Return the value, with what is what."""
-    found.refuse_text()
+    refuse_text(reading, found.axis.column, found.text, found.rows)
     found.several.refuse(str(where))
     series: dict[str, Series] = {}
     thinned: dict[str, int] = {}
@@ -263,6 +326,7 @@ def _history(where: Path, reading: Reading, found: _Gathered, asked: dict[str, s
     if not series:
         met = _met(reading, set(reading.names)) or " Log a loss or a rate beside it."
         raise DataError(f"{place(reading)}: {shown(found.axis.column)} alone holds numbers.{met}")
+    refuse_one_step(reading, [each.step for each in series.values()])
     taken, unsure = _roles(reading, series, asked, where)
     notes = list(reading.tally.notes(None, {*series, str(found.axis.column)}))
     if thinned:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,18 @@ import numpy as np
 
 from dwindle.errors import DataError, a_path, shown
 from dwindle.logs.block import Block, Cells
-from dwindle.logs.gather import named, place
+from dwindle.logs.filtered import FILTER, filtered_tail
+from dwindle.logs.gather import (
+    counted_on,
+    epochs_of,
+    named,
+    not_counted_on,
+    place,
+    refuse_one_step,
+    refuse_text,
+    with_steps_of_validation,
+)
+from dwindle.logs.in_epochs import InEpochs
 from dwindle.logs.names import EPOCH, LR, STEP, TRAINING, VALIDATION, kind, matches
 from dwindle.logs.points import MOST, Points
 from dwindle.logs.reading import Reading
@@ -73,12 +85,14 @@ def read(
     r"""Return the steps, learning rates and losses of a log of any format that ``history`` reads.
 
     The columns are found by their usual names, those of the Hugging Face Trainer, Keras, Lightning and W&B among them, unless
-    ``step``, ``lr`` and ``loss`` name them. A validation loss goes before a training loss, and ``notes`` say so. Where
+    ``step``, ``lr`` and ``loss`` name them. A validation loss goes before a training loss, and ``notes`` say so. Steps that begin
+    anew in each epoch are counted on. A training loss of exactly 0 to the end, where it was nowhere near 0, is left out. Where
     ``needs_lr`` is False a file without learning rates is read too, and ``lr`` is NaN. Rows beyond 2¹⁸ are merged pair by pair:
     the mean of two losses; step and lr of the row whose loss is used, the later of two.
 
     What cannot be read is left out, counted, and said in ``notes`` with the first lines. Raises DataError, with file, line and
-    what to do, if the file cannot be opened, a column is missing or several could be it, or a column holds no number.
+    what to do, if the file cannot be opened, a column is missing or several could be it, a column holds no number, or the steps
+    do not tell where a row stands.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -92,24 +106,40 @@ def read(
     """
     wanted = _Wanted(step, lr, loss, needs_lr)
     found: dict[str, list[str]] | None = None
+    length: float | None = None
+    empty: list[str] = []  # columns of losses that hold none
     while True:
         reading = Reading(a_path("path", path)).begun()
         if found is None:
-            found = _candidates(reading, wanted)
-        rows = _Rows(reading, found)
+            found = _candidates(reading, wanted, empty)
+        rows = _Rows(reading, found, length)
         for block in reading.blocks():
             rows.add(block)
-        settled = _candidates(reading, wanted)
-        if settled == found:
+        settled = _candidates(reading, wanted, empty)
+        if wanted.loss is None and settled == found and found["loss"] and not rows.held["loss"]:
+            others = _candidates(reading, wanted, [*empty, found["loss"][0]])
+            if others["loss"]:
+                empty, settled = [*empty, found["loss"][0]], others
+        anew = rows.epochs.begin_anew()
+        if anew:
+            length = rows.epochs.steps_per_epoch()
+        if settled == found and not (anew and length):
             break
         found = settled
     used = _chosen(reading, rows, found, wanted)
+    refuse_text(reading, used.step, rows.text, rows.rows)
+    if anew:
+        raise DataError(f"{place(reading)}: {not_counted_on(used.step)}")
+    for column in empty:
+        reading.tally.say(f"{shown(column)} holds no number, and {shown(used.loss)} was read")
+    if length is not None:
+        reading.tally.say(counted_on(used.step, length))
     rows.several.refuse(str(path))
     return _log(Path(path), reading, rows, used, wanted)
 
 
-def _candidates(reading: Reading, wanted: _Wanted) -> dict[str, list[str]]:
-    """Return the columns that could be step, lr and loss: the one asked for, else those that are called so."""
+def _candidates(reading: Reading, wanted: _Wanted, empty: Sequence[str]) -> dict[str, list[str]]:
+    """Return the columns that could be step, lr and loss: the one asked for, else those that are called so and not ``empty``."""
     asked = {"step": wanted.step, "lr": wanted.lr, "loss": wanted.loss}
     out = {}
     for what, name in asked.items():
@@ -119,15 +149,17 @@ def _candidates(reading: Reading, wanted: _Wanted) -> dict[str, list[str]]:
         elif what == "step" and reading.format == "tensorboard":
             out[what] = ["step"]
         else:
-            out[what] = matches(reading.names, _NAMES[what])
+            out[what] = matches([name for name in reading.names if name not in empty], _NAMES[what])
     return out
 
 
 class _Rows:
     """The rows by now: step, lr and loss."""
 
-    def __init__(self, reading: Reading, found: dict[str, list[str]]) -> None:
+    def __init__(self, reading: Reading, found: dict[str, list[str]], length: float | None) -> None:
         self.reading, self.found = reading, found
+        self.epochs = InEpochs(length)
+        self.rows, self.text = 0, 0  # all rows, and those whose step is no number
         self.points = Points(_row_of, width=3)
         self.differ = dict.fromkeys(found, False)
         self.held = dict.fromkeys(found, False)
@@ -136,6 +168,8 @@ class _Rows:
     def add(self, block: Block) -> None:
         """Add the rows of a block in which any of the three stands."""
         table = np.full((block.rows, 3), np.nan)
+        self.rows += block.rows
+        self.text += len(block.text.get(self.found["step"][0], ())) if self.found["step"] else 0
         for i, (what, names) in enumerate(self.found.items()):
             if not names:
                 continue
@@ -144,6 +178,14 @@ class _Rows:
                 cells = block.columns.get(other)
                 values = np.full(block.rows, np.nan) if cells is None else cells.spread(block.rows)
                 self.differ[what] |= not np.array_equal(values, table[:, i], equal_nan=True)
+        if self.reading.format != "tensorboard":
+            epochs = epochs_of(self.reading, block)
+            if self.epochs.length is None:
+                self.epochs.add(table[:, 0], epochs)
+            else:
+                table[:, 0] = self.epochs.counted_on(table[:, 0], epochs)
+        if self.found["step"]:
+            table[:, 0] = with_steps_of_validation(self.reading, block, self.found["step"][0], table[:, 0])
         self.several.add(block, table[:, 0])
         self.points.add(table[~np.isnan(table).all(axis=1)])
 
@@ -233,8 +275,14 @@ def _log(path: Path, reading: Reading, rows: _Rows, used: Columns, wanted: _Want
         other = matches(reading.names, TRAINING)
         notes += [f"the validation loss {shown(used.loss)} was read, not {shown(other[0])}"] if other else []
     step, lr, loss = (column.copy() for column in rows.points.values().T)
+    refuse_one_step(reading, [step[~np.isnan(step)]])
     if rows.points.stride > 1:
         notes.append(
             f"more than {MOST:,} rows: up to {rows.points.stride} neighbours were merged into one, their losses averaged"
         )
+    if kind(used.loss) != "validation":
+        there = np.flatnonzero(~np.isnan(loss))
+        if lost := filtered_tail(loss[there]):
+            loss[there[-lost:]] = np.nan
+            notes.append(f"the last {lost:,} losses, which are exactly 0, were left out: {FILTER}")
     return Log(path.stem, step, lr, loss, used, tuple(notes))

@@ -18,6 +18,7 @@ __all__ = [
     "TRAINING",
     "VALIDATION",
     "is_set_or_counted",
+    "is_step_of_validation",
     "kind",
     "matches",
     "plain",
@@ -25,7 +26,7 @@ __all__ = [
 
 _TRAIN = r"(?:train(?:ing|er)?|fit)"
 _HELD = r"(?:val|valid|validation|eval|evaluation|dev|holdout)"
-_OPTIM = r"(?:train(?:ing|er)?_|optim(?:izer)?_|opt_|current_|epoch_)?"
+_OPTIM = r"(?:train(?:ing|er)?_)?(?:optim(?:izer)?_|opt_|current_|epoch_)?"
 _GROUP = r"(?:param_)?(?:group|pg)?_?\d+"
 _KIND = r"(?:nll|ce|xent|cross_entropy|mse|lm|mlm|total|global_avg|avg|mean)"
 _LOSS = rf"(?:(?:epoch|batch)_)?(?:{_KIND}_)?loss(?:_(?:total|avg|mean))?"
@@ -45,6 +46,10 @@ def _levels(metric: str, split: str, ends: Sequence[str], *, bare: bool) -> tupl
     return tuple(f"(?:{_of(metric, split, bare=bare)}){end}" for end in ends)
 
 
+_BESIDE = (
+    r"\w+_(?:momentum|weight_decay)(?:_\d+)?$"  # what Lightning's LearningRateMonitor writes after the rate's own name
+)
+
 # Best first, as ``plain`` writes them; two of one line cannot be told apart.
 STEP = (
     r"(?:train(?:er)?_)?global_step",
@@ -55,7 +60,7 @@ EPOCH = (r"(?:train(?:er)?_)?epochs?(?:_num(?:ber)?)?|time_epoch",)
 RUN = (r"run(?:_?(?:id|uuid|name|number))?|seed|trial(?:_?(?:id|name|number))?",)
 LR = (
     rf"{_OPTIM}(?:lr|learning_?rate)",
-    rf"{_OPTIM}(?:lr|learning_?rate)_(?:\w*(?:ada|sgd|lion|muon|lamb|rms)\w*|{_GROUP})",
+    rf"{_OPTIM}(?:lr|learning_?rate)_(?!{_BESIDE})(?:\w*(?:ada|sgd|lion|muon|lamb|rms)\w*|{_GROUP})",
 )
 # One value a step says more of training than one an epoch; of validation the epoch's is the whole.
 VALIDATION = _levels(r"loss", _HELD, ("", "_epoch", "_step"), bare=False)
@@ -84,7 +89,10 @@ ROLE_NAMES: Mapping[str, tuple[str, ...]] = {
     "weight norm": (
         rf"{_OPTIM}(?:(?:total|global|l2)_)?(?:weights?|params?|parameters?|model)_?norm(?:_(?:total|global|all|l2))?",
     ),
-    "weight decay": (rf"{_OPTIM}(?:weight_?decay|wd)", rf"{_OPTIM}(?:weight_?decay|wd)_(?:\w*(?:ada|sgd|lion)\w*|{_GROUP})"),
+    "weight decay": (
+        rf"{_OPTIM}(?:weight_?decay|wd)",
+        rf"{_OPTIM}(?:weight_?decay|wd)_(?:\w*(?:ada|sgd|lion)\w*|{_GROUP})|lr_\w+_weight_decay",
+    ),
     "epoch": EPOCH,
     "batch size": (r"(?:train_)?global_batch_?size|total_batch_?size", r"(?:train(?:ing)?_)?batch_?size|bs"),
     "tokens": (
@@ -115,6 +123,16 @@ def matches(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
         if found:
             return found
     return []
+
+
+def is_step_of_validation(name: str) -> bool:
+    """Say whether a column is the steps of the rows of validation alone.
+
+    >>> is_step_of_validation("val/step"), is_step_of_validation("step")
+    (True, False)
+    """
+    found = re.fullmatch(rf"(?:{_HELD}|test)_(.+)", plain(name))
+    return found is not None and bool(matches([found[1]], STEP))
 
 
 def is_set_or_counted(name: str) -> bool:

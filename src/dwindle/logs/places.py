@@ -57,6 +57,7 @@ def located(path: Path) -> tuple[list[Place], list[str]]:
 def _in_folder(folder: Path, depth: int) -> tuple[list[Place], list[str]]:
     files, folders = _entries(folder)
     names = {file.name: file for file in files}
+    logs = [file for file in files if _LOGS.fullmatch(file.name) and file.name not in _NO_LOGS]
     for name in ("metrics.csv", "metrics.csv.gz"):
         if name in names:
             return [Place(names[name])], _over(names[name], [f for f in files if "tfevents" in f.name])
@@ -64,9 +65,8 @@ def _in_folder(folder: Path, depth: int) -> tuple[list[Place], list[str]]:
     states += [each / "trainer_state.json" for each in folders if (each / "trainer_state.json").is_file()]
     if states:
         newest = max(states, key=_progress)
-        return [Place(newest)], [f"of {len(states)} trainer states the newest was read: {newest}"] if len(
-            states
-        ) > 1 else []
+        notes = [f"of {len(states)} trainer states the newest was read: {newest}"] if len(states) > 1 else []
+        return [Place(newest)], [*notes, *_over(newest, [file for file in logs if ".json" not in file.suffixes])]
     events = _events(folder, files, folders)
     if events:
         return events, []
@@ -75,7 +75,6 @@ def _in_folder(folder: Path, depth: int) -> tuple[list[Place], list[str]]:
         newest = max(versions, key=lambda each: int(each.name.partition("_")[2]))
         places, notes = _in_folder(newest, depth + 1)
         return places, [f"of {len(versions)} versions the newest was read: {newest.name}"] * (len(versions) > 1) + notes
-    logs = [file for file in files if _LOGS.fullmatch(file.name) and file.name not in _NO_LOGS]
     usual = [names[name] for name in _USUAL if name in names] or logs
     if len(logs) == 1 or usual is not logs:
         return [Place(usual[0])], _over(usual[0], [file for file in logs if file != usual[0]])

@@ -22,6 +22,7 @@ Array = npt.NDArray[np.float64]
 _NUMBERS = 2**22  # coefficients or predictions worked out at once: 32 MB
 _MOST = 10**7  # λ of a path
 _SURE = 1.96  # standard errors
+_NOTHING = 0.01  # degrees of freedom of all columns together
 _LEAST_WIDE = 1e-12  # of d_max², the least λ of a grid that is chosen here
 
 
@@ -160,10 +161,10 @@ class Path:
             return (
                 f"λ does not matter here: from {low:.4g} to {high:.4g} no λ can be told from the best, {self.best:.4g}."
             )
-        text = (
-            f"λ = {self.best:.4g} has the smallest leave-one-out error; {low:.4g} to {high:.4g} cannot be told from it."
-        )
-        if self.best in (self.lams.min(), self.lams.max()) and self.best > 0.0:
+        others = f"{low:.4g} to {high:.4g} cannot" if low < high else "every other that was tried can"
+        text = f"λ = {self.best:.4g} has the smallest leave-one-out error; {others} be told from it."
+        shrunk = self.degrees[self._best] - self.intercept < _NOTHING  # beyond it there is nothing left to shrink
+        if self.best in (self.lams.min(), self.lams.max()) and self.best > 0.0 and not shrunk:
             text += " It is the last that was tried on its side: try beyond it."
         if low == self.lams.min():
             text += f" So a penalty is not shown to help: the least λ tried, {low:.4g}, is not told from the best."

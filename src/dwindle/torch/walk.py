@@ -11,13 +11,14 @@ import numpy as np
 import torch
 
 from dwindle.errors import InvalidValueError, shown
-from dwindle.setup import Scheduler, sampled
+from dwindle.setup import Scheduler, ends_within, sampled
 from dwindle.torch.probe import at_peace
 from dwindle.units import Horizon
 
 __all__ = ["scheduler_of"]
 
 _WALK, _ROOM = 200_000, 2_000_000  # counts that are walked; times groups
+_NOTHING = 1e-3  # of the highest value
 _AHEAD = 8  # times the run that an unknown function is looked at, to see where it ends
 _CYCLES = ("CyclicLR", "CosineAnnealingWarmRestarts")
 _BY_UPDATE = ("OneCycleLR", "CyclicLR")
@@ -62,7 +63,8 @@ def scheduler_of(
         counts = _counts(run, length, done, held.per_update or most)
         at, lr = _ahead(inner, own, done or 0, counts)
         if length is None and run is not None and _functions(inner):
-            length, said = _settled(inner, run.steps * max(held.per_update or most, 1.0))
+            counts_of_run = run.steps * (held.per_update or 1.0)
+            length, said = _settled(inner, counts_of_run, run.steps * max(held.per_update or most, 1.0))
         elif length is None:
             length, said = _dead(at, lr)
     per_update, why = held.per_update, held.why
@@ -199,8 +201,9 @@ def _ahead(scheduler: Any, optimizer: Any, start: int, counts: int) -> tuple[Any
     if type(scheduler).__name__ == "LambdaLR" and lambdas and all(callable(f) for f in lambdas):
         at = start + sampled(counts - start)
         factors = {f: _values(f, at) for f in _distinct(lambdas)}
+        known = min(map(len, factors.values()))
         bases = _floats(scheduler.base_lrs)
-        return at, np.stack([base * factors[f] for base, f in zip(bases, lambdas, strict=False)])
+        return at[:known], np.stack([base * factors[f][:known] for base, f in zip(bases, lambdas, strict=False)])
     if hasattr(scheduler, "_get_lr") and hasattr(scheduler, "t_in_epochs"):
         twin = copy.deepcopy(scheduler, {id(scheduler.optimizer): _stub(optimizer)})
         at = sampled(counts)[:: max(1, counts // 20_000)]
@@ -215,8 +218,20 @@ def _distinct(functions: Sequence[Callable[[int], Any]]) -> list[Callable[[int],
 
 
 def _values(function: Callable[[int], Any], at: Any) -> Any:
+    """Return the values of ``function`` at the counts ``at``, up to the first of them where it has none."""
     twin = copy.deepcopy(function)
-    return np.array([float(twin(int(t))) for t in at], dtype=np.float64)
+    found = np.array([_asked(twin, int(t)) for t in at], dtype=np.float64)
+    none = np.flatnonzero(np.isnan(found))
+    return found[: none[0]] if len(none) else found
+
+
+def _asked(function: Callable[[int], Any], count: int) -> float:
+    """Return what a function of the user's gives at ``count``; nan where it raises, or gives no real number."""
+    try:
+        found = float(function(count))
+    except Exception:  # whatever it does beyond the counts that it is made for
+        return math.nan
+    return found if math.isfinite(found) else math.nan
 
 
 def _walked(scheduler: Any, optimizer: Any, start: int, counts: int) -> tuple[Any, Any]:
@@ -228,9 +243,10 @@ def _walked(scheduler: Any, optimizer: Any, start: int, counts: int) -> tuple[An
     for _ in range(steps - 1):
         try:
             twin.step()
-        except ValueError:  # OneCycleLR refuses to go beyond its end
+            rates = [float(g["lr"]) for g in groups]
+        except Exception:  # OneCycleLR refuses to go beyond its end, a function of the user's may have none there
             break
-        rows.append([float(g["lr"]) for g in groups])
+        rows.append(rates)
     return start + np.arange(len(rows), dtype=np.float64), np.array(rows).T
 
 
@@ -258,22 +274,28 @@ def _dead(at: Any, lr: Any) -> tuple[int | None, str]:
     return first, f"its rate is 0 from count {first} on"
 
 
-def _settled(scheduler: Any, counts: float) -> tuple[int | None, str]:
-    """Return where a function of unknown length has come to a rate of (nearly) 0 and stays there."""
+def _settled(scheduler: Any, counts: float, most: float) -> tuple[int | None, str]:
+    """Return where a function of unknown length has come to a rate of (nearly) 0 and stays there, or has no rate any more.
+
+    One that has none beyond the ``counts`` of the run, or ``most`` of them, is as long as that only if it has come to
+    (nearly) 0 there.
+    """
     function = copy.deepcopy(_functions(scheduler)[0])
-    grid = np.unique(np.linspace(0, math.ceil(counts) * _AHEAD, 4097).astype(np.int64))
-    seen = np.array([float(function(int(t))) for t in grid])
-    if not np.all(np.isfinite(seen)) or abs(seen[-1]) > 1e-3 * np.max(np.abs(seen)) or np.max(seen) <= 0.0:
+    grid = np.unique(np.linspace(0, math.ceil(most) * _AHEAD, 4097).astype(np.int64))
+    seen = np.array([_asked(function, int(t)) for t in grid])
+    none = np.flatnonzero(np.isnan(seen))
+    if len(none) and none[0]:
+        stop = ends_within(lambda t: not math.isnan(_asked(function, t)), int(grid[none[0] - 1]), int(grid[none[0]]))
+        if stop < counts or abs(_asked(function, stop - 1)) <= _NOTHING * np.max(np.abs(seen[: none[0]])):
+            return stop, f"its function has no rate from count {stop} on"
+    if len(none) or abs(seen[-1]) > _NOTHING * np.max(np.abs(seen)) or np.max(seen) <= 0.0:
         return None, ""
-    moving = np.flatnonzero(np.abs(seen - seen[-1]) > 1e-9 * np.max(seen))
+    last, least = float(seen[-1]), 1e-9 * float(np.max(seen))
+    moving = np.flatnonzero(np.abs(seen - last) > least)
     if not len(moving) or moving[-1] + 1 > 0.98 * len(grid):
         return None, ""
-    low, high = int(grid[moving[-1]]), int(grid[moving[-1] + 1])
-    while high - low > 1:
-        middle = (low + high) // 2
-        if abs(float(function(middle)) - seen[-1]) > 1e-9 * np.max(seen):
-            low = middle
-        else:
-            high = middle
-    about = "" if float(function(high)) == seen[-1] else "about "
-    return high, f"its rate is {about}{seen[-1]:.3g} of the base from count {high} on"
+    high = ends_within(
+        lambda t: abs(_asked(function, t) - last) > least, int(grid[moving[-1]]), int(grid[moving[-1] + 1])
+    )
+    about = "" if _asked(function, high) == last else "about "
+    return high, f"its rate is {about}{last:.3g} of the base from count {high} on"

@@ -15,7 +15,8 @@ from dwindle.findings.configs.program import of_recipe
 from dwindle.findings.configs.run import Run
 from dwindle.findings.configs.timm_arguments import is_timm, of_timm
 from dwindle.findings.configs.training_arguments import is_training_arguments, of_training_arguments
-from dwindle.findings.configs.usual_names import has_usual_names, of_usual_names
+from dwindle.findings.configs.usual_names import RATES, has_usual_names, of_usual_names
+from dwindle.findings.configs.values import without_envelopes
 from dwindle.findings.recognised import kind_of, text_of
 from dwindle.plan import Plan
 from dwindle.text import load
@@ -36,8 +37,8 @@ def of_config(path: str | PathLike[str], **run: Any) -> tuple[Finding, ...]:
 
     JSON: Hugging Face's TrainingArguments (training_args.json, args.json). YAML: LightningCLI's config.yaml, Lightning's
     hparams.yaml, timm's args.yaml; that needs ``dwindle[yaml]``. Python source (.py) and a recipe (.txt) are parsed and never
-    run. A plan (.toml, .json) is looked at as by `of_plan`. ``run``: ``steps``, ``steps_per_epoch``, ``processes`` and
-    ``accumulation`` where the file does not say them, and ``dtype`` of the weights.
+    run. A plan (.toml, .json) is looked at as by `of_plan`. ``run``: ``steps``, ``processes`` and ``accumulation`` where the
+    file does not say them, ``steps_per_epoch``, ``batch_size`` and ``tokens_per_step`` for its times, ``dtype`` of the weights.
 
     Raises ParseError for a file that is none of these, MissingExtraError for YAML without the extra.
 
@@ -61,7 +62,7 @@ def read_config(path: str | PathLike[str], **run: Any) -> Config:
         return of_plan(load(where), known_too, "a plan")
     if kind == "recipe":
         return of_recipe(text_of(where), known_too)
-    given = mapping_of(path)
+    given = without_envelopes(mapping_of(path))
     try:
         for is_one, reader in _KINDS:
             if is_one(given):
@@ -71,8 +72,8 @@ def read_config(path: str | PathLike[str], **run: Any) -> Config:
     except (TypeError, AttributeError, ValueError, ArithmeticError) as error:
         raise ParseError(f"{path}: a value is not of the kind its key takes: {error}.") from error
     raise ParseError(
-        f"{path}: no configuration that is known: it has none of learning_rate, lr, optimizer, weight_decay; its keys begin "
-        f"{shown(list(given)[:4])}. TrainingArguments, LightningCLI, hparams.yaml and timm's args.yaml are."
+        f"{path}: no configuration that is known: it has no number under {RATES}, nor one of them one level deeper; its keys "
+        f"begin {shown(list(given)[:4])}. TrainingArguments, LightningCLI, hparams.yaml and timm's args.yaml are known."
     )
 
 

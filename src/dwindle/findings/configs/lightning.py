@@ -11,6 +11,7 @@ from dwindle.findings.configs.config import Config
 from dwindle.findings.configs.families import is_adaptive
 from dwindle.findings.configs.run import Run
 from dwindle.findings.configs.values import PRECISIONS, is_number
+from dwindle.findings.setups.wording import BY_EPOCHS
 from dwindle.foreign import OPTIMIZERS, read, read_optimizer
 from dwindle.plan import Plan
 from dwindle.setup import Scheduler, Setup, sampled, setup_of_plan
@@ -92,11 +93,10 @@ def _scheduled(
     key = {"CosineAnnealingLR": "T_max", "OneCycleLR": "total_steps", "PolynomialLR": "total_iters"}.get(name, "")
     length = arguments.get(key) if isinstance(arguments.get(key), int) else None
     by_epochs = horizon is None or horizon.steps_per_epoch is None
-    run = (
-        Horizon(steps=max(1, round(epochs)), steps_per_epoch=1)
-        if by_epochs and is_number(epochs) and epochs > 0
-        else horizon
-    )
+    unsaid = tuple[str, ...]()
+    if by_epochs and is_number(epochs) and epochs > 0:
+        horizon, unsaid = Horizon(steps=max(1, round(epochs)), steps_per_epoch=1), (BY_EPOCHS,)
+    run = horizon
     if run is None:
         return
     epoch = run.steps_per_epoch or 1
@@ -107,7 +107,7 @@ def _scheduled(
         why="Lightning's interval 'epoch'", by_design=name in ("CosineAnnealingWarmRestarts", "CyclicLR"),
     )  # fmt: skip
     shape = setup_of_plan(plan if not by_epochs else replace(plan, decay=None), None, **fields)
-    yield replace(shape, scheduler=scheduler, horizon=run, plan=None, schedule_known=True)
+    yield replace(shape, scheduler=scheduler, horizon=run, plan=None, schedule_known=True, unread=unsaid)
 
 
 def _called(given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 
 from dwindle.errors import DwindleError, ParseError
@@ -12,8 +13,10 @@ from dwindle.findings.configs.plan_file import of_plan
 from dwindle.findings.configs.run import Run, by_epochs
 from dwindle.findings.configs.usual_names import has_usual_names, of_usual_names
 from dwindle.findings.programs import assigned, program_of
-from dwindle.setup import setup_of_plan
+from dwindle.plan import Plan
+from dwindle.setup import Setup, epochs_of, setup_of_plan
 from dwindle.text import parse
+from dwindle.units import Horizon
 
 __all__ = ["of_recipe"]
 
@@ -39,13 +42,40 @@ def _read(text: str, run: Run) -> Config:
         return of_usual_names(given, run)
     plan, name, kind = found.plan, found.optimizer, f"a recipe of {found.peer}"
     own = {"optimizer": name, "adaptive": is_adaptive(name) if name else None, "dtype": found.dtype}
-    if found.epochs is None and found.schedule_known:
-        return of_plan(plan, run, kind, **own)
+    epochs = found.epochs
+    if epochs is None and found.by_epochs and horizon is not None and not _lasts(plan, horizon):
+        epochs = epochs_of(horizon)
+    if epochs is None and found.schedule_known:
+        whole = of_plan(plan, run, kind, **own)
+        read = tuple(map(_unsure, whole.setups)) if found.by_epochs else whole.setups
+        return whole._replace(setups=_of(found.peer, read), unread=(*found.unread, *whole.unread))
     fields = run.fields(framework="plan", **own)
     setups = [replace(setup_of_plan(plan, None, **fields, schedule_known=False), horizon=horizon)]
     looked = ["the optimiser"]
-    if found.epochs is not None and found.schedule_known:  # its schedule counts epochs
+    if epochs is not None and found.schedule_known:  # its schedule counts epochs
         bare = replace(plan, decay=None)  # its steps are epochs, of which decay has nothing to say
-        setups.append(by_epochs(bare, found.epochs, {**fields, "framework": "config"}))
-        looked.append(f"the schedule over {found.epochs:,} epochs, at whose end it is stepped")
-    return Config(kind, tuple(setups), tuple(looked), (*found.unread, "the model: it is not built"))
+        setups.append(by_epochs(bare, epochs, {**fields, "framework": "config"}))
+        looked.append(f"the schedule over {epochs:,} epochs, at whose end it is stepped")
+    return Config(kind, _of(found.peer, setups), tuple(looked), (*found.unread, "the model: it is not built"))
+
+
+def _lasts(plan: Plan, horizon: Horizon) -> bool:
+    """Return whether the schedule of ``plan`` has a rate at every update of the run: a function of the epochs need not."""
+    try:
+        return setup_of_plan(plan, horizon) is not None
+    except DwindleError:
+        return False
+
+
+def _unsure(setup: Setup) -> Setup:
+    """Return ``setup`` with a scheduler of which nothing says whether it counts updates or epochs."""
+    s = setup.scheduler
+    return setup if s is None else replace(setup, scheduler=replace(s, per_update=None, why="", by_update=False))
+
+
+def _of(peer: str, setups: Iterable[Setup]) -> tuple[Setup, ...]:
+    """Return the set-ups of ``peer``: optax adds decay to a float32 weight in one sum with the rest of the update."""
+    return tuple(
+        replace(setup, weights=tuple(replace(w, kept=peer == "optax" and w.dtype == "float32") for w in setup.weights))
+        for setup in setups
+    )

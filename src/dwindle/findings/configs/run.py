@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from dwindle.findings.configs.values import is_number
+from dwindle.findings.setups.wording import BY_EPOCHS
 from dwindle.plan import Plan
 from dwindle.setup import Setup, setup_of_plan
 from dwindle.units import Horizon
@@ -20,14 +21,17 @@ class Run(NamedTuple):
     processes: int = 1
     accumulation: int = 1
     dtype: str | None = None
+    batch_size: int | None = None
+    tokens_per_step: int | None = None
 
     def horizon(self, steps: Any, epochs: Any) -> Horizon | None:
         """Return the run by the caller's steps, else the file's, else its epochs if those are worth something in steps."""
+        worth = {name: getattr(self, name) for name in ("steps_per_epoch", "batch_size", "tokens_per_step")}
         known_steps = self.steps or (int(steps) if is_number(steps) and steps > 0 else None)
         if known_steps is not None:
-            return Horizon(steps=known_steps, steps_per_epoch=self.steps_per_epoch)
+            return Horizon(steps=known_steps, **worth)
         if self.steps_per_epoch is not None and is_number(epochs) and epochs > 0:
-            return Horizon(epochs=epochs, steps_per_epoch=self.steps_per_epoch)
+            return Horizon(epochs=epochs, **worth)
         return None
 
     def fields(self, **own: Any) -> dict[str, Any]:
@@ -43,7 +47,7 @@ class Run(NamedTuple):
 
 def by_epochs(plan: Plan, epochs: float, fields: dict[str, Any]) -> Setup:
     """Return the set-up of a plan whose steps are epochs, as far as its shape goes."""
-    return setup_of_plan(plan, Horizon(steps=max(1, round(epochs))), **fields)
+    return setup_of_plan(plan, Horizon(steps=max(1, round(epochs))), **fields, unread=(BY_EPOCHS,))
 
 
 def _count(value: Any, given: int) -> int:

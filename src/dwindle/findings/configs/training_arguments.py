@@ -33,6 +33,10 @@ def of_training_arguments(given: Mapping[str, Any], run: Run) -> Config:
     if "adamw" in optim:  # 8-bit, paged and fused ones decay as AdamW does
         given = {**given, "optim": "adamw_torch"}
     unread, unseen = list[str](), tuple[str, ...]()
+    answers = given.get("lr_scheduler_type") == "reduce_lr_on_plateau"
+    if answers:
+        given = {**given, "lr_scheduler_type": "constant"}
+        unread.append("what reduce_lr_on_plateau does: it answers a metric")
     try:
         plan, known = _read(given, horizon)
     except UnknownNameError as error:  # of another optimiser the rates can be looked at
@@ -50,7 +54,9 @@ def of_training_arguments(given: Mapping[str, Any], run: Run) -> Config:
         attends=True,
     )
     looked = (*(key for key in READ if given.get(key) is not None), "optim")
-    setup = setup_of_plan(plan, horizon if known else None, **fields)
+    setup = setup_of_plan(plan, horizon if known and not answers else None, **fields)
+    if answers:
+        setup = replace(setup, horizon=horizon, schedule_known=False)
     seen = dict.fromkeys(key for key in looked if key not in unseen)
     return Config("Hugging Face TrainingArguments", (setup,), tuple(seen), tuple(unread))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,15 +15,22 @@ from dwindle.findings.configs.config import Config
 from dwindle.findings.configs.families import decays_apart, is_adaptive
 from dwindle.findings.configs.run import Run
 from dwindle.findings.configs.values import PRECISIONS, first_number, flattened, is_number, weights_dtype
+from dwindle.findings.setups.wording import BY_EPOCHS
 from dwindle.plan import Plan
 from dwindle.schedule import constant
 from dwindle.setup import Scheduler, Setup, sampled, setup_of_plan
 from dwindle.units import Horizon
 
-__all__ = ["has_usual_names", "of_usual_names"]
+__all__ = ["RATES", "has_usual_names", "of_usual_names"]
 
-_LR = ("lr", "learning_rate", "base_lr", "max_lr", "peak_lr", "optimizer.lr", "optim.lr", "optimizer.learning_rate")
-_LAM = ("weight_decay", "wd", "optimizer.weight_decay", "optim.weight_decay", "l2", "lambda_l2")
+_LR = (
+    "lr", "learning_rate", "base_lr", "max_lr", "peak_lr", "optimizer.lr", "optim.lr", "optimizer.learning_rate",
+    "optimizer.params.lr",
+)  # fmt: skip
+RATES = ", ".join(_LR[:5])
+_LAM = (
+    "weight_decay", "wd", "optimizer.weight_decay", "optim.weight_decay", "l2", "lambda_l2", "optimizer.params.weight_decay",
+)  # fmt: skip
 _EPOCHS = ("max_epochs", "epochs", "num_epochs", "n_epochs", "trainer.max_epochs")
 _STEPS = ("max_steps", "total_steps", "num_training_steps", "max_iters", "trainer.max_steps")
 _WARM = ("warmup_steps", "num_warmup_steps", "warmup_iters", "warmup")
@@ -30,17 +38,29 @@ _ACCUMULATE = (
     "accumulate_grad_batches", "gradient_accumulation_steps", "grad_accum_steps", "trainer.accumulate_grad_batches",
 )  # fmt: skip
 _LENGTHS = ("T_max", "t_max", "lr_decay_iters", "lr_decay_steps")
-_OPTIMIZER = ("optimizer", "opt", "optim", "optimizer_name", "optimizer.name")
+_OPTIMIZER = ("optimizer", "opt", "optim", "optimizer_name", "optimizer.name", "optimizer._target_")
+_OF_A_SCHEDULE = re.compile(r"[^.]*(sched|warm)")
 
 
 def has_usual_names(given: Mapping[str, Any]) -> bool:
-    """Return whether a learning rate stands under a name that is known."""
-    return first_number(flattened(given), _LR) is not None
+    """Return whether a learning rate stands under a name that is known, or under one within one mapping."""
+    return first_number(_lifted(flattened(given)), _LR) is not None
+
+
+def _lifted(flat: dict[str, Any]) -> dict[str, Any]:
+    """Return ``flat`` with the rate, the decay and the optimiser that stand one level deeper, where these agree."""
+    inner: dict[str, list[Any]] = {}
+    sought = [name for names in (_LR, _LAM, _OPTIMIZER) if not set(names) & set(flat) for name in names]
+    for key, value in flat.items():
+        name = key.partition(".")[2]
+        if name in sought and not _OF_A_SCHEDULE.match(key):
+            inner.setdefault(name, []).append(value)
+    return {**{name: values[0] for name, values in inner.items() if values.count(values[0]) == len(values)}, **flat}
 
 
 def of_usual_names(given: Mapping[str, Any], run: Run) -> Config:
     """Return what is told by the names that are known: the schedule only by its length and its warm-up."""
-    flat = flattened(given)
+    flat = _lifted(flattened(given))
     lr = real("the learning rate", first_number(flat, _LR), above=0.0)
     lam = real("the weight decay", first_number(flat, _LAM) or 0.0, low=0.0)
     name = next((str(flat[key]) for key in _OPTIMIZER if isinstance(flat.get(key), str)), "").rpartition(".")[2]
@@ -70,10 +90,11 @@ def _lengths(
     key, length = next(
         ((k, v) for k, v in flat.items() if k.rpartition(".")[2] in _LENGTHS and is_number(v) and v >= 1), (None, None)
     )
-    run = (
-        horizon if horizon is not None else Horizon(steps=round(epochs)) if is_number(epochs) and epochs >= 1 else None
-    )
-    bare = replace(setup_of_plan(replace(plan, decay=None), None, **fields), horizon=run, schedule_known=False)
+    run, unsaid = horizon, tuple[str, ...]()
+    if run is None and is_number(epochs) and epochs >= 1:
+        run, unsaid = Horizon(steps=round(epochs)), (BY_EPOCHS,)
+    known = setup_of_plan(replace(plan, decay=None), None, **fields)
+    bare = replace(known, horizon=run, schedule_known=False, unread=unsaid)
     if length is not None and run is not None:
         at = sampled(run.steps)
         ends = length if "decay" in str(key) else np.inf  # T_max's cosine is periodic

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["PRECISIONS", "first_number", "flattened", "is_number", "weights_dtype"]
+__all__ = ["PRECISIONS", "first_number", "flattened", "is_number", "weights_dtype", "without_envelopes"]
 
 PRECISIONS = {
     "bf16-true": "bfloat16",
@@ -28,6 +28,18 @@ def flattened(given: Mapping[str, Any], depth: int = 3) -> dict[str, Any]:
         else:
             found[str(key)] = value
     return found
+
+
+def without_envelopes(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that W&B's config.yaml has as {value: ...}, with a description, and all others as they are.
+
+    >>> without_envelopes({"lr": {"desc": None, "value": 0.1}, "seed": 1})
+    {'lr': 0.1, 'seed': 1}
+    """
+    return {
+        key: value["value"] if isinstance(value, Mapping) and {"value"} <= set(value) <= {"value", "desc"} else value
+        for key, value in given.items()
+    }
 
 
 def weights_dtype(flat: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from dwindle.finding import Finding, Remedy
 from dwindle.findings.curves.record import Record
 from dwindle.findings.curves.trends import Line, level, noise_of, smooth
 from dwindle.logs import Series
+from dwindle.logs.filtered import FILTER, filtered_tail
 
 __all__ = ["divergence"]
 
@@ -21,6 +22,7 @@ _FAR_AWAY = 30.0  # the same of a loss that rattles: its level is high where it 
 _FEW = 10  # points: of fewer only an explosion is told from noise
 _SETTLED = 0.1  # of the run: when a loss that steps are too long for has come to its level
 _RATTLES = 0.15  # of the height above the best: a late loss that swings by more rattles
+_NO_GRADIENT = 3  # points, the last: a scaler of 16-bit losses finds single ones that are not finite
 _BEYOND = 8.0  # times the noise
 _SPIKE = 12.0  # times the noise
 _SPIKE_SIZE = 0.15  # of the fall: a smaller spike is not worth a word
@@ -33,6 +35,8 @@ def divergence(record: Record) -> list[Finding]:
         series = record.history.get(role)
         if series is not None and len(series) and (found := _not_a_number(record, series, role)):
             return found
+    if found := _filtered(record) or _no_gradient(record):
+        return found
     loss = record.loss
     if loss is None or loss.size < 5:
         return []
@@ -45,23 +49,48 @@ def _not_a_number(record: Record, series: Series, role: str) -> list[Finding]:
         return []
     last, good = bad[-max(1, len(bad) // 50) :].all(), np.flatnonzero(~bad)
     first = float(series.step[good[-1] + 1 if last and len(good) else np.argmax(bad)])
-    evidence: dict[str, Any] = {
-        "first": first,
-        "points": int(bad.sum()),
-        "column": series.name,
-        "lr": _lr(record, first),
-    }
     if not last:
+        evidence = {"first": first, "points": int(bad.sum()), "column": series.name, "lr": _lr(record, first)}
         said = f"The {role} was not finite at {int(bad.sum())} points, first at {record.at(first)}, and came back."
         return [
             Finding("loss-spike", "note", said, evidence, Remedy("skip such batches, or clip gradients."), "measured")
         ]
-    return [
-        Finding(
-            "divergence", "fault", f"The {role} is not finite from {record.at(first)} on.", evidence, _lower(record), "measured",
-            series.name,
-        )
-    ]  # fmt: skip
+    said = f"The {role} is not finite from {record.at(first)} on."
+    return [_not_finite(record, said, first, int(bad.sum()), series)]
+
+
+def _filtered(record: Record) -> list[Finding]:
+    """Return the finding of a training loss that is 0 to the end, and was nowhere near it before."""
+    series = record.history.get("training loss")
+    if series is None or not (points := filtered_tail(series.value)):
+        return []
+    first, before = float(series.step[-points]), float(series.value[-points - 1])
+    said = f"The training loss is exactly 0 from {record.at(first)} on, and {before:.4g} before: {FILTER}."
+    return [_not_finite(record, said, first, points, series)]
+
+
+def _no_gradient(record: Record) -> list[Finding]:
+    """Return the finding of a gradient that is not finite to the end, from where on the loss, if there is one, does not move."""
+    norm, loss = record.history.get("gradient norm"), record.history.get("training loss")
+    if norm is None:
+        return []
+    good = np.flatnonzero(np.isfinite(norm.value))
+    points = len(norm) - (int(good[-1]) + 1 if len(good) else 0)
+    if points < _NO_GRADIENT:
+        return []
+    first = float(norm.step[-points])
+    later = np.zeros(0) if loss is None else loss.value[-points:][loss.step[-points:] >= first]
+    if len(later) and np.ptp(later) > 0.0:
+        return []  # a loss that moves has weights that are numbers
+    said = f"The gradient norm is not finite from {record.at(first)} on."
+    if len(later) and not later.any():
+        said = f"{said[:-1]}, and the training loss is exactly 0: {FILTER}."
+    return [_not_finite(record, said, first, points, norm)]
+
+
+def _not_finite(record: Record, said: str, first: float, points: int, series: Series) -> Finding:
+    evidence = {"first": first, "points": points, "column": series.name, "lr": _lr(record, first)}
+    return Finding("divergence", "fault", said, evidence, _lower(record), "measured", series.name)
 
 
 def _is_sparse(value: Any) -> bool:

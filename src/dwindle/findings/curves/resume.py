@@ -23,6 +23,7 @@ _FLOOR = 0.08  # of the peak: a jump from below it may be a restart that was mea
 _HIGHER = 1.25  # times the loss: the least rise of a loss near 0
 _LAST = 24  # points before the turn that tell the noise
 _WIDE = 6  # points on either side
+_COUNTER = ("the counter of steps began anew, so that whatever is read from it does too", {"kind": "counter"})
 
 
 def wrong_resume(record: Record) -> list[Finding]:
@@ -32,6 +33,7 @@ def wrong_resume(record: Record) -> list[Finding]:
 
 def _went_back(record: Record) -> list[Finding]:
     """Look at where the steps go back: what comes after must be what came before at the same steps."""
+    others = list[Finding]()
     for role in ("training loss", "lr"):
         series = record.history.get(role)
         if series is None or len(series) < 6:
@@ -44,18 +46,22 @@ def _went_back(record: Record) -> list[Finding]:
                 continue
             # the place in the log, as a step, tells the same turn in another column
             before, after = float(step[turn - 1]), float(step[turn])
+            goes_on = _goes_on(record, before, after) if _begins(step, turn) else None
+            if goes_on is False:
+                others = [_another_run(record, before, after)]
+                continue
             why = (
                 _other_rate(record, before, after)
                 or _other_loss(record, before, after)
                 or _other_validation(record, before, after)
-                or _from_zero(record, step, turn)
+                or (_COUNTER if goes_on else None)
             )
             if why is not None:
                 words, evidence = why
-                evidence |= {"left": before, "went back to": after}
+                evidence = {**evidence, "left": before, "went back to": after}
                 said = f"The log goes back from {record.at(before)} to {after:,.0f}, and {words}."
                 return [_finding(said, evidence)]
-    return []
+    return others
 
 
 def _sides(record: Record, role: str, before: float, after: float) -> tuple[Any, Any, Any, Any] | None:
@@ -107,7 +113,7 @@ def _other_loss(record: Record, before: float, after: float) -> tuple[str, dict[
     now = new[: max(3, min(_WIDE, len(was)))]
     noise = max(noise_of(old), float(np.std(was)) / math.sqrt(2.0))
     rise = float(now.mean() - was.mean())
-    if (times := _times_higher(old, new)) is not None:
+    if (times := _times_higher(old_step, old, new_step, new)) is not None:
         return (
             f"the loss is {times:.2g} times what it was, in the geometric mean of the first points: the optimiser's state may be "
             "lost",
@@ -122,18 +128,31 @@ def _other_loss(record: Record, before: float, after: float) -> tuple[str, dict[
     )
 
 
-def _times_higher(old: Any, new: Any) -> float | None:
-    """Return how many times higher the first 4, 8 or 16 points are than the last before, where that is sure; else None.
+def _times_higher(old_step: Any, old: Any, new_step: Any, new: Any) -> float | None:
+    """Return how many times higher the first 4, 8 or 16 points are than it was at their steps, where that is sure; else None.
 
+    What it was: the line through the points about those steps or, where the log did not go back by so much, the last ones' mean.
     Sure: the difference of the mean logarithms, in which a loss near 0 has even noise, is 4 of its errors; of three tries on
     independent points about one sound resume in a thousand does that.
     """
     for k in (4, 8, 16):
-        last, first = old[-max(_LAST, 2 * k) :], new[:k]
-        if len(first) < k or len(last) < _LAST or min(last.min(), first.min()) <= 0.0:
+        width = max(_LAST, 2 * k)
+        if len(new) < k or len(old) < _LAST:
+            break
+        middle = int(np.searchsorted(old_step, new_step[k // 2]))
+        stop = min(max(middle + width // 2, width), len(old))
+        about = slice(max(stop - width, 0), stop)
+        if min(old[about].min(), new[:k].min()) <= 0.0:
             continue
-        before, rise = np.log(last), float(np.log(first).mean() - np.log(last).mean())
-        if rise > max(4.0 * float(np.std(before, ddof=1)) * math.sqrt(1.0 / k + 1.0 / len(last)), math.log(_HIGHER)):
+        at, was = old_step[about] - old_step[about].mean(), np.log(old[about])
+        again = new_step[k - 1] <= old_step[stop - 1] and at[-1] > at[0]
+        falls = float(at @ was / (at @ at)) if again else 0.0
+        rest = was - was.mean() - falls * at
+        rise = float(np.log(new[:k]).mean() - was.mean() - falls * (new_step[:k].mean() - old_step[about].mean()))
+        total = float(rest @ rest)
+        r = min(max(float(rest[1:] @ rest[:-1]) / total, 0.0), 0.9) if total > 0.0 else 0.0
+        error = math.sqrt(total / (len(was) - 2) * (1.0 / k + 1.0 / len(was)) * (1.0 + r) / (1.0 - r))
+        if rise > max(4.0 * error, math.log(_HIGHER)):
             return math.exp(rise)
     return None
 
@@ -163,11 +182,25 @@ def _other_validation(record: Record, before: float, after: float) -> tuple[str,
     )
 
 
-def _from_zero(record: Record, step: Any, turn: int) -> tuple[str, dict[str, Any]] | None:
-    """Return why if the counter began anew while the run went on: the loss after it continues the one before."""
-    if step[turn] > 0.05 * step[turn - 1] or step[turn] > step[0] + 2.0 * np.median(np.abs(np.diff(step[:turn]))):
-        return None
-    return "the counter of steps began anew, so that whatever is read from it does too", {"kind": "counter"}
+def _begins(step: Any, turn: int) -> bool:
+    """Whether the log goes back to where it began."""
+    gap = np.median(np.abs(np.diff(step[:turn])))
+    return bool(step[turn] <= 0.05 * step[turn - 1] and step[turn] <= step[0] + 2.0 * gap)
+
+
+def _goes_on(record: Record, before: float, after: float) -> bool | None:
+    """Whether the loss goes on where it was left though the steps begin anew; None where it had not fallen by then."""
+    for role in ("training loss", "validation loss"):
+        sides = _sides(record, role, before, after)
+        if sides is None or len(sides[0]) < 3 or len(sides[2]) < 3:
+            continue
+        old_step, old, new_step, new = sides
+        n = max(3, min(_FIRST, len(old) // 8, len(new) // 8))
+        begun, left = float(np.interp(new_step[:n], old_step, old).mean()), float(old[-n:].mean())
+        noise = max(noise_of(old), noise_of(new))
+        if begun - left > _BEYOND * noise * math.sqrt(2.0 / n):
+            return bool(new[:n].mean() - left < 0.5 * (begun - left))
+    return None
 
 
 def _rate_restarted(record: Record) -> list[Finding]:
@@ -287,6 +320,14 @@ def _weights_lost(record: Record) -> list[Finding]:
         f"{after.max():.4g}: the weights were not restored."
     )
     return [_finding(said, evidence)]
+
+
+def _another_run(record: Record, before: float, after: float) -> Finding:
+    evidence = {"left": before, "went back to": after, "kind": "run"}
+    said = f"The log goes back from {record.at(before)} to {after:,.0f}, and its loss begins anew: there are two runs in one log."
+    return Finding(
+        "wrong-resume", "note", said, evidence, Remedy("give each run a file or a folder of its own."), "measured"
+    )
 
 
 def _finding(said: str, evidence: dict[str, Any]) -> Finding:

@@ -8,8 +8,8 @@ import numpy as np
 
 from dwindle.finding import Finding, Remedy
 from dwindle.findings.setups.course_shape import main_group, shape_of
-from dwindle.findings.setups.wording import IN_SHARES, horizon_said, place_said, plan_change
-from dwindle.setup import Scheduler, Setup, is_near
+from dwindle.findings.setups.wording import IN_SHARES, counted, horizon_said, place_said, plan_change
+from dwindle.setup import Scheduler, Setup, epochs_of, is_near
 
 __all__ = ["as_ratio", "found"]
 
@@ -21,25 +21,27 @@ _NEXT_TO_NOTHING = 1e-3  # of the highest rate
 
 
 def found(setup: Setup) -> Iterator[Finding]:
-    """Yield a finding if the scheduler's own length, at its pace, is not that of the run (within 1 % or a step).
+    """Yield a finding if the scheduler's own length, at its pace, is not that of the run (within 1 %, a step or a count).
 
-    A rate that dies away has no length of its own, only a count from which it is nothing: that may lie beyond the run, and where
-    the pace is not known, and one count an epoch keeps it there, it is a note.
+    A rate that dies away has no length of its own, only a count from which it is nothing: that may lie beyond the run. Where the
+    pace is not known, and one count an epoch keeps that beyond it, or the count from which a function has no rate, it is a note.
     """
     s, run = setup.scheduler, setup.horizon
     if s is None or run is None or s.length is None or s.answers or s.elsewhere:
         return
     pace = setup.pace()
     ends = s.length / pace.per_update
-    if is_near(ends, run.steps) or _may_fit(setup, s.length):
+    if is_near(ends, run.steps) or is_near(s.length, run.steps * pace.per_update) or _may_fit(setup, s.length):
         return
-    if _dies_away(s, s.length):
-        if ends > run.steps:
-            return
-        if not pace.why and run.steps_per_epoch and s.length >= run.steps / run.steps_per_epoch:
-            yield _by_epochs(setup, ends)
-            return
-    yield (_short if ends < run.steps else _long)(setup, ends)
+    dies_away = _dies_away(s, s.length)
+    if dies_away and ends > run.steps:
+        return
+    if ends > run.steps:
+        yield _long(setup, ends)
+        return
+    epochs = epochs_of(run)
+    fits_epochs = (dies_away or _stops(s)) and not pace.why and epochs is not None and s.length >= epochs
+    yield (_by_epochs if fits_epochs else _short)(setup, ends)
 
 
 def _dies_away(s: Scheduler, length: int) -> bool:
@@ -53,6 +55,11 @@ def _dies_away(s: Scheduler, length: int) -> bool:
 def _is_seen(s: Scheduler) -> bool:
     """Return whether the length is read off the rates, and no number that the scheduler was given."""
     return "rate is" in s.said
+
+
+def _stops(s: Scheduler) -> bool:
+    """Return whether the length is the count from which on the scheduler has no rate."""
+    return "has no rate" in s.said
 
 
 def _may_fit(setup: Setup, length: int) -> bool:
@@ -79,10 +86,12 @@ def _short(setup: Setup, ends: float) -> Finding:
     shape = shape_of(setup)
     peak = float(lr.max()) if shape is None else shape.peak
     rest = float(after.max()) if len(after) else None
-    dead = s.name == "OneCycleLR" or (rest is not None and rest <= 0.01 * peak)
+    dead = s.name == "OneCycleLR" or _stops(s) or (rest is not None and rest <= 0.01 * peak)
     severity = "note" if left < 0.05 and rest is not None and rest <= 0.1 * peak else "fault" if dead else "warning"
     then = (
-        "and raises an error there" if s.name == "OneCycleLR" else "" if rest is None
+        "and raises an error there" if s.name == "OneCycleLR"
+        else "and the run cannot go on there" if _stops(s)
+        else "" if rest is None
         else f"and the last {left:.1%} of the run are at a rate of {rest:.3g}" if rest <= 0.01 * peak or len(set(after)) == 1
         else f"and the last {left:.1%} of the run go up to a rate of {rest:.3g}"
     )  # fmt: skip
@@ -112,9 +121,8 @@ def _long(setup: Setup, ends: float) -> Finding:
     share = None if last is None or not peak else last / peak
     severity = "warning" if share is None else "fault" if share > 0.5 else "note" if share < 0.05 else "warning"
     left = "" if share is None else f": its last rate is {last:.3g}, {share:.0%} of the peak"
-    verdict = (
-        f"{_who(setup)} would end at update {ends:,.0f}{_named(setup)}, and {horizon_said(setup)} cuts it off{left}."
-    )
+    at = f"{counted(setup)} {ends:,.0f}{_named(setup)}"
+    verdict = f"{_who(setup)} would end at {at}, and {horizon_said(setup)} cuts it off{left}."
     return _finding(setup, "schedule-long", severity, verdict, ends, {"last_rate": last, "last_share_of_peak": share})
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from dwindle.finding import Finding, Remedy
-from dwindle.findings.setups.course_shape import shape_of
+from dwindle.findings.setups.course_shape import Shape, shape_of
 from dwindle.findings.setups.wording import IN_SHARES, horizon_said, place_said, plan_change
 from dwindle.schedule import Mirror, Repeat, Schedule
-from dwindle.setup import Setup
+from dwindle.setup import Setup, epochs_of, is_near
 
 __all__ = ["found"]
 
@@ -25,6 +25,10 @@ def found(setup: Setup) -> Iterator[Finding]:
         return
     bottom, up = shape.rises_at, shape.rises_to / shape.peak
     severity = "fault" if by_mirror and up > 0.25 else "warning"
+    may_be_epochs = not s.by_update and not setup.pace().why
+    if may_be_epochs and (epochs := epochs_of(run)) is not None and is_near(bottom, epochs):
+        yield _by_epochs(setup, shape)
+        return
     any_run = IN_SHARES in setup.unread
     what = f"{s.name} ({s.said})" if s.said and not any_run else s.name
     yield Finding(
@@ -44,6 +48,21 @@ def found(setup: Setup) -> Iterator[Finding]:
             plan_change(setup, "schedule", "cosine to 0%") if setup.plan is not None and by_mirror else {},
         ),
         "torch's CosineAnnealingLR is periodic, its period 2·T_max (its documentation)" if by_mirror else "derived",
+        subject=s.name,
+    )
+
+
+def _by_epochs(setup: Setup, shape: Shape) -> Finding:
+    s, bottom = setup.scheduler, shape.rises_at or 0.0
+    assert s is not None
+    return Finding(
+        "lr-rise",
+        "note",
+        f"{s.name} is right if it is stepped once an epoch; stepped with every update its rate is lowest at "
+        f"{place_said(setup, bottom)} and then rises again to {shape.rises_to:.3g}.",
+        {"lowest_at": bottom, "lowest": shape.rises_from, "rises_to": shape.rises_to, "peak": shape.peak},
+        Remedy("step it at the end of each epoch, or let it be as long as the run"),
+        "derived",
         subject=s.name,
     )
 

@@ -10,7 +10,7 @@ from dwindle.decay import L2
 from dwindle.finding import Finding, Remedy
 from dwindle.findings.setups.wording import plan_change
 from dwindle.schedule import Schedule
-from dwindle.setup import Setup, is_strong
+from dwindle.setup import Group, Setup, is_strong
 from dwindle.units import short
 
 __all__ = ["found"]
@@ -25,9 +25,12 @@ _TIMESCALE = (
 
 
 def found(setup: Setup) -> Iterator[Finding]:
-    """Yield a fault for lr·λ ≥ 1, a warning for a time scale that is too short, a note for no decay at all."""
+    """Yield a fault for lr·λ ≥ 1 or < 0, a warning for a time scale that is too short, a note for no decay at all."""
     strong = [i for i, g in enumerate(setup.groups) if is_strong(g.decay)]
-    if setup.groups and not strong and setup.framework != "config":
+    growing = max(setup.groups, key=lambda g: g.growth, default=None)
+    if growing is not None and growing.growth > 0.0:
+        yield _grows(growing)
+    elif setup.groups and not strong and setup.framework != "config":
         yield Finding(
             "no-decay",
             "note",
@@ -37,6 +40,7 @@ def found(setup: Setup) -> Iterator[Finding]:
             "derived",
         )
     course = setup.course()
+    seen = course.whole and setup.horizon is not None and not setup.updates  # every rate of the run: no need to guess
     most: tuple[float, int] | None = None
     for i in strong:
         if setup.adaptive and isinstance(setup.groups[i].decay, L2):
@@ -44,13 +48,28 @@ def found(setup: Setup) -> Iterator[Finding]:
         peak = setup.groups[i].top
         decay = setup.groups[i].decay
         at_peak = 0.0
-        if decay is not None and not isinstance(decay.weight_decay, Schedule):
+        if decay is not None and not isinstance(decay.weight_decay, Schedule) and not seen:
             at_peak = float(decay.share(0, peak, 1.0) + peak * decay.coupling(0))
         share = max(at_peak, float(np.max(setup.shares(i, course), initial=0.0)))
         if most is None or share > most[0]:
             most = share, i
     if most is not None:
         yield from _judged(setup, *most)
+
+
+def _grows(group: Group) -> Finding:
+    return Finding(
+        "lr-lambda-large",
+        "fault",
+        f"weights grow by {group.growth:.3g} of themselves a step, whatever the data say: the decay has the wrong sign.",
+        {"growth": group.growth, "group": group.name},
+        Remedy(
+            "put optax.add_decayed_weights before what scales by -lr, which turns its sign, as optax.adamw does; after it, "
+            "it must be given -lr·λ"
+        ),
+        "derived: w ← (1 + x)·w",
+        subject=group.name,
+    )
 
 
 def _judged(setup: Setup, share: float, group: int) -> Iterator[Finding]:

@@ -7,10 +7,23 @@ from collections.abc import Sequence
 from dwindle.mask import Mask, Rule
 from dwindle.setup import Setup, is_strong
 
-__all__ = ["IN_SHARES", "group_code", "horizon_said", "listed", "mask_change", "place_said", "plan_change"]
+__all__ = [
+    "BY_EPOCHS",
+    "IN_SHARES",
+    "counted",
+    "group_code",
+    "horizon_said",
+    "listed",
+    "mask_change",
+    "place_said",
+    "plan_change",
+]
 
 IN_SHARES = "the steps of the run: its times are shares"
 """What a Setup that stands for a run of any length does not tell (`Setup.unread`)."""
+
+BY_EPOCHS = "the updates of an epoch: its times are epochs"
+"""What a Setup whose steps are epochs does not tell (`Setup.unread`)."""
 
 _MOST = 3
 
@@ -65,10 +78,15 @@ def plan_change(setup: Setup, field: str, then: str) -> dict[str, tuple[str, str
     return {field: ("" if now is None else str(now), then)}
 
 
+def counted(setup: Setup) -> str:
+    """Return what a step of the run is called."""
+    return "epoch" if BY_EPOCHS in setup.unread else "update"
+
+
 def horizon_said(setup: Setup) -> str:
     """Return the run's length in words."""
     run = setup.horizon
-    return "the run" if run is None or IN_SHARES in setup.unread else f"the run of {run.steps:,} updates"
+    return "the run" if run is None or IN_SHARES in setup.unread else f"the run of {run.steps:,} {counted(setup)}s"
 
 
 def place_said(setup: Setup, update: float) -> str:
@@ -78,5 +96,5 @@ def place_said(setup: Setup, update: float) -> str:
     return (
         f"{update / run.steps:.0%} of the run"
         if IN_SHARES in setup.unread
-        else f"update {update:,.0f} of {run.steps:,}"
+        else f"{counted(setup)} {update:,.0f} of {run.steps:,}"
     )
