@@ -112,7 +112,7 @@ def chunk(
     """Train members together. `train` would measure the loss on all training examples too, which are too many here."""
     mlp, k, tables = MLP(SIZES), len(members), tabulate(rates(members), ADAM, np.dtype(np.float32))
     first = np.concatenate([w.ravel() for w in initial_weights(mlp, seed + 1)]).astype(np.float32)
-    now = Parameters(mlp, np.tile(first, (k, 1)), np.zeros((k, sum(SIZES[1:])), np.float32))
+    now = Parameters(mlp, np.tile(first, (k, 1)), np.zeros((k, sum(SIZES[1:])), np.float32), tables.scale[0])
     slots, bias_slots = Slots.idle(ADAM, now.weights), Slots.idle(ADAM, now.biases)
     buffers, at, found = Buffers(mlp, k, BATCH, np.dtype(np.float32)), set(logged()), []
     for step, (x, target) in enumerate(batches):

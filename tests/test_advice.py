@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -19,7 +20,8 @@ from scipy.special import stdtrit
 from dwindle.report import render, summary
 from dwindle.studies import Space
 from dwindle.studies.advice import advice
-from dwindle.studies.evidence import comparison, comparisons, facts
+from dwindle.studies.evidence import ByPart, comparison, comparisons, facts, half_width
+from dwindle.studies.jackknife import part_means, parts, pseudo_values
 from dwindle.studies.knobs import ALIKE, MATTERS, UNKNOWN, Knob, Tried, edge, knob, labels
 from dwindle.studies.optimism import optimism
 from dwindle.studies.seed_noise import Noise, pooled, seed_noise
@@ -168,6 +170,97 @@ def test_the_intervals_hold_together_as_often_as_they_say(seeds: int, sds: tuple
     assert all_hold / studies > 0.95 - 3 * error
     if sds[0] <= min(sds[1:]):  # else the winner's own noise moves all five alike, and one is as good as five
         assert one_by_one / studies < 0.90  # what the correction is for
+
+
+def on_parts(losses: np.ndarray) -> tuple[list[dict[str, Any]], ByPart]:
+    """Return contenders, and their results by part, of test losses [contender, seed, example]."""
+    names, seeds = ROLES[: len(losses)], range(losses.shape[1])
+    means = losses.mean(2).tolist()
+    rows = [
+        {
+            "role": role,
+            "plan": role,
+            "lam": 1.0,
+            "peak": 1.0,
+            "schedule": "s",
+            "seeds": [*seeds],
+            "test_loss": own,
+            "gap": own,
+        }
+        for role, own in zip(names, means, strict=True)
+    ]
+    cut = parts(losses.shape[2])
+    sizes = [len(part) for part in cut]
+    by_part = np.stack([losses[:, :, part].mean(2) for part in cut], -1)
+    given = {
+        role: {seed: {"test_loss": part_means(own[seed], sizes).tolist()} for seed in seeds}
+        for role, own in zip(names, by_part, strict=True)
+    }
+    return rows, ByPart(losses.shape[2], given)
+
+
+@pytest.mark.parametrize("skewed", [False, True])
+def test_with_the_examples_the_intervals_hold_for_new_examples(skewed: bool) -> None:
+    rng, studies, examples = np.random.default_rng(4), 400, 60
+    truth, held = np.array([0.0, 0.1, 0.0, 0.3]), Counter[str]()
+    for _ in range(studies):
+        mine = rng.standard_normal((4, 1, examples))  # how an example suits a plan
+        mine = rng.standard_exponential((4, 1, examples)) - 1 if skewed else mine
+        both = 3 * rng.standard_normal((1, 1, examples)) + rng.standard_normal((1, 8, 1))
+        losses = (
+            truth[:, None, None]
+            + mine
+            + both
+            + 0.1 * rng.standard_normal((4, 8, 1))
+            + 0.5 * rng.standard_normal((4, 8, examples))
+        )
+        rows, tested = on_parts(losses)
+        for name, known in (("both", tested), ("seeds", None)):
+            found = [c for c in comparisons(rows, known) if c["metric"] == "test_loss"]
+            wanted = dict(zip(ROLES, truth[0] - truth, strict=False))
+            held[name] += all(c["lower"] <= wanted[c["against"]] <= c["upper"] for c in found)
+            assert {c["examples"] for c in found} == {examples if known else None}
+    assert held["both"] / studies > 0.95 - 3 * math.sqrt(0.95 * 0.05 / studies)
+    assert held["seeds"] / studies < 0.7  # what the examples' part is for
+
+
+def test_the_examples_part_is_the_variance_of_a_mean_over_them() -> None:
+    losses = np.random.default_rng(6).standard_normal((2, 3, 20))
+    rows, tested = on_parts(losses)
+    (found, gap) = comparisons(rows, tested)
+    by_example = (losses[0] - losses[1]).mean(0)
+    by_seed = (losses[0] - losses[1]).mean(1)
+    assert found["variances"] == pytest.approx([by_seed.var(ddof=1) / 3, by_example.var(ddof=1) / 20])
+    assert found["freedom"] == [2, 19 / 4]
+    assert (gap["examples"], gap["freedom"]) == (None, [2])
+    narrow = comparison(rows[0], rows[1], "test_loss")
+    assert narrow is not None
+    assert narrow["upper"] - narrow["lower"] == pytest.approx(2 * half_width(found["variances"][:1], [2], 1))
+    del tested.parts[BEST][1]["test_loss"]  # type: ignore[attr-defined]  # trained before such results were kept
+    assert comparisons(rows, tested)[0] == narrow
+
+
+def test_parts_that_are_no_means_tell_the_spread_of_the_result() -> None:
+    rng, rows = np.random.default_rng(7), 400
+    weight, loss = np.where(rng.random((600, rows)) < 0.2, 5.0, 1.0), rng.standard_exponential((600, rows))
+    ratio = (weight * loss).sum(1) / weight.sum(1)  # as of a loss with class weights
+    kept = [np.setdiff1d(np.arange(rows), part) for part in parts(rows)]
+    without = np.stack([(weight[:, k] * loss[:, k]).sum(1) / weight[:, k].sum(1) for k in kept], -1)
+    told = pseudo_values(ratio, without).var(axis=1, ddof=1).mean() / len(kept)
+    assert told == pytest.approx(ratio.var(ddof=1), rel=0.15)
+    assert [len(parts(n)) for n in (1, 2, 50, 51, 1000)] == [0, 2, 50, 50, 50]
+
+
+def test_more_examples_are_asked_for_where_more_seeds_would_not_tell() -> None:
+    rng = np.random.default_rng(8)
+    mine = rng.standard_normal((2, 1, 40))
+    mine -= mine.mean(axis=2, keepdims=True)
+    losses = 10 + np.array([0.0, 0.3])[:, None, None] + mine + 1e-3 * rng.standard_normal((2, 8, 40))
+    rows, tested = on_parts(losses)
+    trial = {**rows[0], "final": {"validation_loss": 1.0}}
+    found = {"trials": [trial], "winner": rows[0], "contenders": rows, "comparisons": comparisons(rows, tested)}
+    (said,) = [each["said"] for each in advice(found) if each["knob"] == "weight decay"]
+    assert re.search(r"; about \d+ test examples would tell\.$", said), said
 
 
 def test_a_plan_in_two_roles_is_one_comparison() -> None:
@@ -481,6 +574,11 @@ def test_the_interval_decides_on_a_decay(against: list[tuple[str, Any]], verdict
         assert max(-low, high) <= found["numbers"]["small"]
 
 
+def test_plans_that_do_not_differ_at_all_differ_by_nothing() -> None:
+    said = decided((BEST, (0 * WIGGLE).tolist()))["said"]
+    assert re.search(r"differs by at most 0\.0+ \(95 %\)", said), said
+
+
 def test_the_seeds_that_would_tell_would() -> None:
     found = decided((BEST, (20 * WIGGLE).tolist()), (BARE, (30 * WIGGLE).tolist()))
     n = int(found["said"].split("about ")[1].split()[0])
@@ -517,7 +615,7 @@ def test_a_winner_without_decay_is_advised_by_fresh_seeds() -> None:
             " matters, and makes it worse here: the best plan with it has a test loss that is higher by 0.0"
             in (found[decay]["said"])
         )
-        assert found[decay]["said"].endswith("; leave it out.")
+        assert "; leave it out. That is over seeds, on these test examples alone" in found[decay]["said"]
     assert "λ" not in found
     assert "schedule" not in found
 

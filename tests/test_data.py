@@ -282,6 +282,11 @@ def test_a_dataset_is_a_checked_read_only_value():
         ({"test_x": np.zeros((4, 3))}, "test_x of d has rows of shape"),
         ({"train_x": np.zeros(4)}, "needs rows of features"),
         ({"train_x": [[1], [1, 2]]}, "not an array"),
+        (
+            {"train_x": np.ma.masked_array(np.zeros((4, 2)), mask=[[0, 1]] * 4)},
+            "train_x of d is not an array: a part of it is masked",
+        ),
+        ({"test_y": np.ma.masked_array(y, mask=y > 0)}, "test_y of d is not an array: a part of it is masked"),
         ({"train_x": np.array([["a", "b"]] * 4)}, "needs real numbers"),
         ({"test_y": np.array([0, 1, 2, 0])}, "test_y of d, row 2: label 2"),
         ({"test_y": np.array([0, -1, 1, 0])}, "label -1"),
@@ -293,3 +298,12 @@ def test_a_dataset_is_a_checked_read_only_value():
     ):
         with pytest.raises((DataError, InvalidValueError), match=message):
             Dataset(**(good | said | change))
+
+
+def test_tensors_are_data_with_a_gradient_or_in_low_precision_too():
+    torch = pytest.importorskip("torch")
+    x = torch.arange(8.0).reshape(4, 2)
+    for values in (x.clone().requires_grad_(), x.bfloat16(), np.ma.masked_array(x.numpy(), mask=False)):
+        arrays = {f"{part}_{axis}": values if axis == "x" else values[:, 0] for part in PARTS for axis in "xy"}
+        data = Dataset(**arrays, name="d", task="regression")
+        assert data.train_x.tolist() == x.tolist()

@@ -131,6 +131,11 @@ def thousands(*numbers):
     return "a,kind\n" + "".join(f'"{numbers[i % len(numbers)]:,}",{"xy"[i // 2 % 2]}\n' for i in range(40))
 
 
+def long_numbers():
+    """A table whose first column differs by less than float64 sees."""
+    return "a,kind\n" + "".join(f"{2**62 + i},{'xy'[i % 2]}\n" for i in range(40))
+
+
 BAD_TABLES = {
     "empty file": (b"", {}, "the file is empty"),
     "blank lines": ("\n\n\n", {}, "blank lines"),
@@ -142,7 +147,29 @@ BAD_TABLES = {
     "names and numbers": (with_line(1, "39,State,77516"), {}, "line 1: names and numbers"),
     "missing": (with_line(7, "5,,x"), {}, "line 7, column 'b': the value is missing"),
     "missing as NA": (with_line(8, "NA,1,x"), {}, "line 8, column 'a'.*'NA'"),
-    "missing target": (with_line(8, "1,1,"), {}, "line 8, column 'kind'"),
+    "missing target": (
+        with_line(8, "1,1,"),
+        {},
+        r"line 8, column 'kind'.*\(''\)\. That is the target: remove the row\.$",
+    ),
+    "missing in what is not the target": (with_line(8, "1,1,"), {"target": "b"}, r"column 'kind'.*drop=\['kind'\]"),
+    "one number class": (table().replace("y\n", "1\n").replace("x\n", "1\n"), {}, r"every row has the target 1\.0;"),
+    "whole numbers too large": (long_numbers(), {}, "column 'a': different numbers are one and the same in float64"),
+    "too small to square": (
+        "a,kind\n" + "".join(f"{i}e-300,{'xy'[i % 2]}\n" for i in range(40)),
+        {},
+        "'a' holds values too small",
+    ),
+    "too small a target": (
+        "a,y\n" + "".join(f"{i},{i % 7}.5e-300\n" for i in range(40)),
+        {},
+        "the target is too small",
+    ),
+    "dates": (
+        "day,y\n" + "".join(f"2020-01-{i + 1:02},{i % 2}\n" for i in range(30)),
+        {},
+        "18 different texts in 18 .*a name or a key",
+    ),
     "nan": (with_line(9, "nan,1,x"), {}, "line 9, column 'a'"),
     "infinite": (with_line(9, "inf,1,x"), {}, "line 9, column 'a': 'inf' is not finite"),
     "too large": (with_line(9, "1e999,1,x"), {}, "line 9, column 'a': '1e999' is not finite"),
@@ -190,6 +217,41 @@ def test_a_column_of_names_is_no_category(tmp_path):
     text = "id,y\n" + "".join(f"person {i},{i % 2}\n" for i in range(300))
     with pytest.raises(DataError, match=r"column 'id' holds 180 different texts in 180 training rows.*drop=\['id'\]"):
         load(write(tmp_path, text))
+
+
+def test_a_long_table_is_read_in_blocks_as_at_once(tmp_path, monkeypatch):
+    text = "a,b,word,y\n" + "".join(f"{i},0{i % 7},{'uv'[i % 2]},{'no' if i % 3 else 'yes'}\n\n" for i in range(101))
+    path = write(tmp_path, text)
+    whole = load(path)
+    monkeypatch.setattr("dwindle.studies.data_table._BLOCK", 10)
+    assert load(path).fingerprint() == whole.fingerprint()
+    for line, said in (
+        ("oops,1,u,no", "line 42, column 'a': 'oops'"),
+        ("1,1,u", "line 42: 3 columns where line 1 has 4"),
+    ):
+        lines = text.splitlines()
+        lines[41] = line
+        with pytest.raises(DataError, match=said):
+            load(write(tmp_path, "\n".join(lines)))
+    with pytest.raises(DataError, match="line 1: one column only"):
+        load(write(tmp_path, "a\n" + "1\n" * 40))
+
+
+def test_whole_numbers_too_large_for_float64_in_parquet(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    parquet = importlib.import_module("pyarrow.parquet")
+    parquet.write_table(
+        pyarrow.table({"a": [2**62 + i for i in range(40)], "y": [i % 2 for i in range(40)]}), tmp_path / "t.parquet"
+    )
+    with pytest.raises(DataError, match="column 'a': different numbers are one and the same in float64"):
+        load(tmp_path / "t.parquet")
+    parquet.write_table(pyarrow.table({"a": [*range(39), None], "y": [*range(39), None]}), tmp_path / "t.parquet")
+    for options, said in (
+        ({}, r"column 'a'.*drop=\['a'\]"),
+        ({"drop": ["a"], "target": "y"}, "column 'y'.*target: remove the row"),
+    ):
+        with pytest.raises(DataError, match=said):
+            load(tmp_path / "t.parquet", **options)
 
 
 def test_parquet_needs_pyarrow_and_says_so(tmp_path, monkeypatch):

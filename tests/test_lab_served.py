@@ -110,6 +110,12 @@ def test_a_study_is_followed_and_the_focus_stays(opened: Any, lab: Lab) -> None:
     lab.store.add([record("d", 2.0, 0.6)])
     page.locator(".card", has_text="running; 4 trials.").wait_for()
     assert page.evaluate("document.activeElement.classList.contains('picture-svg')")
+    along = page.locator(".card .axes text:not([x='48']):not(.axis-name)").all_text_contents()  # below the picture
+    assert along == ["1", "2", "3", "4"]  # whole trials, each once
+    lab.store.add([{"key": "e", "stage": "fit", "task": "mine", "plan": "peak 0.1 | decoupled 2.0"}])
+    told = "4 trials. The winner: peak 0.1 | decoupled 2.0. Best of the sweep, from one seed: 0.3: peak 0.1 | decoupled 1.0"
+    page.locator(".card", has_text=told).wait_for()
+    assert page.locator(".card .tall tbody tr", has_text="done, the winner").count() == 1
 
 
 def test_no_serious_fault_of_access_served(opened: Any) -> None:

@@ -286,6 +286,7 @@ def test_a_study_is_told_as_its_evidence_has_it(finished: tuple[Path, dict]) -> 
     expected = {t["plan"]: t["final"]["validation_loss"] for t in setting["trials"]}
     assert {t["plan"]: t["score"] for t in found["trials"]} == expected
     assert found["best"]["score"] == min(expected.values())
+    assert found["winner_of"] == {setting["name"]: setting["winner"]["plan"]}
     assert {t["state"] for t in found["trials"]} == {"done"}
     assert before == {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in folder.rglob("*")}
 
@@ -298,6 +299,7 @@ def test_a_study_is_read_while_it_is_written(finished: tuple[Path, dict], tmp_pa
         trials.write_bytes(b"".join(lines[:3]) + lines[3][:cut])
         found = studied(str(tmp_path))
         assert (len(found["trials"]), found["state"], found["left_out"]) == (3, "stopped", int(cut > 0))
+        assert [*found["winner_of"].values()] == [None]
     (tmp_path / "lock").write_text(str(os.getpid()))
     assert studied(str(tmp_path))["state"] == "running"
     (tmp_path / "lock").write_text("999999999999999999999")

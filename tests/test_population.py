@@ -479,6 +479,23 @@ def test_a_diverging_member_is_let_go_and_the_others_do_not_notice(monkeypatch):
         assert_same(result, k, train(mlp, SGD(0.9), cut(table, [k]), data, seeds=[k + 1], **call), 0)
 
 
+@pytest.mark.parametrize("end", [40, 30])
+def test_one_that_diverges_at_the_end_of_a_leg_leaves_the_others_their_scale(end):
+    mlp = MLP((6, 5, 3))
+    part, table, call = examples(20, mlp), rates(3, 40), {"batch_size": 7, "evaluate_every": 10}
+    lr = table.lr.copy()
+    lr[1, end - 1] = 1e30
+    table = Rates(lr, np.full(lr.shape, 0.99))
+    call |= {"judge": lambda seen: ~seen.running, "judge_at": [30]}  # nobody else is let go
+    result = train(mlp, SGD(), table, Data(part, part, part), seeds=[1, 2, 3], workers=1, **call)
+    assert result.diverged.tolist() == [False, True, False]
+    np.testing.assert_array_equal(result.test_loss[[0, 2]], result.validation_loss[[0, 2], -1])
+    np.testing.assert_array_equal(result.test_accuracy[[0, 2]], result.validation_accuracy[[0, 2], -1])
+    for k in (0, 2):
+        single = train(mlp, SGD(), cut(table, [k]), Data(part, part, part), seeds=[k + 1], **call)
+        assert_same(result, k, single, 0)
+
+
 def test_a_loss_that_overflows_is_divergence_and_the_weights_found_then_are_kept():
     mlp = MLP((6, 5, 3))
     table = Rates(np.array([[1e25, 0.1], [0.1, 0.1]]))
@@ -631,6 +648,8 @@ GOOD = {"x": np.zeros((4, 6)), "y": np.array([0, 1, 2, 0])}
         (lambda: Rates(np.zeros((2, 5)), shrink=np.ones((2, 1))), InvalidValueError, "shrink has shape"),
         (lambda: Rates(np.zeros((2, 5)), l2=np.ones((5, 2))), InvalidValueError, "l2 has shape"),
         (lambda: Rates([[0.1, np.nan]]), InvalidValueError, "member 0 at step 1"),
+        (lambda: Rates(np.ma.masked_array([[0.1, -999.0]], [[0, 1]])), InvalidValueError,
+         "^lr cannot be taken: a part of it is masked; leave it out or fill it in.$"),
         (lambda: Rates([[0.1, -0.1]]), InvalidValueError, "zero or more"),
         (lambda: Rates([[0.1]], l2=[[-1.0]]), InvalidValueError, "zero or more"),
         (lambda: Examples(np.zeros((4, 2, 3)), GOOD["y"]), DataError, "reshape"),
@@ -639,10 +658,13 @@ GOOD = {"x": np.zeros((4, 6)), "y": np.array([0, 1, 2, 0])}
         (lambda: Examples(np.full((4, 6), np.nan), GOOD["y"]), DataError, "finite"),
         (lambda: Examples(GOOD["x"], [0.0, np.inf, 0.0, 0.0]), DataError, "y at"),
         (lambda: Examples([["a"]], [0]), DataError, "real numbers"),
+        (lambda: Examples(np.ma.masked_array(GOOD["x"], GOOD["x"] < 1), GOOD["y"]), DataError,
+         "^x cannot be taken: a part of it is masked; leave it out or fill it in.$"),
+        (lambda: Examples(GOOD["x"], np.ma.masked_array(GOOD["y"], GOOD["y"] > 1)), DataError, "^y cannot be taken: a part"),
         (lambda: Data(Examples(**GOOD), Examples(np.zeros((4, 5)), GOOD["y"])), DataError, "validation has 5"),
         (lambda: Data((GOOD["x"], GOOD["y"])), DataError, "Examples"),
     ],
-)
+)  # fmt: skip
 def test_bad_values_are_refused_when_built(build, error, says):
     with pytest.raises(error, match=says):
         build()

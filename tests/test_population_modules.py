@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -19,10 +20,11 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from dwindle.errors import DataError, DwindleError, InvalidValueError, MissingExtraError, ResumeError
 from dwindle.mask import Mask, Rule
-from dwindle.population import SGD, Adam, Rates, StoppedError, epoch_order, legs
+from dwindle.population import SGD, Adam, Examples, Rates, StoppedError, epoch_order, legs
 from dwindle.population.dropout import is_kept, member_key
 from dwindle.population.modules import chunk, graph, layers, train_modules
 from dwindle.population.modules.pooling import max_pool, max_pool_backward
+from dwindle.population.modules.trainer import check_together
 
 OPTIMISERS = [SGD(), SGD(0.9), SGD(0.9, nesterov=True), Adam(), Adam(0.5, 0.9, 1e-3)]
 ROWS, CLASSES = 23, 3  # 23 = 4 * 5 + 3: the last batch of an epoch is smaller
@@ -888,6 +890,168 @@ def test_modules_that_cannot_be_trained_together_are_refused_in_words(make, word
         trained(make, examples((6,)), rates(3, 3))
 
 
+# By the values of y, which all members share, so that torch itself would compute it: one step, of the first batch, is recorded.
+PICKING = {
+    "a mask": lambda z, y: functional.mse_loss(z[y > 0], z[y > 0] * 0.5),
+    "a mask, and a sum": lambda z, y: (z * (y > 0)[:, None]).sum() / len((y > 0).nonzero()),
+    "masked_select": lambda z, y: torch.masked_select(z[:, 0], y > 0).square().mean(),
+    "where": lambda z, y: z[torch.where(y > 0)].square().mean(),
+    "unique": lambda z, y: z.square().sum() / len(torch.unique(y)),
+    "bincount": lambda z, y: (z.mean(0).sum() * torch.bincount(y)).square().sum(),
+    "tolist": lambda z, y: z.square().mean() * sum(y.tolist()),
+    "numpy": lambda z, y: z.square().mean() * float(y.numpy().sum()),
+    "a mask of each member": lambda z, y: z[z > 0].mean(),
+    "written and counted": lambda z, y: counted(z, y > 0),
+}  # fmt: skip
+# Members and batches go one way in these, whatever the values.
+KEEPING = {
+    "weights": lambda z, y: (z.square() * (y > 0)[:, None]).sum() / (y > 0).sum().clamp(min=1),
+    "where": lambda z, y: torch.where((y > 0)[:, None], z, 0.0).square().mean(),
+    "masked_fill": lambda z, y: z.masked_fill((y > 0)[:, None], 0.0).square().mean(),
+    "written by a mask": lambda z, y: written(z, y > 0).square().mean(),
+    "whole numbers": lambda z, y: z[torch.arange(len(y)), y].square().mean() + z[y.argsort()].square().mean(),
+    "bincount": lambda z, y: (torch.bincount(y, minlength=CLASSES)[y][:, None] * z).square().mean(),
+    "one_hot": lambda z, y: (z.softmax(1) - functional.one_hot(y, CLASSES)).square().mean(),
+    "a mask by shape": lambda z, y: (z @ z.T)[torch.ones(len(y), len(y)).triu(1).bool()].square().mean(),
+    "a mask of ones": lambda z, y: z[torch.ones_like(y).bool()].square().mean(),
+    "constants": lambda z, y: (
+        z[:, torch.tensor([True, False, True])].square().mean() * torch.tensor([1, 2]).tolist()[1]
+    ),
+}
+
+
+def written(z, mask):
+    z = z * 1.0
+    z[mask] = 0.0
+    return z
+
+
+def counted(z, mask):
+    return written(z, mask).sum() / len(mask.nonzero())
+
+
+def check(make, loss, rows: int = 8) -> None:
+    check_together(make, loss, *examples((6,), rows))
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+@pytest.mark.parametrize("name", PICKING)
+def test_what_picks_entries_by_values_is_refused_before_training_and_in_it(name):
+    words = (
+        r"decides by the values of a tensor \(an if, a loop, \.item\(\), or a mask that picks entries\): "
+        r"(`.*` \(line \d+ of test_population_modules.py\)|aten\.nonzero\.default)\. Members .* keep all entries "
+        r"and weigh them by the mask"
+    )
+    with pytest.raises(InvalidValueError, match=words):
+        check(lambda: nn.Linear(6, CLASSES), PICKING[name])
+    with pytest.raises(InvalidValueError, match="decides by the values"):
+        losing(PICKING[name])
+
+
+def test_a_mask_that_picks_nothing_of_the_examples_tried_is_refused_too():
+    with pytest.raises(InvalidValueError, match="decides by the values"):
+        check(lambda: nn.Linear(6, CLASSES), lambda z, y: functional.mse_loss(z[y > 5], z[y > 5] * 0.5))
+
+
+@pytest.mark.parametrize("name", KEEPING)
+def test_masks_that_keep_all_entries_are_torchs_to_rounding(name):
+    loss = KEEPING[name]
+    check(lambda: nn.Linear(6, CLASSES), loss)
+    result = losing(loss)
+    (x, y), module = examples((6,)), built(lambda: nn.Linear(6, CLASSES).double(), 0, torch.float64)
+    rival = torch.optim.SGD(module.parameters(), 0.1)
+    for step in range(9):
+        epoch, place = divmod(step, 5)
+        rows = epoch_order(ROWS, 0, epoch)[place * 5 : (place + 1) * 5]
+        rival.zero_grad()
+        loss(module(x[rows].double()), y[rows]).backward()
+        rival.step()
+    assert apart(result, 0, module) < 1e-12
+
+
+def losing(loss):
+    return train_modules(
+        lambda: nn.Linear(6, CLASSES).double(), loss, Rates(np.full((2, 9), 0.1)), examples((6,)), optimiser=SGD(), seeds=[0, 1],
+        batch_size=5, evaluate_every=9,
+    )  # fmt: skip
+
+
+def test_one_hot_asks_for_the_number_of_classes_and_refuses_other_labels():
+    with pytest.raises(InvalidValueError, match=r"as many columns as the values say, in `.*\. Give num_classes\."):
+        check(lambda: nn.Linear(6, CLASSES), lambda z, y: (z - functional.one_hot(y)).square().mean())
+    for wrong in (CLASSES, -1):
+        with pytest.raises(InvalidValueError, match="out of bounds"):
+            check(
+                lambda: nn.Linear(6, CLASSES),
+                lambda z, y, wrong=wrong: (z - functional.one_hot(y * 0 + wrong, CLASSES)).square().mean(),
+            )
+
+
+class Dropping(nn.Linear):
+    """Drops as ``how`` does, of the activations and of whether it trains."""
+
+    def __init__(self, how):
+        super().__init__(6, CLASSES)
+        self.how = how
+
+    def forward(self, x):
+        return super().forward(self.how(x, self.training))
+
+
+@pytest.mark.parametrize("in_training_only", [False, True])
+@pytest.mark.parametrize(
+    "how",
+    [
+        lambda x, train: functional.dropout(x, 0.3, train),
+        lambda x, train: functional.scaled_dot_product_attention(x, x, x, dropout_p=0.3 if train else 0.0),
+        lambda x, train: nn.Dropout(0.3).train(train)(x),
+    ],
+)
+def test_a_module_that_drops_when_it_is_evaluated_is_refused(how, in_training_only):
+    make = lambda: Dropping(how if in_training_only else lambda x, _: how(x, True))  # noqa: E731
+    if in_training_only:
+        check(make, functional.cross_entropy)
+        trained(make, examples((6,)), rates(2, 3))
+        return
+    for start in (lambda: check(make, functional.cross_entropy), lambda: trained(make, examples((6,)), rates(2, 3))):
+        with pytest.raises(
+            InvalidValueError, match=r"drops when it is evaluated too, in `.*` \(line \d+ of test_pop.*self\.training"
+        ):
+            start()
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.random])
+def test_a_module_that_draws_from_pythons_or_numpys_generator_is_refused(draw):
+    make = lambda: Dropping(lambda x, _: x * draw())  # noqa: E731
+    for start in (lambda: check(make, functional.cross_entropy), lambda: trained(make, examples((6,)), rates(2, 3))):
+        with pytest.raises(InvalidValueError, match="draws random numbers, which"):
+            start()
+
+
+class Scaling(nn.Linear):
+    def __init__(self):
+        super().__init__(6, CLASSES)
+        self.scale = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, x):
+        return self.scale * super().forward(x)
+
+
+def test_a_scalar_parameter_is_trained_and_counted_where_it_decays():
+    pair, table = examples((6,)), rates(2, 20)
+    result = trained(Scaling, pair, table)
+    assert apart(result, 1, alone(Scaling, SGD(0.9), table, 1, pair, seed=1, order=0, batch=5)) < 1e-5
+    result = trained(Scaling, pair, table, mask=Mask.of(Rule("name", "scale", True)))
+    numbers = result.state_dict(0)
+    expected = sum(float(numbers[name].double().square().sum()) for name in ("weight", "scale"))
+    assert result.squared_norm[0, -1] == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_number_may_stand_where_an_operations_tensor_does():
+    waves = lambda: Dropping(lambda x, _: torch.exp(1j * x).real)  # noqa: E731
+    trained(waves, examples((6,)), rates(2, 3))
+
+
 @pytest.mark.parametrize(
     ("changed", "kind", "words"),
     [
@@ -901,9 +1065,11 @@ def test_modules_that_cannot_be_trained_together_are_refused_in_words(make, word
         ({"test": (torch.zeros(3, 6), torch.zeros(2))}, DataError, "3 rows of x and 2 of y"),
         ({"validation": (torch.full((3, 6), torch.nan), torch.zeros(3))}, DataError, "not finite"),
         ({"validation": (["a"], [1])}, DataError, "not a tensor"),
+        ({"test": (np.ma.masked_array(np.zeros((3, 6)), np.eye(3, 6)), np.zeros(3))}, DataError,
+         "^a part of x of test is masked; leave it out or fill it in.$"),
         ({"workers": 0}, InvalidValueError, "workers"),
     ],
-)
+)  # fmt: skip
 def test_arguments_that_do_not_fit_are_refused(changed, kind, words):
     make, shape = MODULES["dense"]
     with pytest.raises(kind, match=words):
@@ -927,6 +1093,13 @@ def test_stopped_without_a_folder_nothing_is_kept():
     make, shape = MODULES["dense"]
     with pytest.raises(DwindleError, match="Nothing of it is kept"):
         trained(make, examples(shape), rates(2, 4000), stop=lambda: True)
+
+
+def test_tensors_of_any_kind_are_read():
+    x = np.arange(8.0).reshape(4, 2)
+    for tensor in (torch.tensor(x, requires_grad=True), torch.tensor(x).bfloat16()):
+        np.testing.assert_array_equal(Examples(tensor, [0, 1, 2, 0]).x, x)
+        np.testing.assert_array_equal(Rates(tensor).lr, x)
 
 
 def test_populations_load_no_framework():

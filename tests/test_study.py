@@ -257,6 +257,47 @@ def test_the_code_to_paste_has_the_settings_of_the_optimiser(decay: str, task: T
         assert len(code) == (5 if optimiser == Adam() else 1)  # the others are written for the defaults of Adam
 
 
+# --- new examples ---
+
+
+def test_the_intervals_are_for_new_examples_and_of_an_old_store_over_seeds(
+    task: Task, found: Study, tmp_path: Path
+) -> None:
+    (setting,) = found.evidence["settings"]
+    rows = len(task.data.test_x)
+    assert setting["test_examples"] == rows
+    assert {c["examples"] for c in setting["comparisons"]} == {rows, None}
+    assert {c["metric"] for c in setting["comparisons"] if c["examples"] is None} == {"gap"}
+    new = f"hold for new seeds and new examples, judged by these {rows:,} test examples"
+    old = f"The intervals are over seeds, on these {rows:,} test examples: other examples may say otherwise."
+    page, words, said = render(found.evidence), " ".join(summary(found.evidence).split()), " ".join(setting["facts"])
+    assert all(new in place and old not in place for place in (page, words, said))
+    assert f"3 seeds and {rows:,} test examples" in page
+
+    study(task, SMALL, seeds=3, seed=1, folder=tmp_path)
+    kept = Store.open(tmp_path)
+    kept.close()
+    (tmp_path / "trials.jsonl").unlink()
+    before = Store.open(tmp_path)  # of before they were kept
+    before.add({name: value for name, value in record.items() if name != "by_part"} for record in kept.records.values())
+    before.close()
+    again = study(task, SMALL, seeds=3, seed=1, folder=tmp_path)
+    assert len((tmp_path / "trials.jsonl").read_text().splitlines()) == len(kept.records)  # nothing was done again
+    (older,) = again.evidence["settings"]
+    assert older["contenders"] == setting["contenders"]
+    for one, other in zip(older["comparisons"], setting["comparisons"], strict=True):
+        assert (one["difference"], one["examples"]) == (other["difference"], None)
+        assert one["upper"] - one["lower"] <= other["upper"] - other["lower"] or len(other["freedom"]) > 1
+    page, words, said = render(again.evidence), " ".join(summary(again.evidence).split()), " ".join(older["facts"])
+    assert all(old in place and new not in place for place in (page, words, said))
+    judged = [a for a in older["advice"] if "seeds" in a["numbers"]]
+    assert judged
+    assert all(
+        "That is over seeds, on these test examples alone; others may say otherwise." in a["said"] for a in judged
+    )
+    assert "on these test examples alone" not in str(setting["advice"])
+
+
 # --- several tasks, batches that do not fit ---
 
 

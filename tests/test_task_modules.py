@@ -21,6 +21,7 @@ import dwindle as dw
 from dwindle.errors import InvalidValueError
 from dwindle.population import MLP, SGD, Adam, initial_weights
 from dwindle.studies import Dataset, Task, study
+from dwindle.studies.by_part import by_part
 from dwindle.studies.identity import of_function, of_module
 from dwindle.studies.records import Batch, trained
 from dwindle.studies.space import Space
@@ -331,6 +332,90 @@ def test_a_fingerprint_tells_what_was_closed_over_and_how_long_a_run_is() -> Non
     labelled = {"data": dataset("classification"), "model": functools.partial(Perceptron, 2), "metrics": {}}
     one, two, three = (small(**labelled, loss=loss).fingerprint() for loss in losses)
     assert one != two == three
+
+
+def test_functions_whose_text_says_too_little_are_told_apart() -> None:
+    one, other = (lambda x: x), (lambda x: -10 * x * x)  # on one line
+    assert of_function(one) != of_function(other)
+
+    def times(by: float) -> Any:
+        @functools.wraps(functional.cross_entropy)
+        def loss(output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return by * functional.cross_entropy(output, y)
+
+        return loss
+
+    assert of_function(times(1.0)) != of_function(times(5.0)) == of_function(times(5.0))
+
+    def still(by: float) -> Any:
+        @torch.no_grad()  # a wrapper of torch's own
+        def loss(output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return by * output
+
+        return loss
+
+    assert of_function(still(1.0)) != of_function(still(5.0)) == of_function(still(5.0))
+
+    class Slotted:
+        __slots__ = ("by",)
+
+        def __init__(self, by: float) -> None:
+            self.by = by
+
+        def __call__(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return self.by * next_loss(output, y)
+
+    assert of_function(Slotted(1.0)) != of_function(Slotted(2.0)) == of_function(Slotted(2.0))
+
+
+# --- what is kept of the test examples ---
+
+
+def trained_by_part(task: Task, plans: Any, seeds: list[int]) -> tuple[Any, dict[str, np.ndarray]]:
+    result = task.train(plans, seeds)
+    return result, by_part(task, result, seeds)
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_the_parts_of_a_module_are_those_of_the_perceptron_and_make_up_the_whole(kind: str) -> None:
+    common = {"data": dataset(kind, rows=100), "batch_size": 16, "epochs": 3}  # 50 parts of 2
+    outputs = 2 if kind == "classification" else 1
+    result, theirs = trained_by_part(Task(**common, hidden=(7,)), PLANS, [3, 3, 4])
+    mine = trained_by_part(Task(**common, model=functools.partial(Perceptron, outputs)), PLANS, [3, 3, 4])[1]
+    names = {"test_loss", "test_accuracy"} if kind == "classification" else {"test_loss"}
+    assert set(mine) == set(theirs) == names
+    for name in names:
+        assert theirs[name].shape == (3, 50)
+        np.testing.assert_allclose(mine[name], theirs[name], atol=2e-3 if name == "test_loss" else 0.5 + 1e-3)
+    np.testing.assert_allclose(theirs["test_loss"].mean(1), result.test_loss, rtol=1e-6)
+    alone = trained_by_part(Task(**common, hidden=(7,)), PLANS[1:2], [3])[1]
+    np.testing.assert_array_equal(alone["test_loss"][0], theirs["test_loss"][1])  # the population's law
+
+
+def test_a_loss_with_class_weights_is_asked_of_all_rows_but_a_part() -> None:
+    weights = torch.tensor([1.0, 5.0])
+    task = Task(
+        data=dataset("classification", rows=30), model=functools.partial(Perceptron, 2), batch_size=16, epochs=2,
+        loss=lambda output, y: functional.cross_entropy(output, y, weight=weights),
+    )  # fmt: skip
+    result, found = trained_by_part(task, PLANS[:1], [3])
+    module = Perceptron(2)
+    module.load_state_dict({name: torch.from_numpy(array) for name, array in result.state_dict(0).items()})
+    x, y = (torch.tensor(each) for each in task.data.part("test"))
+    with torch.no_grad():
+        whole, without = task.loss(module(x), y), task.loss(module(x[1:]), y[1:])
+    assert found["test_loss"].shape == (1, 30)
+    assert found["test_loss"][0, 0] == pytest.approx(float(30 * whole - 29 * without), abs=1e-4)
+
+
+def test_one_test_example_has_no_parts() -> None:
+    data = dataset("regression")
+    assert (
+        trained_by_part(
+            Task(data=replace(data, test_x=data.test_x[:1], test_y=data.test_y[:1]), epochs=1), PLANS[:1], [0]
+        )[1]
+        == {}
+    )
 
 
 def test_modules_tell_buffers_attributes_and_libraries() -> None:

@@ -27,7 +27,8 @@ def studied(folder: str) -> dict[str, Any]:
     ``state``: "running" (a living process has it), "done" (the winner was fitted, which comes last), "stopped" (the same command
     goes on) or "empty". A trial is one plan of the sweep; its ``score`` is the mean validation loss at the end of its trainings,
     null where one of them diverged or was let go, at the epoch ``stopped_at``. ``best`` has the lowest score in the first of
-    the ``settings``; ``best_of`` in each. ``left_out`` counts lines that cannot be read: one may be half written.
+    the ``settings``; ``best_of`` in each. ``winner_of`` is the plan that each chose, which need be no best of the sweep: null
+    until it was fitted. ``left_out`` counts lines that cannot be read: one may be half written.
 
     Raises DataError where the trials cannot be read.
     """
@@ -38,10 +39,12 @@ def studied(folder: str) -> dict[str, Any]:
     last = {str(record["task"]): record["study"] for record in trained}
     own = [record for record in trained if record["study"] == last[str(record["task"])]]
     trials = _trials([record for record in own if record["stage"] == "sweep"])
+    winner = {name: _winner([record for record in records if record["task"] == name]) for name in settings}
     best = {setting: _best([trial for trial in trials if trial["setting"] == setting]) for setting in settings}
     return {
         "folder": folder, "state": _state(place, records), "settings": settings, "trainings": len(own),
-        "trials": trials[:_MOST], "best": best[settings[0]] if settings else None, "best_of": best, "left_out": left_out,
+        "trials": trials[:_MOST], "best": best[settings[0]] if settings else None, "best_of": best, "winner_of": winner,
+        "left_out": left_out,
     }  # fmt: skip
 
 
@@ -109,6 +112,12 @@ def _best(trials: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     return min(
         (trial for trial in trials if trial["score"] is not None), key=lambda trial: trial["score"], default=None
     )
+
+
+def _winner(records: Sequence[dict[str, Any]]) -> str | None:
+    """Return the plan that was fitted, None where trainings of a setting followed, of a study that has not come so far."""
+    last = records[-1]
+    return str(last["plan"]) if last["stage"] == "fit" else None
 
 
 def _state(folder: Path, records: Sequence[dict[str, Any]]) -> str:

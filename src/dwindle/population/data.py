@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from dwindle.arrays import as_given
 from dwindle.errors import DataError, count, shown
 from dwindle.population.values import MLP
 
@@ -155,9 +156,11 @@ def _from_targets(y: Array, mlp: MLP, name: str) -> tuple[Array, Array | None]:
 
 def _numbers(name: str, value: Any) -> Array:
     try:
-        array: Array = np.asarray(value)
+        array: Array = as_given(value)
     except ValueError as error:  # rows of unequal length
         raise DataError(f"{name} is not an array: {error}. Give every row the same length.") from None
+    except TypeError as error:
+        raise DataError(f"{name} cannot be taken: {error}.") from None
     if array.dtype.kind not in "biuf":
         raise DataError(f"{name} holds {array.dtype}; it needs real numbers. Encode text as numbers first.")
     if not np.isfinite(array).all():

@@ -120,7 +120,7 @@ class _Chunk:
         for name in ("weights", "biases"):
             kept = [arrays[f"{name}.{i}"] for i in range(2) if f"{name}.{i}" in arrays]
             slots.append(Slots(kept, np.empty_like(arrays[name])))
-        self._adopt(begun.members, arrays["weights"], arrays["biases"], *slots)
+        self._adopt(begun.step, begun.members, arrays["weights"], arrays["biases"], *slots)
 
     def state(self, step: int) -> State:
         """Return where the chunk stands after ``step`` steps: the arrays themselves, which a further step changes."""
@@ -128,13 +128,19 @@ class _Chunk:
         return State(step, self.members, _arrays(now.weights, now.biases, self.weight_slots, self.bias_slots))
 
     def _adopt(
-        self, members: NDArray[np.intp], weights: Array, biases: Array, weight_slots: Slots, bias_slots: Slots
+        self,
+        step: int,
+        members: NDArray[np.intp],
+        weights: Array,
+        biases: Array,
+        weight_slots: Slots,
+        bias_slots: Slots,
     ) -> None:
-        """Make these the members of the chunk, and all buffers to their number."""
+        """Make these the members of the chunk after ``step`` steps, and all buffers to their number."""
         job = self.job
         self.members, self.weight_slots, self.bias_slots = members, weight_slots, bias_slots
-        self.now = Parameters(job.mlp, weights, biases)
         self.tables = job.tables.of(members)
+        self.now = Parameters(job.mlp, weights, biases, self.tables.scale[step])
         self.folds = (self.tables.fold != 1.0).any(axis=1)
         self.penalised = (self.tables.l2 != 0.0).any(axis=1)
         rows, inputs = job.batch_size, job.mlp.sizes[0]
@@ -205,7 +211,7 @@ class _Chunk:
             record.diverged[self.members[~sound]] = True
             record.stopped_at[self.members[~sound]] = step
             self.store(step, record)
-            self._keep(np.flatnonzero(sound))
+            self._keep(step, np.flatnonzero(sound))
 
     def finish(self, record: Record) -> None:
         """Write the test results and the last weights; nobody is left then."""
@@ -213,7 +219,7 @@ class _Chunk:
         if "test" in self.job.parts and len(self.members):
             loss, accuracy = evaluate(self.now, self.job.parts["test"])
             record.finals["test_loss"][self.members], record.finals["test_accuracy"][self.members] = loss, accuracy
-        self._keep(np.empty(0, np.intp))
+        self._keep(self.job.steps, np.empty(0, np.intp))
 
     def store(self, step: int, record: Record) -> None:
         """Write the weights after ``step`` steps."""
@@ -222,6 +228,6 @@ class _Chunk:
             record.weights[layer][self.members] = w
             record.biases[layer][self.members] = self.now.b[layer][:, 0]
 
-    def _keep(self, rows: NDArray[np.intp]) -> None:
+    def _keep(self, step: int, rows: NDArray[np.intp]) -> None:
         slots = (self.weight_slots.of(rows), self.bias_slots.of(rows))
-        self._adopt(self.members[rows], self.now.weights[rows], self.now.biases[rows], *slots)
+        self._adopt(step, self.members[rows], self.now.weights[rows], self.now.biases[rows], *slots)

@@ -32,14 +32,14 @@ class Parameters:
     (k, 1, fan_out). ``scale`` holds s, (k, 1, 1).
     """
 
-    def __init__(self, mlp: MLP, weights: Array, biases: Array) -> None:
+    def __init__(self, mlp: MLP, weights: Array, biases: Array, scale: Array) -> None:
         self.mlp = mlp
         self.weights, self.biases = weights, biases
         self.weight_grads, self.bias_grads = np.empty_like(weights), np.empty_like(biases)
         rows = [(1, fan_out) for _, fan_out in mlp.shapes]
         self.u, self.grad_u = layer_views(weights, mlp.shapes), layer_views(self.weight_grads, mlp.shapes)
         self.b, self.grad_b = layer_views(biases, rows), layer_views(self.bias_grads, rows)
-        self.scale = np.ones((len(weights), 1, 1), weights.dtype)
+        self.scale = scale.astype(weights.dtype)[:, None, None]
 
 
 def layer_views(flat: Array, shapes: Any) -> list[Array]:

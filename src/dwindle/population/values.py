@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dwindle.arrays import as_given
 from dwindle.errors import InvalidValueError, a_kind, count, flag, has_members, known, real, shown
 
 __all__ = ["ACTIVATIONS", "LOSSES", "MLP", "SGD", "Adam", "Optimiser", "Rates", "initial_weights"]
@@ -207,9 +208,11 @@ def seeds_of(seeds: Any, rates: Rates) -> list[int]:
 
 def _table(name: str, value: ArrayLike) -> NDArray[np.float64]:
     try:
-        given: NDArray[Any] = np.asarray(value)
+        given: NDArray[Any] = as_given(value)
     except ValueError as error:  # rows of unequal length
         raise InvalidValueError(f"{name} is not an array: {error}. Give every member the same steps.") from None
+    except TypeError as error:
+        raise InvalidValueError(f"{name} cannot be taken: {error}.") from None
     if given.dtype.kind not in "iuf" or given.ndim != 2 or not given.size:
         raise InvalidValueError(
             f"{name} must be real numbers of shape (members, steps), at least one of each; "

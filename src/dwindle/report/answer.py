@@ -16,9 +16,10 @@ from dwindle.report.words import (
     measured,
     number,
     otherwise,
+    over,
     plural,
+    promised,
     subtitle,
-    together,
 )
 
 __all__ = ["answer", "header"]
@@ -59,7 +60,7 @@ def _card(setting: Setting, index: int) -> Html:
         tag("div", *[_gain(setting, decay) for decay in DECAYS], class_="gains"),
         *[
             tag("p", tag("bdi", said), class_="note")
-            for said in (otherwise(setting), together(setting), folded(setting))
+            for said in (otherwise(setting), promised(setting), folded(setting))
             if said
         ],
         snippet(f"The winning plan in one line, {setting.name}", winner.plan, f"plan-{index}"),
@@ -97,7 +98,8 @@ def _reached(setting: Setting) -> Html | None:
     said = f"test loss {measured(loss, 'test_loss')}" + (
         f", test accuracy {measured(accuracy, 'test_accuracy')}" if accuracy is not None else ""
     )
-    return tag("p", f"Reaches {said} (mean of {plural(len(contender.seeds), 'seed')}).", class_="reached")
+    on = "" if setting.test_examples is None else f" on {plural(setting.test_examples, 'test example')}"
+    return tag("p", f"Reaches {said} (mean of {plural(len(contender.seeds), 'seed')}{on}).", class_="reached")
 
 
 def _gain(setting: Setting, decay: str) -> Html:
@@ -119,7 +121,7 @@ def _gain(setting: Setting, decay: str) -> Html:
             "p",
             f"against {AGAINST[loss.against]}",
             tag("br"),
-            f"95 % interval {bounds}, {plural(loss.seeds, 'seed')}",
+            f"95 % interval {bounds}, {over(loss)}",
             class_="note",
         ),
         tag("p", sign(tone, found.verdict)),

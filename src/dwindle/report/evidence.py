@@ -243,7 +243,9 @@ class Advice(Part, frozen=True):
 class Comparison(Part, frozen=True):
     """The mean paired difference winner - other over the seeds, and its 95 % interval [lower, upper].
 
-    ``together``: how many intervals of this metric hold at once with 95 %; None: each of them does, alone.
+    ``together``: how many intervals of this metric hold at once with 95 %; None: each of them does, alone. ``examples``: on how
+    many test examples, where the interval holds for others like them too; None: it is over seeds alone. ``variances``: of the
+    difference, with these degrees of ``freedom``: over the seeds, and over the examples.
     """
 
     against: Role
@@ -254,6 +256,9 @@ class Comparison(Part, frozen=True):
     seeds: int
     verdict: Literal["better", "worse", "not distinguishable"]
     together: int | None = None
+    examples: int | None = None
+    variances: tuple[float, ...] = ()
+    freedom: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.against == "winner":
@@ -274,6 +279,7 @@ class Setting(Part, frozen=True):
     comparisons: tuple[Comparison, ...]
     facts: tuple[str, ...] = ()
     folds: int = 1
+    test_examples: int | None = None  # None in evidence of before it was said
     refined: tuple[Trial, ...] = ()  # around the best trials, once these were there
     choice: tuple[Chosen, ...] = ()
     advice: tuple[Advice, ...] = ()

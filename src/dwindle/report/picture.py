@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from dwindle.errors import count
 from dwindle.plan import Plan, integrated_decay
 from dwindle.report.cells import sparkline
+from dwindle.schedule import Schedule
 from dwindle.units import Horizon
 
 __all__ = ["plan_picture"]
@@ -56,12 +56,13 @@ def _said(plan: str) -> list[str]:
 
 
 def _timescale(plan: Plan, horizon: Horizon) -> str:
-    tau = plan.timescale(horizon)
-    if math.isinf(tau.steps):
-        return "no weight decay at the peak: the weights keep what the gradients leave"
+    dose = integrated_decay(plan, horizon)
+    if dose == 0.0:
+        return "no weight decay: the weights keep what the gradients leave"
+    where = "where x is largest" if plan.decay and isinstance(plan.decay.weight_decay, Schedule) else "at the peak"
     said = [
         f"{amount:.4g} {unit}"
-        for amount, unit in zip(tau, ("steps", "epochs", "tokens"), strict=True)
+        for amount, unit in zip(plan.timescale(horizon), ("steps", "epochs", "tokens"), strict=True)
         if amount is not None
     ]
-    return f"timescale τ = 1/x at the peak: {', '.join(said)}\nthe decay's whole dose: Σx = {integrated_decay(plan, horizon):.4g}"
+    return f"timescale τ = 1/x {where}: {', '.join(said)}\nthe decay's whole dose: Σx = {dose:.4g}"

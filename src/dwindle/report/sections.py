@@ -13,7 +13,7 @@ from dwindle.report.findings import findings
 from dwindle.report.grid import edges, ranked, turn_sentence
 from dwindle.report.heat import heat, near_best
 from dwindle.report.markup import Html, joined, tag
-from dwindle.report.words import decimal, duration, gap_sentence, measured, number, together, when
+from dwindle.report.words import decimal, duration, gap_sentence, measured, number, promised, when
 
 __all__ = ["chart", "contents", "sections"]
 
@@ -112,7 +112,7 @@ def _proof(evidence: Evidence) -> Html:
             tag("h3", tag("bdi", setting.name)),
             _contenders(setting),
             *_duels(setting),
-            tag("p", said, class_="note") if (said := together(setting)) else None,
+            tag("p", said, class_="note") if (said := promised(setting)) else None,
             class_="panel",
         )
         for setting in evidence.settings
@@ -233,8 +233,8 @@ SECTIONS: tuple[Section, ...] = (
     (
         "advice",
         "What matters, and what does not?",
-        "Weight decay and learning-rate decay are judged on fresh seeds; the other knobs by the best loss that the search "
-        "found at each value, against what noise alone could do.",
+        "Weight decay and learning-rate decay are judged on fresh seeds and the test examples; the other knobs by the best "
+        "validation loss that the search found at each value, against what the seeds alone could do.",
         lambda evidence: _panels(evidence, _advice),
     ),
     (

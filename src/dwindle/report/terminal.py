@@ -23,8 +23,8 @@ from dwindle.report.words import (
     measured,
     number,
     otherwise,
+    promised,
     subtitle,
-    together,
 )
 
 __all__ = ["summary"]
@@ -72,7 +72,7 @@ def _setting(setting: Setting, width: int) -> list[str]:
             comparison = None if shown is None else setting.comparison(shown.comparison.against, metric)
             if comparison is not None:
                 made += wrapped(f"• {gain_sentence(comparison)}", width, "  ")
-    for said in (otherwise(setting), gap_sentence(setting), folded(setting), let_go(setting), together(setting)):
+    for said in (otherwise(setting), gap_sentence(setting), folded(setting), let_go(setting), promised(setting)):
         made += wrapped(f"• {flat(said)}", width, "  ") if said else []
     made += ["", *_table(plans, setting.metrics, width), ""] if plans else [""]
     made += _curves([alike[0] for alike in plans], width)

@@ -11,8 +11,8 @@ from dwindle.report.evidence import DECAYS, Comparison, Contender, Evidence, Set
 
 __all__ = [
     "COLOURS", "METRICS", "NAMES", "SINGLE", "beside", "decimal", "decimals", "duration", "folded", "gain_sentence",
-    "gap_sentence", "interval", "lede", "let_go", "listed", "mean", "measured", "number", "otherwise", "places", "plural",
-    "signed", "subtitle", "together", "when",
+    "gap_sentence", "interval", "lede", "let_go", "listed", "mean", "measured", "number", "otherwise", "over", "places",
+    "plural", "promised", "scope", "signed", "subtitle", "when",
 ]  # fmt: skip
 
 METRICS = {"test_loss": "test loss", "test_accuracy": "test accuracy", "gap": "gap"}
@@ -133,7 +133,7 @@ def interval(comparison: Comparison) -> tuple[str, str]:
 
 
 def gain_sentence(comparison: Comparison) -> str:
-    """Return what the winner gains over a contender, with its interval, the verdict and the seeds behind it.
+    """Return what the winner gains over a contender, with its interval, the verdict and what is behind it.
 
     >>> gain_sentence(Comparison("no weight decay", "test_loss", -0.1724, -0.1903, -0.1547, 5, "better"))
     'weight decay: test loss −0.172 (95 % interval −0.190 to −0.155, 5 seeds), better'
@@ -142,16 +142,47 @@ def gain_sentence(comparison: Comparison) -> str:
     unit = " points" if comparison.metric == "test_accuracy" else ""
     return (
         f"{SINGLE[comparison.against]}: {METRICS[comparison.metric]} {difference}{unit} "
-        f"(95 % interval {bounds}, {plural(comparison.seeds, 'seed')}), {comparison.verdict}"
+        f"(95 % interval {bounds}, {over(comparison)}), {comparison.verdict}"
     )
 
 
-def together(setting: Setting) -> str | None:
-    """Return what the intervals promise if they hold together; None if there is one alone, or each holds alone."""
-    found = max((c.together or 1 for c in setting.comparisons), default=1)
-    if found < 2:
+def over(comparison: Comparison) -> str:
+    """Return what an interval is over: seeds, and test examples where it holds for others as well.
+
+    >>> over(Comparison("neither", "test_loss", -0.1724, -0.1903, -0.1547, 5, "better", examples=400))
+    '5 seeds and 400 test examples'
+    """
+    seeds = plural(comparison.seeds, "seed")
+    return seeds if comparison.examples is None else f"{seeds} and {plural(comparison.examples, 'test example')}"
+
+
+def scope(by_examples: bool, examples: int | None) -> str:
+    """Return for what the intervals hold: for new examples too if ``by_examples``, else for the ``examples`` of the test set.
+
+    >>> scope(False, 30)
+    'The intervals are over seeds, on these 30 test examples: other examples may say otherwise.'
+    """
+    known = "test examples" if examples is None else plural(examples, "test example")
+    if not by_examples:
+        these = "this" if examples == 1 else "these"
+        return f"The intervals are over seeds, on {these} {known}: other examples may say otherwise."
+    return (
+        f"The intervals of test results hold for new seeds and new examples, judged by these {known}; those of the gap are over "
+        "seeds."
+    )
+
+
+def promised(setting: Setting) -> str | None:
+    """Return what the intervals promise, for what, and what the sweep does; None if nothing was compared."""
+    if not setting.comparisons:
         return None
-    return f"The intervals hold together: of one metric, all {found} contain the truth in 95 % of studies (Bonferroni)."
+    found = max(c.together or 1 for c in setting.comparisons)
+    said = scope(all(c.examples is not None for c in setting.comparisons if c.metric != "gap"), setting.test_examples)
+    if found > 1:
+        held = f"of one metric, all {found} contain the truth in 95 % of studies (Bonferroni)."
+        said = f"The intervals hold together: {held} {said}"
+    swept = any(each.values for each in setting.advice)
+    return said + " What the sweep says of a knob is about these validation examples alone." * swept
 
 
 def otherwise(setting: Setting) -> str | None:

@@ -7,19 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit
 
 from dwindle.decay import CONVENTIONS
 from dwindle.report import decimals
 from dwindle.report.evidence import DECAYS
-from dwindle.studies.evidence import interval
+from dwindle.studies.evidence import half_width, interval
 from dwindle.studies.knobs import ALIKE, MATTERS, UNKNOWN, Knob, Tried, Value, edge, knob, labels
 from dwindle.studies.seed_noise import Noise, same, seed_noise
 
 __all__ = ["advice"]
 
 SMALL = 0.01  # of the loss: a difference of less than this is one that nobody needs to care about
-_ENOUGH = 200  # seeds; a question that needs more is not worth asking
+_ENOUGH = 200  # seeds, or times the test examples; a question that needs more is not worth asking
 _NAMES = {"lam": "λ", "peak": "peak", "schedule": "schedule", "convention": "convention", "batch_size": "batch size"}
 _KNOBS = {"weight decay": "lam", "learning-rate decay": "schedule"}
 
@@ -31,12 +30,14 @@ def advice(setting: Mapping[str, Any]) -> list[dict[str, Any]]:
     what it rests on, ``values`` what a sweep gave at each value of the knob, ``edge`` 'largest' or 'smallest' where the
     winner lies at an end of what was searched.
 
-    Whether to decay at all, weights or learning rate, is decided on fresh seeds by the interval of the winner's test loss less
-    that of a plan without, the best of the sweep or the winner stripped of it; where the winner has none, less that of the best
-    plan with it. 'Does not matter here' if for one of them all of the interval is small, that is below 1 % of the loss or below
-    what another seed does to the winner (one standard deviation); 'matters' if the winner beats all, or one beats the winner
-    (the interval excludes 0). Where nobody was compared, and for the values of every knob that the winner uses, the sweep
-    decides, with the noise of the seeds: see `dwindle.studies.knobs.knob`.
+    Whether to decay at all, weights or learning rate, is decided on fresh seeds by the interval of the winner's test loss
+    less that of a plan without, the best of the sweep or the winner stripped of it; where the winner has none, less that of
+    the best plan with it. 'Does not matter here' if for one of them all of the interval is small, that is below 1 % of the
+    loss or below what another seed does to the winner (one standard deviation); 'matters' if the winner beats all, or one
+    beats the winner (the interval excludes 0). So far as the comparisons know how the test examples differ, that is for new
+    seeds and new examples, else for seeds on these examples, and then said so. Where nobody was compared, and for the
+    values of every knob that the winner uses, the sweep decides, with the noise of the seeds, on the validation examples:
+    see `dwindle.studies.knobs.knob`.
 
     >>> loss = [0.50, 0.51, 0.52, 0.51]
     >>> plan = {"plan": "p", "lam": 0.0, "peak": 0.1, "schedule": "constant"}
@@ -117,7 +118,7 @@ class _Against(NamedTuple):
     @property
     def most(self) -> float:
         """The largest difference, either way, that the interval allows."""
-        return float(max(-self.found["lower"], self.found["upper"]))
+        return float(max(abs(self.found["lower"]), abs(self.found["upper"])))
 
     @property
     def one_seed(self) -> float:
@@ -150,7 +151,9 @@ def _compared(decay: str, winner: Mapping[str, Any], against: Sequence[_Against]
         beats = [other for other in against if other is not one and other.found["upper"] < 0]
         said += "".join(_further(decay, one, other) for other in beats if verdict != MATTERS)
     numbers = {name: one.found[name] for name in ("difference", "lower", "upper", "seeds")}
-    numbers |= {"small": one.small, "one_seed": one.one_seed}
+    numbers |= {"examples": one.found.get("examples"), "small": one.small, "one_seed": one.one_seed}
+    if one.found.get("examples") is None:
+        said += " That is over seeds, on these test examples alone; others may say otherwise."
     return {"knob": decay, "verdict": verdict, "said": said, "numbers": numbers, "values": [], "edge": None}
 
 
@@ -228,18 +231,28 @@ def _anywhere(decay: str, whose: str, one: _Against) -> str:
 
 
 def _more_seeds(one: _Against) -> str:
-    """Return about how many seeds would tell: with them the interval would be short enough to leave out 0, or to be small.
+    """Return about how many seeds, or else test examples, would tell.
 
-    Its half width is t·s/√n, t the quantile for n - 1 degrees of freedom and as many intervals as hold together.
+    With them the interval would be short enough to leave out 0, or to be small; its variances shrink as 1/n. Examples that
+    alone would do are said where more seeds would not, and are counted as at the seeds there are.
     """
     c = one.found
-    level = 1 - 0.025 / (c.get("together") or 1)
-    spread = (c["upper"] - c["lower"]) / 2 * math.sqrt(c["seeds"]) / float(stdtrit(c["seeds"] - 1, level))
-    gain = abs(c["difference"])
-    wanted = max(gain, one.small - gain)
-    n = np.arange(c["seeds"] + 1, _ENOUGH + 1)
-    enough = n[stdtrit(n - 1, level) * spread <= wanted * np.sqrt(n)]
-    return f"about {enough[0]} seeds would tell" if len(enough) else f"even {_ENOUGH} seeds might not tell"
+    wanted = max(abs(c["difference"]), one.small - abs(c["difference"]))
+
+    def enough(seeds: int, examples: int = 1) -> bool:
+        variances = [v * share for v, share in zip(c["variances"], (c["seeds"] / seeds, 1 / examples), strict=False)]
+        freedom = [seeds - 1, *(nu * examples for nu in c["freedom"][1:])]
+        return bool(half_width(variances, freedom, c.get("together") or 1) <= wanted)
+
+    for n in range(c["seeds"] + 1, _ENOUGH + 1):
+        if enough(n):
+            return f"about {n} seeds would tell"
+    if c.get("examples") is None:
+        return f"even {_ENOUGH} seeds might not tell"
+    for times in range(2, _ENOUGH + 1):
+        if enough(c["seeds"], times):
+            return f"about {times * c['examples']:,} test examples would tell"
+    return f"even {_ENOUGH} seeds, or {_ENOUGH} times the test examples, might not tell"
 
 
 def _needless(decay: str, judged: Knob) -> str:

@@ -17,6 +17,7 @@ __all__ = ["Raw", "prepare"]
 
 FEW_VALUES = 20  # whole-number targets with at most so many values are taken for class labels
 MOST_CATEGORIES = 100  # a text column with more is a name or a key, not a category
+MOST_DIFFERENT = 0.9  # of the rows; where nearly each has a text of its own, that is no category either
 FEWEST_ROWS = 10
 SHARE = 0.2  # of the rows, for validation and for test, where the source sets none apart
 
@@ -89,7 +90,7 @@ def _target(raw: Raw, task: str | None) -> tuple[str, NDArray[Any], tuple[str, .
     if task == "regression":
         if text:
             raise DataError(
-                f"{source}: the target holds text such as {shown(distinct[0])}, which no regression can predict. "
+                f"{source}: the target holds text such as {shown(distinct.tolist()[0])}, which no regression can predict. "
                 "Name a numeric target, or leave task out."
             )
         return task, values.astype(np.float64), (), reason
@@ -99,7 +100,7 @@ def _target(raw: Raw, task: str | None) -> tuple[str, NDArray[Any], tuple[str, .
         )
     if len(distinct) < 2:
         raise DataError(
-            f"{source}: every row has the target {shown(distinct[0])}; there must be two classes or more. "
+            f"{source}: every row has the target {shown(distinct.tolist()[0])}; there must be two classes or more. "
             "Name another target column, or add the other classes."
         )
     if raw.classes:
@@ -170,14 +171,16 @@ def _features(raw: Raw, parts: Mapping[str, Rows]) -> tuple[dict[str, NDArray[np
 def _moments(raw: Raw, train: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     with np.errstate(over="ignore", invalid="ignore"):
         mean, scale = train.mean(axis=0), train.std(axis=0)
-    wild = np.flatnonzero(~np.isfinite(scale))
+    # Rounding gives a constant column a scale of 1e-17 or so: compare the values themselves.
+    varies = train.min(axis=0) != train.max(axis=0)
+    wild = np.flatnonzero(~np.isfinite(scale) | (varies & (scale == 0.0)))
     if wild.size:
         label = raw.names[wild[0]] if raw.names else str(wild[0])
+        size = "small" if scale[wild[0]] == 0.0 else "large"
         raise DataError(
-            f"{raw.provenance.source}: column {label!r} holds values too large to standardise. Rescale or drop it."
+            f"{raw.provenance.source}: column {label!r} holds values too {size} to standardise. Rescale or drop it."
         )
-    # Rounding gives a constant column a scale of 1e-17 or so: compare the values themselves.
-    return mean, np.where(train.min(axis=0) == train.max(axis=0), 0.0, scale)
+    return mean, np.where(varies, scale, 0.0)
 
 
 def _standardised(
@@ -197,6 +200,11 @@ def _one_hot(
             f"{source}: column {name!r} holds {len(categories)} different texts in {len(parts['train'])} training "
             f"rows; at most {MOST_CATEGORIES} can be one-hot encoded. Drop it (drop=[{name!r}]), or encode it."
         )
+    if len(categories) > MOST_DIFFERENT * len(parts["train"]):
+        raise DataError(
+            f"{source}: column {name!r} holds {len(categories)} different texts in {len(parts['train'])} training rows, such as "
+            f"{shown(categories[0])}: a name or a key, not a category. Drop it (drop=[{name!r}]), or write it as numbers."
+        )
     position = {category: i for i, category in enumerate(categories)}
     codes = np.array([position.get(value, -1) for value in values.tolist()])
     rows = codes[:, None] == np.arange(len(categories))
@@ -208,8 +216,10 @@ def _one_hot(
 def _target_scale(source: str, train: NDArray[np.float64]) -> tuple[float, float]:
     with np.errstate(over="ignore", invalid="ignore"):
         mean, scale = float(train.mean()), float(train.std())
-    if train.min() == train.max() or not np.isfinite(scale):
-        cause = "does not vary over the training rows" if train.min() == train.max() else "is too large to standardise"
+    alike = train.min() == train.max()
+    if alike or scale == 0.0 or not np.isfinite(scale):
+        size = "small" if scale == 0.0 else "large"
+        cause = "does not vary over the training rows" if alike else f"is too {size} to standardise"
         raise DataError(f"{source}: the target {cause}. Name another target column, or rescale it.")
     return mean, scale
 

@@ -7,7 +7,8 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from dwindle.studies.data_prepare import Raw
 from dwindle.studies.dataset import Provenance
 
 __all__ = ["read_csv", "read_parquet"]
+
+_BLOCK = 10_000  # rows held as text at once
 
 MISSING = frozenset(("", "na", "n/a", "nan", "-nan", "+nan", "null", "<na>", "?"))
 
@@ -42,18 +45,18 @@ def read_csv(path: Path, *, target: str | None, drop: Sequence[str] = ()) -> Raw
     the columns are then called 1, 2, 3 ... Every DataError says the line.
     """
     data = content(path)
-    lines, rows = _rows(path, decoded(path, data))
+    text, files = decoded(path, data), ((path.name, sha256(data)),)
+    del data
+    first = next(_blocks(path, text))[1][0]
     steps: tuple[str, ...] = ()
-    if _is_header(path, rows[0]):
-        names = rows.pop(0)
-        lines.pop(0)
-    else:
-        names = [str(i + 1) for i in range(len(rows[0]))]
+    header = _is_header(path, first)
+    if not header:
         steps = ("no header: columns called by their number",)
+    names = first if header else [str(i + 1) for i in range(len(first))]
     _check_names(path, names, drop)
-    cells = {name: [row[i] for row in rows] for i, name in enumerate(names) if name not in drop}
-    columns = {name: _typed(path, name, values, lines) for name, values in cells.items()}
-    return _raw(path, columns, target, Provenance(str(path), ((path.name, sha256(data)),), steps))
+    kept = {name: i for i, name in enumerate(names) if name not in drop}
+    columns = _columns(path, text, kept, _target_of(kept, target), header)
+    return _raw(path, columns, target, Provenance(str(path), files, steps))
 
 
 def read_parquet(path: Path, *, target: str | None, drop: Sequence[str] = ()) -> Raw:
@@ -75,7 +78,9 @@ def read_parquet(path: Path, *, target: str | None, drop: Sequence[str] = ()) ->
     names = [str(name) for name in table.column_names]
     _check_index(path, names, _index_of(table), target, drop)
     _check_names(path, names, drop)
-    columns = {n: _from_arrow(path, n, table.column(i)) for i, n in enumerate(names) if n not in drop}
+    kept = {name: i for i, name in enumerate(names) if name not in drop}
+    wanted = _target_of(kept, target)
+    columns = {name: _from_arrow(path, name, table.column(i), name == wanted) for name, i in kept.items()}
     return _raw(path, columns, target, Provenance(str(path), ((path.name, sha256(data)),)))
 
 
@@ -107,29 +112,95 @@ def _check_index(
             )
 
 
-def _rows(path: Path, text: str) -> tuple[list[int], list[list[str]]]:
-    """Return the line number and the stripped cells of every row that is not blank; all rows are equally long."""
+def _blocks(path: Path, text: str) -> Iterator[tuple[list[int], list[list[str]]]]:
+    """Yield the line numbers and the stripped cells of the rows that are not blank, so many at a time; all are equally long."""
     mark = "\t" if ".tsv" in path.suffixes or ".tab" in path.suffixes else delimiter(text)
     lines: list[int] = []
     rows: list[list[str]] = []
+    first = width = 0
     for line, row in split_rows(path, text, mark):
         if len(row) < 2 and not "".join(row):
             continue
-        if rows and len(row) != len(rows[0]):
+        if not width:
+            first, width = line, len(row)
+        if len(row) != width:
             raise DataError(
-                f"{path}: line {line}: {len(row)} columns where line {lines[0]} has {len(rows[0])}. "
+                f"{path}: line {line}: {len(row)} columns where line {first} has {width}. "
                 "Correct the line, or quote cells that hold the separator."
             )
         lines.append(line)
         rows.append(row)
-    if not rows:
+        if len(rows) == _BLOCK:
+            yield lines, rows
+            lines, rows = [], []
+    if not width:
         raise DataError(f"{path}: nothing but blank lines. Was it written to the end?")
-    if len(rows[0]) < 2:
+    if width < 2:
         raise DataError(
-            f"{path}: line {lines[0]}: one column only, {shown(rows[0][0])}; there must be features and a target. "
+            f"{path}: line {first}: one column only, {shown(rows[0][0])}; there must be features and a target. "
             "Separate columns by comma, semicolon or tab."
         )
-    return lines, rows
+    if rows:
+        yield lines, rows
+
+
+def _columns(path: Path, text: str, kept: Mapping[str, int], target: str | None, header: bool) -> Columns:
+    """Return the columns of a table by name, each at its place in a row: as float64, or as text if its cells are no numbers.
+
+    Only of those that are no numbers are the cells kept, in a second reading: as text all of them would fill the memory.
+    """
+    numbers: dict[str, list[NDArray[Any]]] = {name: [] for name in kept}
+    for _, rows in _without_header(_blocks(path, text), header):
+        for name in list(numbers):
+            found = _floats([row[kept[name]] for row in rows])
+            if found is None:
+                del numbers[name]
+            else:
+                numbers[name].append(found)
+    cells: dict[str, list[str]] = {name: [] for name in kept if name not in numbers}
+    lines: list[int] = []
+    if cells:
+        for own, rows in _without_header(_blocks(path, text), header):
+            lines += own
+            for name, values in cells.items():
+                values += [row[kept[name]] for row in rows]
+    return {
+        name: np.concatenate([*numbers[name], np.empty(0)]) if name in numbers
+        else _texts(path, name, cells[name], lines, name == target)
+        for name in kept
+    }  # fmt: skip
+
+
+def _without_header(
+    blocks: Iterator[tuple[list[int], list[list[str]]]], header: bool
+) -> Iterator[tuple[list[int], list[list[str]]]]:
+    for lines, rows in blocks:
+        yield lines[header:], rows[header:]
+        header = False
+
+
+def _floats(cells: Sequence[str]) -> NDArray[Any] | None:
+    """Return the numbers in cells, None unless all are finite numbers that float64 tells apart where the cells do."""
+    try:
+        values = np.array([float(cell) for cell in cells], dtype=np.float64)
+    except ValueError:
+        return None
+    sound = np.isfinite(values).all() and not any("_" in cell for cell in cells)
+    return values if sound and not _run_together(values, cells) else None
+
+
+def _run_together(values: NDArray[Any], given: Sequence[Any]) -> bool:
+    """Return whether different numbers all became one in float64."""
+    if not len(values) or values.min() != values.max() or len(set(given)) == 1:
+        return False
+    return len({Decimal(value) for value in given}) > 1
+
+
+def _one_to_float64(path: Path, name: str, is_target: bool) -> DataError:
+    act = "Subtract what they have in common" + ("." if is_target else f", or leave the column out (drop=[{name!r}]).")
+    return DataError(
+        f"{path}: column {name!r}: different numbers are one and the same in float64, which holds 16 digits. {act}"
+    )
 
 
 def _is_header(path: Path, cells: Sequence[str]) -> bool:
@@ -162,20 +233,14 @@ def _check_names(path: Path, names: Sequence[str], drop: Iterable[str]) -> None:
             )
 
 
-def _typed(path: Path, name: str, cells: Sequence[str], lines: Sequence[int]) -> NDArray[Any]:
-    """Return the column as float64, or as text if its cells are no numbers."""
-    try:
-        values = np.array([float(cell) for cell in cells])
-        if np.isfinite(values).all() and not any("_" in cell for cell in cells):
-            return values
-    except ValueError:
-        pass
+def _texts(path: Path, name: str, cells: Sequence[str], lines: Sequence[int], is_target: bool) -> NDArray[Any]:
+    """Return a column whose cells are no numbers as text; refuse those that were meant to be numbers."""
     missing = [i for i, cell in enumerate(cells) if cell.lower() in MISSING]
     if missing:
         more = f", and {len(missing) - 1} more of this column" if len(missing) > 1 else ""
         raise DataError(
             f"{path}: line {lines[missing[0]]}, column {name!r}: the value is missing ({cells[missing[0]]!r}){more}. "
-            f"Fill it in, remove the row, or leave the column out (drop=[{name!r}])."
+            f"{_without(name, is_target)}"
         )
     numbers = [as_number(cell) for cell in cells]
     strays = [i for i, number in enumerate(numbers) if number is None]
@@ -187,6 +252,8 @@ def _typed(path: Path, name: str, cells: Sequence[str], lines: Sequence[int]) ->
     for line, cell, number in zip(lines, cells, numbers, strict=True):
         if number is not None and not math.isfinite(number) and not strays:
             raise DataError(f"{path}: line {line}, column {name!r}: {cell!r} is not finite. Correct it.")
+    if not strays:
+        raise _one_to_float64(path, name, is_target)
     if all(as_number(cell.replace(",", ".")) is not None or _THOUSANDS.fullmatch(cell) for cell in cells):
         i = next(i for i, cell in enumerate(cells) if "," in cell)
         raise DataError(
@@ -196,7 +263,14 @@ def _typed(path: Path, name: str, cells: Sequence[str], lines: Sequence[int]) ->
     return np.array(cells, dtype=object)
 
 
-def _from_arrow(path: Path, name: str, column: Any) -> NDArray[Any]:
+def _without(name: str, is_target: bool) -> str:
+    """Return what to do about a missing value."""
+    if is_target:
+        return "That is the target: remove the row."
+    return f"Fill it in, remove the row, or leave the column out (drop=[{name!r}])."
+
+
+def _from_arrow(path: Path, name: str, column: Any, is_target: bool) -> NDArray[Any]:
     types = importlib.import_module("pyarrow").types
     kind = column.type.value_type if types.is_dictionary(column.type) else column.type
     text = types.is_string(kind) or types.is_large_string(kind)
@@ -211,8 +285,7 @@ def _from_arrow(path: Path, name: str, column: Any) -> NDArray[Any]:
     if missing:
         more = f", and {len(missing) - 1} more of this column" if len(missing) > 1 else ""
         raise DataError(
-            f"{path}: row {missing[0]}, column {name!r}: the value is missing{more}. "
-            f"Fill it in, remove the row, or leave the column out (drop=[{name!r}])."
+            f"{path}: row {missing[0]}, column {name!r}: the value is missing{more}. {_without(name, is_target)}"
         )
     if text:
         return np.array(values, dtype=object)
@@ -220,11 +293,18 @@ def _from_arrow(path: Path, name: str, column: Any) -> NDArray[Any]:
     if not np.isfinite(numbers).all():
         row = int(np.flatnonzero(~np.isfinite(numbers))[0])
         raise DataError(f"{path}: row {row}, column {name!r}: {numbers[row]} is not finite. Correct it.")
+    if _run_together(numbers, values):
+        raise _one_to_float64(path, name, is_target)
     return numbers
 
 
+def _target_of(names: Iterable[str], target: str | None) -> str | None:
+    """Return the name of the target, the last column unless one was named."""
+    return next(iter(reversed([*names])), None) if target is None else target
+
+
 def _raw(path: Path, columns: Columns, target: str | None, provenance: Provenance) -> Raw:
-    wanted = list(columns)[-1] if target is None and columns else target
+    wanted = _target_of(columns, target)
     if wanted is None or wanted not in columns:
         raise DataError(f"{path}: no column {target!r} for the target; {suggestion(target, columns)}")
     features = {name: values for name, values in columns.items() if name != wanted}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dwindle.arrays import as_given
 from dwindle.errors import DataError, InvalidValueError, a_kind, known, sequence, shown
 
 __all__ = ["FROM_FILES", "PARTS", "TASKS", "Dataset", "Provenance"]
@@ -124,9 +125,11 @@ class Dataset:
 
     def _set(self, name: str, convert: Callable[[str, NDArray[Any]], NDArray[Any]]) -> None:
         try:
-            given = np.asarray(getattr(self, name))
-        except ValueError as error:  # rows of unequal length
-            raise DataError(f"{name} of {self.name} is not an array: {error}. Give every row the same shape.") from None
+            given = as_given(getattr(self, name))
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"{name} of {self.name} is not an array: {error}. Give numbers, rows of one shape."
+            ) from None
         array = convert(f"{name} of {self.name}", given).view()
         array.flags.writeable = False
         object.__setattr__(self, name, array)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import stdtrit
 
 from dwindle.report import places
 from dwindle.report.evidence import DECAYS
-from dwindle.report.words import NAMES
+from dwindle.report.words import NAMES, plural, scope
 from dwindle.studies.optimism import optimism
 from dwindle.studies.seed_noise import seed_noise
 
-__all__ = ["comparison", "comparisons", "curve_mean", "facts", "interval"]
+__all__ = ["ByPart", "comparison", "comparisons", "curve_mean", "facts", "half_width", "interval"]
 
+_SKEWED = 4  # examples for a degree of freedom
 _LOWER_IS_BETTER = {"test_loss": True, "test_accuracy": False, "gap": True}
 
 
@@ -36,13 +37,28 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
     return mean, mean - half, mean + half
 
 
-def comparisons(contenders: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+class ByPart(NamedTuple):
+    """How many test ``examples`` there are, and what trainings gave on parts of them: ``parts[role][seed][metric]``.
+
+    For each part its `pseudo_values`; what is not known of a training is not there.
+    """
+
+    examples: int
+    parts: Mapping[str, Mapping[int, Mapping[str, Sequence[float]]]]
+
+    def of(self, role: str, seed: int, metric: str) -> Sequence[float] | None:
+        """Return a value per part, None if they are not known."""
+        return self.parts.get(role, {}).get(seed, {}).get(metric)
+
+
+def comparisons(contenders: Sequence[Mapping[str, Any]], tested: ByPart | None = None) -> list[dict[str, Any]]:
     """Return the first contender, the winner, compared with each other one: test loss, gap, and test accuracy if there is one.
 
-    The intervals of one metric hold together: in 95 % of studies all of them contain the truth. Against k different plans
-    each is a t interval of level 1 - 0.05/k (Bonferroni). That is exact for differences of any variances and correlations,
-    at any number of seeds. The largest |t| from an estimated correlation would be a tenth narrower at 8 seeds, but held only in
-    89 to 93 % of simulated studies of 4 to 8 seeds, and separate 95 % intervals in 77 to 81 % (measured, 5 comparisons).
+    The intervals of one metric hold together: in 95 % of studies all of them contain the truth, that for new seeds and, where
+    ``tested`` knows of parts, new examples. Against k different plans each is a t interval of level 1 - 0.05/k (Bonferroni).
+    Over seeds that is exact for differences of any variances and correlations, at any number of seeds. The largest |t| from an
+    estimated correlation would be a tenth narrower at 8 seeds, but held only in 89 to 93 % of simulated studies of 4 to 8 seeds,
+    and separate 95 % intervals in 77 to 81 % (measured, 5 comparisons).
 
     Source: Bonferroni inequality; Dunn 1961.
     """
@@ -50,27 +66,68 @@ def comparisons(contenders: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     together = len({(c["plan"], *c["test_loss"]) for c in others})  # one plan may stand in two roles
     labelled = any(value is not None for c in contenders for value in c.get("test_accuracy") or ())
     metrics = ["test_loss", "gap"] + ["test_accuracy"] * labelled
-    return [c for other in others for metric in metrics if (c := comparison(winner, other, metric, together))]
+    return [c for other in others for metric in metrics if (c := comparison(winner, other, metric, together, tested))]
 
 
-def comparison(winner: dict[str, Any], other: dict[str, Any], metric: str, together: int = 1) -> dict[str, Any] | None:
+def comparison(
+    winner: Mapping[str, Any],
+    other: Mapping[str, Any],
+    metric: str,
+    together: int = 1,
+    tested: ByPart | None = None,
+) -> dict[str, Any] | None:
     """Return the paired difference winner - other of ``metric`` over their common seeds, with 95 % interval and verdict.
 
     Pairing by seed takes out what both share, the initial weights and the order of the examples. The interval is one of
-    ``together`` that hold together at 95 %. None where fewer than two seeds of both have a value, because runs diverged.
+    ``together`` that hold together at 95 %, mean ± `half_width`: its ``variances`` are s²/n of the differences by seed, on all
+    test examples, and, where ``tested`` knows them, of those by part of the test examples, means over the seeds. Then
+    ``examples`` says on how many, and the interval holds for others too; else it holds for other seeds on these examples.
+    What a seed does to one example alone is in both: the interval is rather too wide than too narrow. As losses are skewed, n
+    examples give (n - 1)/4 degrees of ``freedom`` at most, as those of an exponential distribution do, of kurtosis 9. So all
+    intervals held in 94 % of 300 simulated studies with 30 test examples and in 97 % of 120 with 100, over the seeds alone in
+    50 % and 46 % (measured: a noisy logistic rule in 8 features, 8 seeds, 2 or 3 plans compared).
+
+    None where fewer than two seeds of both have a value, because runs diverged.
     """
     theirs = dict(zip(other["seeds"], other[metric], strict=True))
-    pairs = [(w, theirs.get(seed)) for seed, w in zip(winner["seeds"], winner[metric], strict=True)]
-    differences = [a - b for a, b in pairs if a is not None and b is not None]
-    if len(differences) < 2:
+    ours = dict(zip(winner["seeds"], winner[metric], strict=True))
+    seeds = [seed for seed in ours if ours[seed] is not None and theirs.get(seed) is not None]
+    if len(seeds) < 2:
         return None
-    mean, lower, upper = interval(differences, 1 - 0.05 / together)
+    samples = [np.array([ours[seed] - theirs[seed] for seed in seeds], dtype=np.float64)]
+    if tested is not None:
+        pairs = [(tested.of(winner["role"], seed, metric), tested.of(other["role"], seed, metric)) for seed in seeds]
+        parts = [np.subtract(a, b) for a, b in pairs if a is not None and b is not None]
+        if len(parts) == len(seeds):
+            samples.append(np.mean(parts, axis=0))
+    variances = [float(x.var(ddof=1)) / len(x) for x in samples]
+    freedom = [float(len(x) - 1) for x in samples]
+    if tested is not None and len(samples) > 1:
+        freedom[1] = min(freedom[1], (tested.examples - 1) / _SKEWED)
+    mean, half = float(samples[0].mean()), half_width(variances, freedom, together)
+    lower, upper = mean - half, mean + half
     low, high = (lower, upper) if _LOWER_IS_BETTER[metric] else (-upper, -lower)
     return {
         "against": other["role"], "metric": metric, "difference": mean, "lower": lower, "upper": upper,
-        "seeds": len(differences), "verdict": "better" if high < 0 else "worse" if low > 0 else "not distinguishable",
-        "together": together,
+        "seeds": len(seeds), "verdict": "better" if high < 0 else "worse" if low > 0 else "not distinguishable",
+        "together": together, "examples": tested.examples if tested is not None and len(samples) > 1 else None,
+        "variances": variances, "freedom": freedom,
     }  # fmt: skip
+
+
+def half_width(variances: Sequence[float], freedom: Sequence[float], together: int) -> float:
+    """Return t·√(Σ v), v the ``variances`` of means, each with ν degrees of ``freedom``, t at level 1 - 0.05/``together``.
+
+    t has (Σ v)² / Σ v²/ν degrees of freedom. Source: Satterthwaite 1946.
+
+    >>> round(half_width([1 / 3], [2], 1), 3)  # as `interval` of 1, 2, 3
+    2.484
+    """
+    total = sum(variances)
+    if total == 0.0:
+        return 0.0
+    joint = total**2 / sum(v**2 / nu for v, nu in zip(variances, freedom, strict=True))
+    return float(stdtrit(joint, 1 - 0.025 / together)) * math.sqrt(total)
 
 
 def curve_mean(curves: Sequence[Sequence[float | None]]) -> list[float | None]:
@@ -84,7 +141,8 @@ def curve_mean(curves: Sequence[Sequence[float | None]]) -> list[float | None]:
 def facts(setting: dict[str, Any], noise: Sequence[str] = ()) -> list[str]:
     """Return what the numbers of one setting say, in sentences; ``noise`` says what was done to the training labels."""
     by_role = {c["role"]: c for c in setting["contenders"]}
-    said = [f"{NAMES[role]}: {_result(c)} ({c['plan']})" for role, c in by_role.items()]
+    examples = setting.get("test_examples")
+    said = [f"{NAMES[role]}: {_result(c, examples)} ({c['plan']})" for role, c in by_role.items()]
     said.append(_gap_fact(by_role, setting["trials"], bool(noise)))
     said += noise
     said.append(_let_go_fact(setting["trials"]))
@@ -96,10 +154,12 @@ def facts(setting: dict[str, Any], noise: Sequence[str] = ()) -> list[str]:
     together = max((c.get("together", 1) for c in compared), default=1)
     if together > 1:
         said.append(f"These {together} intervals hold together: in 95 % of studies all of them contain the truth.")
+    if compared:
+        said.append(scope(all(c.get("examples") is not None for c in compared), examples))
     return [s for s in said if s]
 
 
-def _result(contender: dict[str, Any]) -> str:
+def _result(contender: dict[str, Any], examples: int | None) -> str:
     losses = [v for v in contender["test_loss"] if v is not None]
     if not losses:
         return "diverged"
@@ -109,7 +169,8 @@ def _result(contender: dict[str, Any]) -> str:
     for name, values in (contender.get("metrics") or {}).items():
         found = [v for v in values if v is not None]
         parts += [f"{name} {_plus_minus(found)}"] if found and name != "accuracy" else []
-    return ", ".join([*parts, f"{len(losses)} seeds"])
+    on = "" if examples is None else f" on {plural(examples, 'test example')}"
+    return ", ".join([*parts, plural(len(losses), "seed") + on])
 
 
 def _plus_minus(values: Sequence[float], most: int = 8) -> str:
@@ -124,9 +185,10 @@ def _plus_minus(values: Sequence[float], most: int = 8) -> str:
 
 def _difference(c: dict[str, Any]) -> str:
     digits = places((c["upper"] - c["lower"]) / 2)
+    examples = "" if c.get("examples") is None else f" and {plural(c['examples'], 'test example')}"
     return (
         f"{c['difference']:+.{digits}f}, 95 % interval {c['lower']:+.{digits}f} to {c['upper']:+.{digits}f} "
-        f"over {c['seeds']} seeds: {c['verdict']}"
+        f"over {plural(c['seeds'], 'seed')}{examples}: {c['verdict']}"
     )
 
 

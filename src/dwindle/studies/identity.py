@@ -6,7 +6,7 @@ import functools
 import hashlib
 import inspect
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -77,15 +77,31 @@ def of_function(function: Any, inside: tuple[Any, ...] = ()) -> Any:
     if isinstance(function, types.FunctionType):
         held = [_plain(value, inside) for value in (function.__defaults__, function.__kwdefaults__)]
         held += [_plain(_content(cell), inside) for cell in function.__closure__ or ()]
-        return [function.__qualname__, _source(function), *held]
+        # One line may hold several lambdas, and the text of a wrapper is that of what it wraps.
+        told_by_text = function.__name__ != "<lambda>" and not hasattr(function, "__wrapped__")
+        return [function.__qualname__, _source(function) if told_by_text else _code(function.__code__), *held]
     if isinstance(function, type):
         return [function.__qualname__, _source(function)]
-    return [of_function(type(function), inside), _plain(getattr(function, "__dict__", {}), inside)]
+    return [of_function(type(function), inside), _plain(_state(function), inside)]
+
+
+def _state(thing: Any) -> dict[str, Any]:
+    """What an object holds, in its dict and in the slots of its classes."""
+    slots = [name for cls in type(thing).__mro__ for name in _names(cls.__dict__.get("__slots__", ()))]
+    held = {name: getattr(thing, name) for name in slots if name != "__weakref__" and hasattr(thing, name)}
+    return {**held, **getattr(thing, "__dict__", {})}
+
+
+def _names(slots: str | Iterable[str]) -> list[str]:
+    return [slots] if isinstance(slots, str) else list(slots)
 
 
 def _of_library(thing: Any) -> bool:
-    module = getattr(thing, "__module__", None) or type(thing).__module__
-    return isinstance(thing, types.BuiltinFunctionType) or str(module).split(".")[0] in _LIBRARIES
+    modules = [getattr(thing, "__module__", None) or type(thing).__module__]
+    if isinstance(thing, types.FunctionType):  # functools.wraps gives a wrapper the module of what it wraps
+        modules.append(thing.__globals__.get("__name__"))
+    ours = isinstance(thing, types.BuiltinFunctionType)
+    return ours or all(str(module).split(".")[0] in _LIBRARIES for module in modules)
 
 
 def _plain(value: Any, inside: tuple[Any, ...] = ()) -> Any:

@@ -6,15 +6,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dwindle.errors import InvalidValueError, MissingExtraError, shown
 from dwindle.mask import Mask
 from dwindle.population import Optimiser, Rates
 from dwindle.studies.dataset import PARTS, Dataset
 from dwindle.studies.identity import name_of, of_function, of_module
+from dwindle.studies.jackknife import pseudo_values
 from dwindle.studies.trained import Trained, of_modules
 
 try:
     import torch
+    from torch.utils._pytree import tree_flatten, tree_unflatten
 except ImportError as error:
     raise MissingExtraError.of("torch", "torch") from error
 
@@ -27,6 +32,7 @@ __all__ = ["Own", "accuracy", "cross_entropy", "squared_error"]
 Tensor = torch.Tensor
 Function = Callable[[Any, Any], Any]
 
+_BLOCK = 128  # examples that go through a module at once
 _TRIED, _TRIED_BY_METRICS = 2, 64  # rows: enough to see shapes by; some metrics want examples of more than one class
 
 
@@ -171,6 +177,39 @@ class Own(NamedTuple):
             evaluate_every=evaluate_every, validation=validation, test=test, metrics=self._metrics, mask=mask, **hooks,
         )  # fmt: skip
         return of_modules(result)
+
+    def by_part(
+        self, result: Trained, seeds: Sequence[int], rows: Sequence[NDArray[np.intp]], device: str
+    ) -> dict[str, NDArray[np.float64]]:
+        """Return pseudo-values (K, parts) of the test loss, and of the accuracy if there is one, for these parts of the rows.
+
+        Neither need be a mean over the rows: each is asked of all rows but a part.
+        """
+        where = device_of(device)
+        functions = {"test_loss": self.loss}
+        if "accuracy" in self.metrics:
+            functions["test_accuracy"] = self.metrics["accuracy"]
+        found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in functions}
+        x, y = (t.to(where) for t in self.tensors("test"))
+        kept = [torch.from_numpy(np.setdiff1d(np.arange(len(y)), part)).to(where) for part in rows]
+        for k, seed in enumerate(seeds):
+            module = self.module(seed).to(where)
+            module.load_state_dict({name: torch.from_numpy(array) for name, array in result.state_dict(k).items()})
+            dtype = next(module.parameters()).dtype
+            given, wanted = (t.to(dtype) if t.is_floating_point() else t for t in (x, y))
+            with torch.no_grad():
+                outputs = [tree_flatten(module(block)) for block in torch.split(given, _BLOCK)]
+                leaves, outline = (
+                    [torch.cat(each) for each in zip(*(leaf for leaf, _ in outputs), strict=True)],
+                    outputs[0][1],
+                )
+                for name, function in functions.items():
+                    without = [
+                        function(tree_unflatten([t[rest] for t in leaves], outline), wanted[rest]) for rest in kept
+                    ]
+                    whole = function(tree_unflatten(leaves, outline), wanted)
+                    found[name].append(pseudo_values(float(whole), [float(value) for value in without]))
+        return {name: np.stack(values) for name, values in found.items()}
 
     @property
     def text(self) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from dwindle.studies.by_part import by_part
 from dwindle.studies.halving import Halving
 from dwindle.studies.space import Candidate
 from dwindle.studies.task import Task
@@ -52,7 +54,8 @@ def trained(
         folder=batch.folder,
         **_judged(task, batch),
     )
-    return [_record(task, batch, result, k) for k in range(len(plans))]
+    parts = by_part(task, result, batch.seeds) if batch.stage == "report" else {}
+    return [_record(task, batch, result, k, parts) for k in range(len(plans))]
 
 
 def _judged(task: Task, batch: Batch) -> dict[str, Any]:
@@ -68,7 +71,7 @@ def of_size(task: Task, candidate: Candidate) -> Task:
     return task if candidate.batch_size is None else replace(task, batch_size=candidate.batch_size)
 
 
-def _record(task: Task, batch: Batch, result: Trained, k: int) -> Record:
+def _record(task: Task, batch: Batch, result: Trained, k: int, parts: Mapping[str, NDArray[np.float64]]) -> Record:
     none = np.full(result.train_loss.shape, np.nan)
     curves = {
         "train_loss": plain(result.train_loss[k]),
@@ -91,6 +94,8 @@ def _record(task: Task, batch: Batch, result: Trained, k: int) -> Record:
             "test": {name: plain(result.test_metrics[name][k]) for name in others},
             "validation": {name: plain(result.validation_metrics[name][k]) for name in others},
         },
+        # For what other test examples would say.
+        "by_part": {name: values[k].tolist() for name, values in parts.items() if np.isfinite(values[k]).all()},
         "curve": {
             "epoch": [float(s) / task.steps_per_epoch for s in result.step], **curves,
             "weight_norm": plain(np.sqrt(result.squared_norm[k])),

@@ -85,7 +85,8 @@ def study(
        divisions of the training and validation rows, and the mean over them counts; by default 5 for a perceptron on up to
        2,000 such rows whose validation part `load` drew, where one part alone would say little, else 1, the data's own division.
     3. Report: the winner and those it is compared with are trained on ``seeds`` fresh seeds; their test results are
-       compared seed by seed. Neither these seeds nor the test examples took part in choosing.
+       compared seed by seed and example by example, so that the intervals hold for new seeds and new examples like these.
+       Neither these seeds nor the test examples took part in choosing.
     4. Fit: the winner is trained once more for its weights; with ``refit`` on the validation rows as well.
 
     Finished trainings are kept in ``folder`` (without one, in memory), the weights in weights.npz there: killed at any moment

@@ -317,8 +317,14 @@ class Space:
         return tuple(self.point(units.tolist()) for units in points)
 
 
+_OVERSHOOT = ", or say allow_overshoot=True."  # a space cannot
+
+
 def _plan(peak: float, schedule: Schedule, convention: str, lam: float) -> Plan:
-    return Plan(peak, schedule, CONVENTIONS[convention](lam) if lam else None)
+    try:
+        return Plan(peak, schedule, CONVENTIONS[convention](lam) if lam else None)
+    except InvalidValueError as error:
+        raise InvalidValueError(str(error).replace(_OVERSHOOT, ".")) from None
 
 
 def _lam(value: float) -> float:

@@ -14,7 +14,7 @@ from dwindle.errors import DataError, InvalidValueError
 from dwindle.schedule import Constant
 from dwindle.studies.advice import advice
 from dwindle.studies.axis import Range
-from dwindle.studies.evidence import comparisons, facts
+from dwindle.studies.evidence import ByPart, comparisons, facts
 from dwindle.studies.fit import Fit
 from dwindle.studies.folds import folds
 from dwindle.studies.halving import Halving
@@ -94,6 +94,11 @@ class Stages:
             contender_row(role, candidate, records[i * len(seeds) : (i + 1) * len(seeds)], self.task)
             for i, (role, candidate) in enumerate(contenders.items())
         ]
+        played = zip(contenders, (records[i : i + len(seeds)] for i in range(0, len(records), len(seeds))), strict=True)
+        tested = ByPart(
+            len(self.task.data.test_x),
+            {role: {record["seed"]: record.get("by_part", {}) for record in own} for role, own in played},
+        )
         self.fitted = self.trainings.fitted(self.winner, seeds[0], refit, tail)
         found = {
             "name": self.task.name,
@@ -103,7 +108,8 @@ class Stages:
             "choice": tried,
             "winner": winner_row(self.winner, self.task),
             "contenders": rows,
-            "comparisons": comparisons(rows),
+            "comparisons": comparisons(rows, tested),
+            "test_examples": tested.examples,
             "fit": {name: value for name, value in self.fitted.record.items() if name not in ("key", "stage", "task")},
         }
         noise = [said for said in self.task.data.provenance.steps if "label noise" in said]

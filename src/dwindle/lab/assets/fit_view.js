@@ -7,7 +7,7 @@ function fitView(root) {
   const figures = root.querySelector(".pictures");
   const curve = new Picture(figures, { title: "The points, the curve behind them, and the fit", x: { name: "x" }, y: { name: "y" }, height: 320 });
   const errors = new Picture(figures, { title: "Error on these points and on new ones, over λ", x: { name: "λ", log: true }, y: { name: "error", log: true }, height: 320 });
-  const weights = new Picture(figures, { title: "The weights, on a scale of powers of ten", x: { name: "weight", show: (v) => String(Math.round(v)) }, y: { name: "size", show: (v) => (v === 0 ? "0" : `${v < 0 ? "−" : ""}${figure(10 ** Math.abs(v) / 100)}`) }, height: 220 });
+  const weights = new Picture(figures, { title: "The weights, on a scale of powers of ten", x: { name: "weight", whole: true, show: (v) => String(Math.round(v)) }, y: { name: "size", show: (v) => (v === 0 ? "0" : `${v < 0 ? "−" : ""}${figure(10 ** Math.abs(v) / 100)}`) }, height: 220 });
   const tell = facts(root.querySelector(".told"));
   const table = numbersTable(root.querySelector(".told"), "The points and the fit as numbers");
   const signed = (w) => Math.sign(w) * Math.max(0, Math.log10(Math.abs(w) * 100 || 1e-9));

@@ -253,7 +253,8 @@ class Formula extends Schedule {
     const here = Math.min(Math.max(0, step), 2 ** 53);
     const value = Number(this.compiled.value(here));
     if (!(Number.isFinite(value) && value >= 0)) {
-      throw new Refused(`the formula ${shown(this.text)} is ${general(value)} at step ${here}; a factor must be finite and not negative. Hold it with max(0, ...) or min(step, last).`);
+      const remedy = Number.isFinite(value) ? "Hold it with max(0, ...) or min(step, last)." : "Put max(1, ...) where it divides or takes a logarithm or root; hold what grows with min(step, last).";
+      throw new Refused(`the formula ${shown(this.text)} is ${general(value)} at step ${here}; a factor must be finite and not negative. ${remedy}`);
     }
     return value;
   }

@@ -1,7 +1,7 @@
 // A picture in SVG: axes, lines, dots, bars and marks, in the colours of the style sheet; arrows walk along its lines.
 const DASHES = ["", "7 4", "2 3", "10 4 2 4", "14 4"];
 
-function ticksOf(low, high, log, most) {
+function ticksOf(low, high, log, most, whole) {
   if (!(high > low)) return [low];
   if (log) {
     const [first, last] = [Math.ceil(Math.log10(low) - 1e-9), Math.floor(Math.log10(high) + 1e-9)];
@@ -13,7 +13,7 @@ function ticksOf(low, high, log, most) {
     for (let power = first - 1; power <= last; power += 1) [1, 2, 5].forEach((digit) => { if (digit * 10 ** power >= low * (1 - 1e-9) && digit * 10 ** power <= high * (1 + 1e-9)) fine.push(Number((digit * 10 ** power).toPrecision(3))); });
     return fine;
   }
-  const rough = (high - low) / most;
+  const rough = Math.max((high - low) / most, whole ? 1 : 0);
   const size = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((digit) => digit * size).find((one) => one >= rough * 0.999);
   const found = [];
@@ -22,7 +22,7 @@ function ticksOf(low, high, log, most) {
 }
 
 class Picture {
-  // x, y: {name, log, range, show}; parts are drawn by draw(parts, axes).
+  // x, y: {name, log, range, show, whole}, whole where only whole numbers have a meaning; parts are drawn by draw(parts, axes).
   constructor(place, { title, x, y, height = 260, by = x.name }) {
     Object.assign(this, { x, y, height, by, title });
     this.svg = drawn("svg", { role: "img", tabindex: "0", class: "picture-svg" });
@@ -95,7 +95,7 @@ class Picture {
       const at = this.py(value);
       return drawn("g", {}, drawn("line", { class: "grid", x1: box.left, x2: box.right, y1: at, y2: at }), drawn("text", { x: box.left - 6, y: at + 4, "text-anchor": "end" }, say(this.y)(value)));
     });
-    const upright = ticksOf(...this.xs, this.x.log, Math.max(2, Math.floor((box.right - box.left) / 80))).map((value) => {
+    const upright = ticksOf(...this.xs, this.x.log, Math.max(2, Math.floor((box.right - box.left) / 80)), this.x.whole).map((value) => {
       const at = this.px(value);
       return drawn("g", {}, drawn("line", { class: "grid", x1: at, x2: at, y1: box.top, y2: box.bottom }), drawn("text", { x: at, y: box.bottom + 15, "text-anchor": at > box.right - 14 ? "end" : "middle" }, say(this.x)(value)));
     });

@@ -57,10 +57,19 @@ class Plan {
     return this.decay ? { lr, share: this.decay.share(step, lr, factor), l2: this.decay.coupling(step) } : { lr, share: 0, l2: 0 };
   }
 
-  // The share of a weight that decay takes a step at the peak; l2 counts as under plain SGD.
+  // The share of a weight that decay takes a step at the peak, the largest of the run where λ is a schedule; l2 as under plain SGD.
   peakShare(run) {
-    const decay = this.decay && this.decay.resolve(run);
-    return decay ? decay.share(0, this.peak, 1) + this.peak * decay.coupling(0) : 0;
+    if (!this.decay) return 0;
+    if (!(this.decay.rate instanceof Schedule)) return this.decay.share(0, this.peak, 1) + this.peak * this.decay.coupling(0);
+    const ready = this.resolve(run);
+    const places = Math.min(run.steps, 2 ** 17);
+    const apart = places < run.steps ? (run.steps - 1) / (places - 1) : 1;
+    let most = 0;
+    for (let i = 0; i < places; i += 1) {
+      const { lr, share, l2 } = ready.dose(Math.floor(i * apart));
+      most = Math.max(most, share + lr * l2);
+    }
+    return most;
   }
 
   timescale(run) { const share = this.peakShare(run); return share ? 1 / share : Infinity; }

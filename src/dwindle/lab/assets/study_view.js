@@ -37,7 +37,7 @@ function studyView(root, served) {
       element("thead", {}, element("tr", {}, ...["λ", "peak η", "score", "schedule", "state"].map((name, i) => element("th", { scope: "col", class: i > 2 ? "text" : null }, name)))), rows));
     body.append(element("section", { class: "card", "aria-label": folder }, element("h3", {}, folder), said, settings, drawing, about, scroll));
     const chosen = choice(settings, { label: "setting", options: [], value: "", change: () => show(view.last) });
-    const picture = new Picture(drawing, { title: `Best score so far, ${folder}`, x: { name: "trial", show: (v) => String(Math.round(v)) }, y: { name: "score" }, height: 240 });
+    const picture = new Picture(drawing, { title: `Best score so far, ${folder}`, x: { name: "trial", whole: true, show: (v) => String(Math.round(v)) }, y: { name: "score" }, height: 240 });
     return { said, settings, drawing, about, rows, scroll, chosen, picture, names: [] };
   };
   const refill = (node, content) => {
@@ -57,7 +57,10 @@ function studyView(root, served) {
     card.settings.hidden = one.settings.length < 2;
     const trials = one.trials.filter((trial) => trial.setting === undefined || !one.settings.length || trial.setting === card.chosen.value);
     const best = trials.filter((trial) => trial.score !== null).reduce((a, b) => (a === null || b.score < a.score ? b : a), null);
-    card.said.textContent = `${one.state}; ${trials.length} trials.${best ? ` Best score ${figure(best.score)}: ${best.plan || `λ ${figure(best.lam)}, η ${figure(best.peak)}, ${best.schedule}`}` : ""}`;
+    const winner = (one.winner_of || {})[card.chosen.value] || null;
+    const won = winner ? ` The winner: ${winner}.` : "";
+    const score = best ? ` ${winner ? "Best of the sweep, from one seed:" : "Best score"} ${figure(best.score)}: ${best.plan || `λ ${figure(best.lam)}, η ${figure(best.peak)}, ${best.schedule}`}` : "";
+    card.said.textContent = `${one.state}; ${trials.length} trials.${won}${score}`;
     card.drawing.hidden = !trials.length;
     card.scroll.hidden = !trials.length;
     let low = Infinity;
@@ -68,7 +71,7 @@ function studyView(root, served) {
     ]);
     refill(card.about, map(trials));
     const rows = [...trials].sort((a, b) => (a.score ?? Infinity) - (b.score ?? Infinity)).slice(0, 200);
-    card.rows.replaceChildren(...rows.map((trial) => element("tr", {}, ...[figure(trial.lam), figure(trial.peak), figure(trial.score), trial.schedule, trial.stopped_at === null ? trial.state : `${trial.state} at epoch ${figure(trial.stopped_at)}`].map((cell, i) => element("td", { class: i > 2 ? "text" : null }, String(cell))))));
+    card.rows.replaceChildren(...rows.map((trial) => element("tr", {}, ...[figure(trial.lam), figure(trial.peak), figure(trial.score), trial.schedule, `${trial.state}${trial.stopped_at === null ? "" : ` at epoch ${figure(trial.stopped_at)}`}${winner && trial.plan === winner ? ", the winner" : ""}`].map((cell, i) => element("td", { class: i > 2 ? "text" : null }, String(cell))))));
   };
   const show = (told) => {
     view.last = told;

@@ -138,6 +138,11 @@ def refuse_mixed(output: Any, rows: int) -> None:
             )
 
 
+def _rows(p: Tensor) -> Tensor:
+    """Return ``p`` (members, ...) with all numbers of a member in one row, also the only one of a scalar."""
+    return p.unsqueeze(-1).flatten(1)
+
+
 def train_chunk(job: Job, record: Record, leg: Leg, begun: State | None) -> State:
     """Take a chunk along its ``leg``, write what its members did to ``record``, and return where it stands then.
 
@@ -255,7 +260,7 @@ class _Chunk:
         """Write column of ``step``, and let go of the members that diverged."""
         with torch.no_grad():
             found = {"train": self._measured(self.job.parts["train"])}
-            finite = torch.stack([p.flatten(1).isfinite().all(1) for p in self.parameters]).all(0).cpu().numpy()
+            finite = torch.stack([_rows(p).isfinite().all(1) for p in self.parameters]).all(0).cpu().numpy()
             finite &= np.isfinite(found["train"]["loss"])
             gone = self.alive & ~finite
             if gone.any():
@@ -265,7 +270,7 @@ class _Chunk:
             self.alive = self.alive & ~gone
             if "validation" in self.job.parts and self.alive.any():
                 found["validation"] = self._measured(self.job.parts["validation"])
-            squares = [p.double().square().flatten(1).sum(1) for p in self.parameters[: self.job.members.decaying]]
+            squares = [_rows(p.double()).square().sum(1) for p in self.parameters[: self.job.members.decaying]]
         rows, column = self.members[self.alive], self.columns[step]
         for part, values in found.items():
             for name, value in values.items():

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import operator
+import random
 import threading
+import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
-from torch.fx import Graph, Node
+from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from dwindle.errors import InvalidValueError
+from dwindle.population.modules.lines import calls_in, line_of
 
-__all__ = ["TRACING", "Program", "explained", "trace"]
+__all__ = ["TRACING", "Program", "drawing_nothing", "explained", "recorded", "trace"]
 
 Program: TypeAlias = Callable[..., Sequence[torch.Tensor]]
 
@@ -53,14 +58,36 @@ _VIEWS = (  # those that start where their argument starts
     aten.alias.default,
 )
 
+_DRAWS = "the module or the loss draws random numbers"
+_DRAW_SO = (
+    ", which would differ from those of a member alone. Draw by nn.Dropout only, which follows the member's seed."
+)
+_READS_VALUES = (  # what torch says then
+    "control flow",
+    "value out of a tracing tensor",
+    "calling .item()",
+    "dynamic shape",
+    "differently shaped",
+    "Cannot access data pointer of Tensor",
+)
+_WRITE = (aten.index_put.default, aten.index_put_.default)
+_BY_SHAPE = {  # these read the shape of their argument, and none of its values
+    aten.ones_like.default,
+    aten.zeros_like.default,
+    aten.full_like.default,
+    aten.empty_like.default,
+    aten.new_ones.default,
+    aten.new_zeros.default,
+    aten.new_full.default,
+    aten.new_empty.default,
+}
+
 
 def trace(step: Callable[..., Any], given: Sequence[torch.Tensor]) -> Program:
     """Return ``step``, a function of these tensors, as a program for tensors of the same shapes and layouts."""
-    with TRACING, explained():
-        module = make_fx(step)(*given)
+    module = recorded(step, given)
     graph = module.graph
     graph._codegen = torch.fx.graph.CodeGen()  # no nesting of arguments: they are a flat list already
-    _refuse_state(graph)
     _straighten(graph)
     _fuse_pools(graph)
     graph.eliminate_dead_code()
@@ -70,6 +97,17 @@ def trace(step: Callable[..., Any], given: Sequence[torch.Tensor]) -> Program:
     return program
 
 
+def recorded(step: Callable[..., Any], given: Sequence[torch.Tensor]) -> GraphModule:
+    """Return the operations of ``step(*given)``; raise InvalidValueError where others would follow from other values."""
+    with TRACING, explained():
+        module = make_fx(step)(*given)
+        graph = module.graph
+        for number, node in _sized_by_values(graph):
+            raise _by_values(calls_in(step, given, node.target)[number] or str(node.target))
+    _refuse_state(graph)
+    return module
+
+
 @contextmanager
 def explained() -> Iterator[None]:
     """Turn torch's refusals to compute for many members at once into words about the module."""
@@ -77,19 +115,19 @@ def explained() -> Iterator[None]:
         yield
     except torch.OutOfMemoryError:
         raise
+    except ZeroDivisionError as error:
+        if line_of(traceback.extract_tb(error.__traceback__)):
+            raise  # the user's own
+        # torch's, in the gradient of a mean over the entries that a mask picks: there are none
+        raise _by_values("") from error
     except RuntimeError as error:
         text = str(error)
         first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
-        if any(said in text for said in ("control flow", "value out of a tracing tensor", "calling .item()")):
-            raise InvalidValueError(
-                "the module or the loss decides by the values of a tensor (an if, a loop or .item()), so its members cannot "
-                "take one path together. Write it with torch.where, or train one member at a time."
-            ) from error
+        where = line_of(traceback.extract_tb(error.__traceback__))
+        if any(said in text for said in _READS_VALUES):
+            raise _by_values(where) from error
         if "called random operation" in text:
-            raise InvalidValueError(
-                "the module or the loss draws random numbers, which would differ from those of a member alone. Draw by "
-                "nn.Dropout only, which follows the member's seed."
-            ) from error
+            raise InvalidValueError(f"{_DRAWS}{where and f' ({where})'}{_DRAW_SO}") from error
         if "in-place" in text and ("vmap" in text or "captured Tensor" in text):
             raise InvalidValueError(
                 "the module changes in place a buffer or another tensor that all members share; members must keep no state "
@@ -99,6 +137,63 @@ def explained() -> Iterator[None]:
             f"torch cannot compute the module or the loss for many members together: {first.rstrip('.')}. Write it with other "
             "operations, or train one member at a time."
         ) from error
+
+
+@contextmanager
+def drawing_nothing() -> Iterator[None]:
+    """Refuse a module or a loss that draws from Python's or NumPy's generator, of which a trace would keep the first numbers."""
+
+    def states() -> Any:
+        numpy_state: Any = np.random.get_state()
+        return random.getstate(), bytes(numpy_state[1]), numpy_state[2:]
+
+    before = states()
+    yield
+    if states() != before:
+        raise InvalidValueError(f"{_DRAWS}{_DRAW_SO}")
+
+
+def _by_values(where: str) -> InvalidValueError:
+    return InvalidValueError(
+        "the module or the loss decides by the values of a tensor (an if, a loop, .item(), or a mask that picks entries)"
+        f"{where and f': {where}'}. Members and batches cannot take one path together then. Write it with torch.where, or keep "
+        "all entries and weigh them by the mask, as in ((output - y)**2 * m).sum() / m.sum()."
+    )
+
+
+def _sized_by_values(graph: Graph) -> Iterator[tuple[int, Node]]:
+    """Yield what has as many entries as the values of the arguments say, and its number among calls of the same operation."""
+    given, seen, nodes = set[Node](), Counter[Any](), list(graph.nodes)
+    # torch asks for the places of a mask of its own accord where entries are written by one: h[mask] = 0 needs no number.
+    written = Counter(index for node in nodes if node.target in _WRITE for index in node.args[1])
+    for node in nodes:
+        seen[node.target] += 1
+        if node.op == "placeholder" or (node.target not in _BY_SHAPE and given & set(node.all_input_nodes)):
+            given.add(node)
+        schema = getattr(node.target, "_schema", None)
+        if schema is not None and schema.is_mutable and node in given:
+            given.add(_source(node.args[0]))
+        if schema is None or torch.Tag.dynamic_output_shape not in node.target.tags or not given & _deciding(node):
+            continue
+        if node.target is aten.nonzero.default and written[node.args[0]]:
+            written[node.args[0]] -= 1
+        else:
+            yield seen[node.target] - 1, node
+
+
+def _deciding(node: Node) -> set[Node]:
+    """Return the arguments whose values say how many entries an operation of such a kind gives."""
+    args: Any = node.args
+    if node.target is aten.index.Tensor:
+        indices = [(index, _meta(index)) for index in args[1]]
+        return {index for index, known in indices if known is not None and known.dtype in (torch.bool, torch.uint8)}
+    if node.target is aten.masked_select.default:
+        return {args[1]}
+    if node.target is aten.bincount.default:
+        least = node.kwargs.get("minlength", args[2] if len(args) > 2 else 0)
+        if _meta(node).shape == (least,):
+            return set()
+    return set(node.all_input_nodes)
 
 
 def _refuse_state(graph: Graph) -> None:
@@ -126,8 +221,12 @@ def _source(node: Node) -> Node:
         shares = schema is not None and any(result.alias_info is not None for result in schema.returns)
         if not shares and owner.target not in _RESHAPES:
             return node
-        first = owner.args[0]
-        node = first if isinstance(first, Node) else first[0]
+        first = owner.args[0] if owner.args else None
+        if isinstance(first, list | tuple) and first:
+            first = first[0]
+        if not isinstance(first, Node):  # a number
+            return node
+        node = first
     return node
 
 

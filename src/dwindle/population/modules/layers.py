@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 import dwindle.population.modules.batched as batched
 from dwindle.errors import InvalidValueError
 from dwindle.population.dropout import GAMMA, MIX, draw, threshold
+from dwindle.population.modules.lines import line_here
 from dwindle.population.modules.recurrent import recurrent
 
 __all__ = ["Layers", "step_keys"]
@@ -32,7 +33,7 @@ _DROPOUTS = (
 class Layers(TorchFunctionMode):
     """While it is entered, calls of dense and recurrent layers, convolutions, pools, attention, dropout go to the forms here.
 
-    ``key``: the member's key of this step, from which dropout draws; None where nothing is to be dropped.
+    ``key``: the member's key of this step, from which dropout draws; None in an evaluation, where nothing may be dropped.
     """
 
     def __init__(self, key: Tensor | None) -> None:
@@ -57,7 +58,12 @@ class Layers(TorchFunctionMode):
             Tensor.relu: batched.relu,
         }
         self.forms |= {name: self._inside(form) for name, form in recurrent(self._dropout).items()}
-        self.forms |= {Tensor.view: _view, Tensor.view_as: lambda input, other: input.reshape(other.shape)}
+        self.forms |= {
+            functional.one_hot: _one_hot,
+            Tensor.tolist: _listed,
+            Tensor.view: _view,
+            Tensor.view_as: lambda input, other: input.reshape(other.shape),
+        }
         if batched.FAST_POOL:
             self.forms |= {functional.max_pool2d: batched.max_pool2d, torch.max_pool2d: batched.max_pool2d}
 
@@ -74,7 +80,13 @@ class Layers(TorchFunctionMode):
     def _dropout(self, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
         if not training or p == 0.0:
             return input
-        if p == 1.0 or self.key is None:
+        if self.key is None:
+            raise InvalidValueError(
+                f"the module drops when it is evaluated too{_in_line()}, so every loss would be that of another network. Drop in "
+                "training only: functional.dropout(x, p, self.training), dropout_p=p if self.training else 0.0, or nn.Dropout "
+                "made in __init__."
+            )
+        if p == 1.0:
             return input * 0.0
         places = torch.arange(self.drawn, self.drawn + input.numel(), device=input.device)
         self.drawn += input.numel()
@@ -123,6 +135,11 @@ class Layers(TorchFunctionMode):
         opened.__kwdefaults__ = own.__kwdefaults__
         with self:
             return opened(*args, **kwargs)
+
+
+def _in_line() -> str:
+    where = line_here()
+    return where and f", in {where}"
 
 
 def _projected(q: Tensor, k: Tensor, v: Tensor, w: Tensor, b: Tensor | None = None) -> list[Tensor]:
@@ -188,6 +205,20 @@ def _instance_norm(
 def _view(input: Tensor, *shape: Any) -> Any:
     """What is a view of a member alone need not be one here, where members may lie between its rows or channels."""
     return NotImplemented if isinstance(shape[0], torch.dtype) else input.reshape(*shape)
+
+
+def _one_hot(tensor: Tensor, num_classes: int = -1) -> Any:
+    if num_classes < 1:
+        raise InvalidValueError(
+            f"one_hot makes as many columns as the values say{_in_line()}, which may be more in another batch. Give num_classes."
+        )
+    columns = torch.zeros((*tensor.shape, num_classes), dtype=torch.int64, device=tensor.device)
+    return columns.scatter(-1, tensor.unsqueeze(-1), 1)  # refuses a label outside of the classes, as torch's does
+
+
+def _listed(input: Tensor) -> Any:
+    input.nonzero()  # no operation knows of a list: by this one it is seen that values are read
+    return NotImplemented
 
 
 def _mean_pool2d(input: Tensor, output_size: Any) -> Any:

@@ -30,7 +30,8 @@ from dwindle.population.modules.chunk import (
     scalar,
     train_chunk,
 )
-from dwindle.population.modules.graph import TRACING, explained
+from dwindle.population.modules.graph import drawing_nothing, recorded
+from dwindle.population.modules.layers import Layers
 from dwindle.population.modules.members import Members, made
 from dwindle.population.modules.result import ModuleResult
 from dwindle.population.rungs import Judge, Rungs, rungs_of
@@ -101,8 +102,9 @@ def train_modules(
     the law holds for a member alone in this function; torch's own draws are others.
 
     Raises InvalidValueError or DataError for arguments that do not fit together, for modules with BatchNorm or other state,
-    and for those that decide by a tensor's values; StoppedError when ``stop()`` said so; ResumeError when ``folder`` is of
-    another training; MissingExtraError if ``folder`` is given and safetensors is not installed.
+    for those that drop when they are evaluated, and for those that, or whose loss, decide by a tensor's values, such as by a
+    mask that picks entries; StoppedError when ``stop()`` said so; ResumeError when ``folder`` is of another training;
+    MissingExtraError if ``folder`` is given and safetensors is not installed.
 
     >>> from torch import nn
     >>> from dwindle.population import SGD, Rates
@@ -201,8 +203,8 @@ def check_together(
     _form(members.module, x)
     given = [*members.parameters, *members.own.values(), torch.zeros(2, dtype=torch.int64), x, y]
     members.module.train()
-    with TRACING, torch.random.fork_rng(), explained():
-        gradients(members, loss, given, None)
+    with torch.random.fork_rng(), drawing_nothing():
+        recorded(lambda *given: gradients(members, loss, given, None), given)
 
 
 def device_of(name: str) -> torch.device:
@@ -222,6 +224,8 @@ def _part(name: str, pair: Any, dtype: torch.dtype, device: torch.device) -> Par
         raise DataError(f"{name} must be a pair (x, y); got {shown(type(pair).__name__)}. Give tensors or arrays.")
     found = []
     for what, value in zip("xy", pair, strict=True):
+        if np.ma.is_masked(value):
+            raise DataError(f"a part of {what} of {name} is masked; leave it out or fill it in.")
         try:
             tensor = torch.as_tensor(value)
         except (TypeError, ValueError, RuntimeError) as error:
@@ -240,7 +244,7 @@ def _part(name: str, pair: Any, dtype: torch.dtype, device: torch.device) -> Par
 
 def _form(module: nn.Module, x: torch.Tensor) -> Form:
     """What the module gives, tried on two examples; refuses what cannot be joined with that for others."""
-    with torch.random.fork_rng(), torch.no_grad():
+    with torch.random.fork_rng(), torch.no_grad(), Layers(None):
         output = module.eval()(x[:2])
     refuse_mixed(output, len(x[:2]))
     leaves, outline = tree_flatten(output)
@@ -275,7 +279,7 @@ def _bytes_of_a_step(job: Job) -> int:
     """The activations of one member's forward pass over a mini-batch, and its parameters; refuses a loss that is none."""
     module, (x, y) = job.members.module.train(), (t[: job.batch_size] for t in job.parts["train"])
     counted = _Bytes()  # type: ignore[no-untyped-call]
-    with torch.random.fork_rng(), torch.no_grad(), counted:
+    with torch.random.fork_rng(), torch.no_grad(), drawing_nothing(), counted:
         value = job.loss(module(x), y)
     scalar("loss", value)
     parameters = sum(p[0].numel() * p.element_size() for p in job.members.parameters)
