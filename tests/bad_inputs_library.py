@@ -93,7 +93,7 @@ LIBRARY: list[tuple[str, Callable[[], Any], str]] = [
     ("json twice", lambda: from_json('{"peak":1,"peak":2}'), 'peak'),
     ("json nan",
      lambda: from_json('{"format":"dwindle-plan/1","peak":NaN}'),
-     'peak must be finite; got nan. The learning rate'),
+     'peak must be finite; got nan. Give a number such as 3e-4.'),
     ("json null", lambda: from_json('{"format":"dwindle-plan/1","peak":null}'), 'None'),
     ("load missing", lambda: load("/nowhere/p.toml"), '/nowhere/p.toml'),
     ("load folder", lambda: load(HERE / "folder"), 'folder'),

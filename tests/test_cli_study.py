@@ -43,6 +43,8 @@ def dwindle(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess
         (["absent.csv"], "absent.csv"),
         (["--space", "lam x | peak 1"], "lam must be numbers"),
         (["--hidden", "a,b"], "hidden must be widths"),
+        (["--hidden", "4,,4"], "hidden must be widths such as 256,128; got '4,,4'."),
+        (["--hidden", ""], "hidden must be widths"),
         (["--optimiser", "sdg"], "did you mean 'sgd'"),
         (["--momentum", "0.8"], "give --optimiser sgd"),
         (["--label-noise", "2"], "label_noise"),

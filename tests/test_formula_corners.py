@@ -322,6 +322,27 @@ def test_a_value_that_is_no_factor_is_told_with_its_first_step() -> None:
             hole(where)
 
 
+@pytest.mark.parametrize(
+    ("bad", "good"),
+    [("1 / step", "1 / max(1, step)"), ("1 / min(step, 500)", "1 / max(1, min(step, 500))"), ("log(step)", "log(max(1, step))"),
+     ("sqrt(step - 5)", "sqrt(max(1, step - 5))"), ("exp(10 ** (step + 3))", "exp(min(step, 700))")],
+)  # fmt: skip
+def test_the_remedy_for_a_value_that_is_no_number_works(bad: str, good: str) -> None:
+    with pytest.raises(
+        InvalidValueError, match=r"Put max\(1, \.\.\.\) where it divides .* hold what grows with min\(step, last\)"
+    ):
+        Formula(bad)
+    assert np.isfinite(Formula(good)(np.arange(900))).all()
+
+
+@pytest.mark.parametrize(
+    "text", ["100 // step / 100", "100 % step / 100", "[1, 2, 3][7 // step]", "step // (step % 7) / 100"]
+)
+def test_a_branch_that_no_step_takes_may_divide_whole_tensors_by_zero(text: str) -> None:
+    f, steps = Formula(f"{text} if step % 7 > 0 and step > 5 else 0.5"), np.arange(40)
+    assert f(torch.from_numpy(steps)).tolist() == f(steps).tolist() == [f(step) for step in steps.tolist()]
+
+
 def test_no_warning_stands_beside_a_value() -> None:
     assert Formula("max(0.5, log(step))")(0) == 0.5
     assert Formula("max(0.5, log(step))")(np.arange(2)).tolist() == [0.5, 0.5]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import FrozenInstanceError, fields, replace
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 
 import dwindle as dw
 from dwindle.decay import L2, Corrected, Decay, Decoupled, Independent, Penalty, convert, half_life, penalty, timescale
-from dwindle.errors import DwindleError, InvalidValueError, NoExactMapError, UnknownNameError
+from dwindle.depths import depths
+from dwindle.errors import DwindleError, InvalidValueError, NoExactMapError, UnknownNameError, shown
 from dwindle.mask import Decision, Mask, Param, Rule, report
 from dwindle.plan import Assignment, Dose, Group, Plan, Rates, as_plan, difference, integrated_decay
 from dwindle.schedule import Constant, Ramp
@@ -30,7 +32,7 @@ INVALID: list[tuple[Any, dict[str, Any], str]] = [
         ({"weight_decay": -1e-9},
          "weight_decay must be zero or more; got -1e-09. Decay shrinks weights; a negative one grows them."),
         ({"weight_decay": "1"},
-         "weight_decay must be a real number; got '1'. Decay shrinks weights; a negative one grows them."),
+         "weight_decay must be a real number; got '1'. Give a number such as 0.1, or a schedule."),
         ({"weight_decay": 0.1, "cautious": 1}, "cautious must be True or False; got 1."),
         ({"weight_decay": 0.1, "allow_overshoot": None}, "allow_overshoot must be True or False; got None."),
     )],
@@ -80,9 +82,14 @@ INVALID: list[tuple[Any, dict[str, Any], str]] = [
     (Group, {"name": "a", "match": HALVES}, f"a group's match {SPLIT}"),
     (Group, {"name": "a", "match": "*", "lr_scale": -1}, "lr_scale must be zero or more; got -1."),
     *[(Plan, {"peak": 0.1} | given, said) for given, said in (
+        ({"peak": "3e-4"}, "peak must be a real number; got '3e-4'. Give a number such as 3e-4."),
         ({"peak": -1}, "peak must be zero or more; got -1. The learning rate must not be negative."),
-        ({"schedule": 3}, "schedule must be a Schedule; got 3."),
-        ({"mask": None}, "mask must be a Mask; got None."),
+        ({"schedule": 3}, "schedule must be a Schedule; got 3. Use a function such as cosine(), or parse(text) for a "
+         "whole plan."),
+        ({"schedule": dw.plateau(0.5)}, f"schedule must be a Schedule; got {shown(dw.plateau(0.5))}. A rule that answers a "
+         "metric goes beside the plan: torch.attach(optimizer, plan, run, feedback=rule)."),
+        ({"mask": None}, 'mask must be a Mask; got None. Use Mask.of(Rule("name", "*.bias", False)), or parse(text) for a whole '
+         "plan."),
         ({"decay": 0.1},
          "decay must name its convention; got 0.1. Use l2(x), decoupled(x), independent(x) or corrected(x)."),
         ({"groups": ("a",)}, "groups must be a sequence of Group; got 'a'."),
@@ -404,6 +411,23 @@ def test_times_of_the_decay_are_in_every_unit_the_run_knows(decay: Decay) -> Non
     assert Plan(0.125).timescale(run) == Plan(0.125).half_life(run) == (math.inf, math.inf, math.inf)
 
 
+@pytest.mark.parametrize(
+    ("plan", "steps"),
+    [
+        (Plan(1e-3, dw.warmup("10%"), Decoupled(0.1 * dw.warmup("10%"))), 1e4),
+        (Plan(1e-3, decay=L2(0.4 * Ramp(0.1))), 2500.0),
+        (Plan(1e-3, decay=Independent(0.04 * Ramp(10.0))), 2.5),
+        (Plan(1e-3, Ramp(0.0), Decoupled(Ramp(5.0))), 640.0),  # x = lr·λ = 1e-3·(1 - u)·(1 + 4u), the most at u = 3/8
+    ],
+    ids=str,
+)
+def test_times_of_a_scheduled_decay_are_where_it_takes_most(plan: Plan, steps: float) -> None:
+    assert plan.timescale(1000).steps == pytest.approx(1.0 / plan.sgd_shares(1000).max(), rel=1e-14)
+    assert plan.timescale(1000).steps == pytest.approx(steps, rel=2e-3)
+    assert plan.timescale(10**17).steps == pytest.approx(steps, rel=1e-4)
+    assert {dw.explain(plan, 1000, step).decay.at_the_peak for step in (0, 500, 999)} == {plan.timescale(1000)}
+
+
 def test_every_time_of_a_plan_is_resolved() -> None:
     plan = Plan(0.1, Ramp(steps=HALF), Decoupled(Ramp(0.5, Time(25, "%"))), WHOLE, GROUPED, 0.5)
     done = Plan(0.1, Ramp(steps=50), Decoupled(Ramp(0.5, 25)), WHOLE, GROUPED, 0.5)
@@ -456,6 +480,71 @@ def test_a_block_is_known_by_its_number(name: str, block: int) -> None:
 def test_a_number_that_counts_no_blocks_is_none(name: str) -> None:
     with pytest.raises(InvalidValueError, match="there is none in"):
         Plan(0.1, layer_decay=0.5).assign([Param(name, (2, 2))])
+
+
+def layer(*places: str) -> list[str]:
+    return [f"{place}.{each}" for place in places for each in ("weight", "bias")]
+
+
+def several(place: str, numbers: Iterable[int], inner: tuple[str, ...] = ("norm", "attn.qkv", "mlp.fc1")) -> list[str]:
+    return [name for i in numbers for each in inner for name in layer(f"{place}.{i}.{each}")]
+
+
+@pytest.mark.parametrize(
+    ("names", "lies"),
+    [
+        # a head of layers, as of a fresh task on a trained trunk
+        ([*layer("embed"), *layer(*(f"blocks.{i}" for i in range(12))), *layer("norm", "head.0", "head.2")],
+         {"embed": 0, "blocks.0": 1, "blocks.11": 12, "norm": 13, "head.0": 13, "head.2": 13}),
+        # bare layers in front and behind: VGG's and AlexNet's, whose classifier holds most numbers of all
+        ([*layer(*(f"features.{i}" for i in (0, 3, 6, 8, 10)), *(f"classifier.{i}" for i in (1, 4, 6)))],
+         {"features.0": 1, "features.10": 11, "classifier.1": 12, "classifier.6": 12}),
+        # a stem of layers
+        ([*layer("stem.0", "stem.1"), *several("stages", range(4)), *layer("head.norm", "head.fc")],
+         {"stem.0": 0, "stem.1": 0, "stages.0": 1, "stages.3": 4, "head.fc": 5}),
+        # what stands between the stages has their numbers
+        ([*layer("downsample.0.0", "downsample.0.1", "downsample.1.0", "downsample.1.1"), *several("stages", range(2)),
+          *layer("norm")], {"downsample.0": 1, "downsample.1": 2, "stages.0": 1, "stages.1": 2, "norm": 3}),
+        # blocks within stages, of which one stage has most
+        ([*(name for i, n in enumerate((2, 2, 18, 2)) for name in several(f"layers.{i}.blocks", range(n))), *layer("head")],
+         {"layers.0": 1, "layers.2.blocks.0": 3, "layers.2.blocks.17": 3, "layers.3": 4, "head": 5}),
+        # an encoder and its decoder
+        ([*layer("shared"), *several("encoder.layers", range(6)),
+          *several("decoder.layers", range(3), ("norm", "attn.qkv", "cross.qkv", "mlp.fc1")), *layer("lm_head")],
+         {"shared": 0, "encoder.layers.0": 1, "encoder.layers.5": 6, "decoder.layers.0": 1, "decoder.layers.2": 3,
+          "lm_head": 7}),
+        # a few blocks behind the stack
+        ([*several("blocks", range(24)), *several("blocks_token_only", range(2)), *layer("head")],
+         {"blocks.0": 1, "blocks.23": 24, "blocks_token_only.0": 25, "head": 25}),
+        # a trunk and a head in one Sequential
+        ([*layer("0.embed"), *several("0.blocks", range(4)), *layer("0.norm", "1")],
+         {"0.embed": 0, "0.blocks.0": 1, "0.blocks.3": 4, "0.norm": 5, "1": 5}),
+        # layers one after another, and a convolution in front whose parts are numbered
+        (layer("0", "2", "4"), {"0": 1, "2": 3, "4": 5}),
+        ([*several("features.conv_layers", range(7), ("conv", "norm")), *layer("project"), *several("encoder.layers", range(12))],
+         {"features.conv_layers.6": 0, "project": 0, "encoder.layers.0": 1, "encoder.layers.11": 12}),
+    ],
+)  # fmt: skip
+def test_only_the_numbers_of_the_stack_of_blocks_count_layers(names: list[str], lies: dict[str, int]) -> None:
+    placed = depths(names)
+    for start, depth in lies.items():
+        inside = {placed[name] for name in names if name.startswith(f"{start}.")}
+        assert inside == {depth}, start
+
+
+def test_a_numbered_layer_of_a_sorted_tree_lies_where_its_name_says() -> None:
+    blocks = [f"blocks_{i}/kernel" for i in range(12)]
+    placed = depths(
+        sorted(["head/layers_0/kernel", "head/layers_2/kernel", "stem/layers_1/kernel", *blocks]), ordered=False
+    )
+    assert [placed[n] for n in ("head/layers_0/kernel", "head/layers_2/kernel", "stem/layers_1/kernel", blocks[5])] == [
+        13,
+        13,
+        0,
+        6,
+    ]
+    with pytest.raises(InvalidValueError, match="'mlp/layers_0/kernel' must tell by itself"):
+        depths(["mlp/layers_0/kernel", *blocks], ordered=False)
 
 
 # Masks

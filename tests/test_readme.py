@@ -23,10 +23,11 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
 
 
 def write_logs(folder: Path) -> None:
-    """Write the logs of two runs as run1.csv and run2.csv, and again as those of a large and a small model."""
+    """Write the logs of three runs as run1.csv to run3.csv, and again as those of a large and a small model."""
     steps = np.arange(200, 10_001, 100)
     flat, falls = "peak 3e-4 | warmup 2%, constant", "peak 3e-4 | warmup 2%, cosine to 10%"
-    for name, text in {"run1": flat, "run2": falls, "large": falls, "small1": flat, "small2": falls}.items():
+    logs = {"run1": flat, "run2": falls, "run3": falls, "large": falls, "small1": flat, "small2": falls}
+    for name, text in logs.items():
         lrs = dw.parse(text).lrs(10_001)[steps]
         rows = zip(steps, lrs, 2.0 + 500.0 * lrs + (steps / 1000.0) ** -0.5, strict=True)
         text = "".join(f"{step},{lr},{loss}\n" for step, lr, loss in rows)

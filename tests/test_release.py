@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 
 import dwindle as dw
 from dwindle.findings import config_files
+from dwindle.foreign.source import program
 from dwindle.lab.limits import Limits
 from dwindle.logs import opened
 from dwindle.text import reader
@@ -116,7 +117,8 @@ def test_security_says_the_limits_that_the_code_has() -> None:
     said = " ".join(SECURITY.split())
     for text in (
         f"a plan's text or file: {reader.LONGEST:,} bytes",
-        f"{config_files._LARGEST // 10**6} mb, the latter {config_files._DEEPEST} levels deep",
+        f"a configuration: {config_files._LARGEST // 10**6} mb, {config_files._DEEPEST} levels deep",
+        f"a recipe in python: {program._LONGEST:,} characters",
         f"a line of a log: {opened.LONGEST_LINE // 2**20} mb",
         f"it stops at {opened._BOMB[1]} times its packed size beyond {opened._BOMB[0] // 2**20} mb",
         f"at most {lab.head_bytes // 2**10} kb before its body and {lab.head_seconds:g} seconds for it",

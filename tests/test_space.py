@@ -166,7 +166,7 @@ def test_the_default_is_every_combination_of_the_textbooks_schedules() -> None:
         ("schedule halve every 0..3ep", InvalidValueError, "as 'halve every 0ep': every must be positive"),
         ("schedule cosine to 0..1 log", InvalidValueError, "begins above 0"),
         ("schedule table [" + " ".join(["0.1..0.2"] * 9) + "]", InvalidValueError, "at most 8 ranges; got 9"),
-        ("lam 0 200..300 | peak 0.001..0.1", InvalidValueError, "change sign and grow"),
+        ("lam 0 200..300 | peak 0.001..0.1", InvalidValueError, "change sign and grow. Lower it below 10."),
         ("lam | peak 1", InvalidValueError, "lams must not be empty"),
         ("batch 32 | batch 64", ParseError, "batch is given twice"),
     ],

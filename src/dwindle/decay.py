@@ -52,6 +52,7 @@ class Decay(ABC):
 
     def __post_init__(self) -> None:
         if not isinstance(self.weight_decay, Schedule):
+            real("weight_decay", self.weight_decay, remedy="Give a number such as 0.1, or a schedule.")
             lam = real(
                 "weight_decay", self.weight_decay, low=0.0, remedy="Decay shrinks weights; a negative one grows them."
             )

@@ -9,8 +9,8 @@ from dwindle.errors import InvalidValueError
 
 __all__ = ["BEFORE", "BEHIND", "BLOCK", "depths"]
 
-# blocks.3.weight, block_3/kernel, layer3.0.conv1.weight; not conv_3, whose number counts the convolutions only
-BLOCK = r"(?:^|[./])(?:[A-Za-z_]*(?:block|layer)s?_?)?(\d+)(?=[./]|$)"
+# blocks.3.weight, block_3/kernel, layer3.0.conv1.weight, stage2.1.weight; not conv_3: that counts the convolutions only
+BLOCK = r"(?:^|[./])(?:[A-Za-z_]*(?:block|layer|stage)s?_?)?(\d+)(?=[./]|$)"
 BEFORE = r"(?i)(?:^|[./_])(?:embed\w*|patch\w*|pos|tok|token|cls|mask_token|wte|wpe|rel_pos\w*|stem\w*)(?=[./_]|$)"
 BEHIND = (
     r"(?i)(?:^|[./_])(?:\w*head|logits|classifier|unembed\w*|\w*norm|ln\w*|fc\w*|out|output|final\w*|pooler)(?=[./_]|$)"
@@ -20,17 +20,17 @@ BEHIND = (
 def depths(names: Sequence[str], *, ordered: bool = True) -> dict[str, int]:
     """Return a depth for each name: 0 before the first numbered block, i + 1 in block i, one more after the last.
 
-    What has no number lies before or behind the blocks as the order of the names says. Where that says nothing
-    (``ordered`` False: a tree of JAX sorts its names) the name itself must, as an embedding's does, or a head's.
+    What lies in no block (`blocks_of`) lies before or behind the blocks as the order of the names says. Where that says
+    nothing (``ordered`` False: a tree of JAX sorts its names) the name itself must, as an embedding's does, or a head's.
 
     Raises InvalidValueError where there is no numbered block, or a name does not say where it lies.
 
-    >>> depths(["tok.weight", "blocks.0.weight", "blocks.1.weight", "head.weight"])
-    {'tok.weight': 0, 'blocks.0.weight': 1, 'blocks.1.weight': 2, 'head.weight': 3}
+    >>> depths(["tok.weight", "blocks.0.weight", "blocks.1.weight", "blocks.2.weight", "head.0.weight"])
+    {'tok.weight': 0, 'blocks.0.weight': 1, 'blocks.1.weight': 2, 'blocks.2.weight': 3, 'head.0.weight': 4}
     >>> depths(["blocks_0/kernel", "head/kernel", "tok_embed/kernel"], ordered=False)
     {'blocks_0/kernel': 1, 'head/kernel': 2, 'tok_embed/kernel': 0}
     """
-    blocks = {name: int(found.group(1)) for name in names if (found := re.search(BLOCK, name))}
+    blocks = blocks_of(list(names))
     if names and not blocks:
         raise InvalidValueError(
             "layer_decay counts the blocks by their number, as in blocks.3.weight or block_3/kernel, and there is none in "
@@ -42,6 +42,45 @@ def depths(names: Sequence[str], *, ordered: bool = True) -> dict[str, int]:
         seen = (seen or name in blocks) if ordered else name in blocks or _is_behind(name)
         lies[name] = blocks[name] + 1 if name in blocks else (last + 2 if seen else 0)
     return lies
+
+
+def blocks_of(names: list[str]) -> dict[str, int]:
+    """Return the number of the block that each name lies in; a name in no block is left out.
+
+    A place is a name up to a number. The stack of blocks is the place with most names whose rest recurs under another of
+    its numbers. A place of modules with several layers counts too if it stands beside the stack and has its numbers
+    (downsample_layers.1 and stages.1), or is like it: at least half of what is in them is alike, and it has at least half
+    as many numbers (a decoder's blocks). All other numbers, such as those of a head's layers, are of no blocks.
+
+    >>> blocks_of(["stem.0.weight", "blocks.0.weight", "blocks.1.weight", "blocks.2.weight", "head.0.weight"])
+    {'blocks.0.weight': 0, 'blocks.1.weight': 1, 'blocks.2.weight': 2}
+    """
+    found: list[tuple[str, str, int]] = []
+    places: dict[str, dict[str, list[int]]] = {}  # in each, the numbers under which a rest occurs
+    for name in names:
+        for part in re.finditer(BLOCK, name):
+            place, number, rest = name[: part.start(1)], int(part[1]), re.sub(r"\d+", "0", name[part.end() :])
+            found.append((name, place, number))
+            places.setdefault(place, {}).setdefault(rest, []).append(number)
+    numbers = {place: {number for under in rests.values() for number in under} for place, rests in places.items()}
+    layers = {place: {rest for rest in rests if re.search("[./]", rest[1:])} for place, rests in places.items()}
+
+    def size(place: str) -> tuple[int, int]:
+        occurs = [(len(under), len(set(under)) > 1) for under in places[place].values()]
+        return sum(n for n, recurs in occurs if recurs), sum(n for n, _ in occurs)
+
+    stack = max(places, key=size, default="")
+
+    def counts(place: str) -> bool:
+        above, beside = (re.sub("[^./]*[./]?$", "", each) for each in (stack, place))
+        if above == beside and numbers[place] == numbers[stack] and 2 * len(layers[place]) > len(places[place]):
+            return True
+        common, most = layers[place] & layers[stack], max(len(layers[place]), len(layers[stack]))
+        return bool(common) and 2 * len(common) >= most and 2 * len(numbers[place]) >= len(numbers[stack])
+
+    blocks = {name: number for name, place, number in found if place == stack}
+    like = {place for place in places if place != stack and counts(place)}
+    return blocks | {name: number for name, place, number in reversed(found) if place in like and name not in blocks}
 
 
 def _is_behind(name: str) -> bool:

@@ -111,7 +111,8 @@ class Mask:
     """A list of rules, the first that matches decides; a parameter that none matches does not decay.
 
     ``Mask()`` is the default: biases and the parameters of normalisation layers do not decay, other matrices and
-    filters do. Rules of your own come first: ``Mask.of(Rule("kind", "Embedding*", False))``.
+    filters do. Rules of your own come first: ``Mask.of(Rule("kind", "Embedding*", False))``. A bias is what is named
+    ``bias``: a table such as T5's relative_attention_bias.weight decays, as embeddings do, unless a rule of yours says no.
 
     >>> Mask().decide([Param("fc.weight", (10, 5), "Linear"), Param("fc.bias", (10,), "Linear")])
     (Decision(name='fc.weight', decays=True, rule='ndim "2" decays', tied_to=None),

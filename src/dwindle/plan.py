@@ -27,12 +27,16 @@ from dwindle.errors import (
     suggestion,
 )
 from dwindle.mask import Mask, Param
-from dwindle.schedule import Constant, Schedule, curve, total
-from dwindle.units import Horizon, as_horizon, short
+from dwindle.schedule import Constant, FeedbackRule, Schedule, curve, total
+from dwindle.units import Horizon, as_horizon, sampled, short
 
 __all__ = ["Assignment", "Dose", "Group", "Plan", "Rates", "Timescale", "as_plan", "difference", "integrated_decay"]
 
 Array = npt.NDArray[np.float64]
+
+_SCHEDULE = "Use a function such as cosine(), or parse(text) for a whole plan."
+_RULE = "A rule that answers a metric goes beside the plan: torch.attach(optimizer, plan, run, feedback=rule)."
+_MASK = 'Use Mask.of(Rule("name", "*.bias", False)), or parse(text) for a whole plan.'
 
 
 class Rates(NamedTuple):
@@ -94,7 +98,8 @@ class Group:
 class Plan:
     """What a run does to its learning rate and its weights: lr(t) = peak·lr_scale·f(t), and the decay read from the same f.
 
-    ``layer_decay`` multiplies the learning rate of block i of L by layer_decay^(L - i), counted from the output.
+    ``layer_decay`` multiplies the learning rate of block i of L by layer_decay^(L - i), counted from the output. Blocks are
+    the members of the model's stack of them; the numbered layers of a stem lie before it, those of a head behind.
 
     >>> from dwindle.decay import Decoupled
     >>> from dwindle.schedule import cosine, warmup
@@ -113,11 +118,13 @@ class Plan:
     layer_decay: float | None = None
 
     def __post_init__(self) -> None:
+        real("peak", self.peak, remedy="Give a number such as 3e-4.")
         object.__setattr__(
             self, "peak", real("peak", self.peak, low=0.0, remedy="The learning rate must not be negative.")
         )
-        for name, kind in (("schedule", Schedule), ("mask", Mask)):
-            a_kind(name, getattr(self, name), kind)
+        instead = _RULE if isinstance(self.schedule, FeedbackRule) else _SCHEDULE
+        for name, kind, remedy in (("schedule", Schedule, instead), ("mask", Mask, _MASK)):
+            a_kind(name, getattr(self, name), kind, remedy)
         if self.decay is not None and not isinstance(self.decay, Decay):
             raise InvalidValueError(
                 f"decay must name its convention; got {shown(self.decay)}. "
@@ -289,11 +296,21 @@ class Plan:
         return np.concatenate(([1.0], left))
 
     def timescale(self, horizon: Horizon | int) -> Timescale:
-        """Return τ = 1/x at the peak of the plan, in steps, epochs and tokens; infinite without decay."""
+        """Return τ = 1/x at the peak of the plan, in steps, epochs and tokens; infinite without decay.
+
+        x is the share that decay takes from each weight in a step. Where λ is a schedule it is the largest of the run.
+
+        >>> from dwindle.decay import Decoupled
+        >>> from dwindle.schedule import linear
+        >>> Plan(0.5, decay=Decoupled(0.01)).timescale(100).steps, Plan(0.5, decay=Decoupled(0.01 * linear())).timescale(9).steps
+        (200.0, 200.0)
+        """
         return self._at_the_peak(timescale, horizon)
 
     def half_life(self, horizon: Horizon | int) -> Timescale:
         """Return how long decay alone takes to halve a weight at the peak, ln 2 / -ln(1 - x), in steps, epochs and tokens.
+
+        x as of `timescale`.
 
         >>> from dwindle.decay import Decoupled
         >>> Plan(0.1, decay=Decoupled(5.0)).half_life(Horizon(epochs=3, steps_per_epoch=2))
@@ -303,9 +320,7 @@ class Plan:
 
     def _at_the_peak(self, measure: Callable[[float], float], horizon: Horizon | int) -> Timescale:
         run = as_horizon(horizon)
-        decay = None if self.decay is None else self.decay.resolve(run)
-        share = 0.0 if decay is None else float(decay.share(0, self.peak, 1.0) + self.peak * decay.coupling(0))
-        steps = measure(share)
+        steps = measure(share_at_the_peak(self, run))
         return Timescale(
             steps,
             None if run.steps_per_epoch is None else steps / run.steps_per_epoch,
@@ -367,6 +382,18 @@ def difference(old: Plan, new: Plan) -> dict[str, tuple[Any, Any]]:
     old, new = as_plan(old), as_plan(new)
     pairs = ((f.name, getattr(old, f.name), getattr(new, f.name)) for f in fields(Plan))
     return {name: (a, b) for name, a, b in pairs if a != b}
+
+
+def share_at_the_peak(plan: Plan, run: Horizon, lr_scale: float = 1.0) -> float:
+    """Return the share that decay takes where the factor is 1, the largest of the run where λ is a schedule; l2 as of SGD."""
+    resolved = plan.resolve(run)
+    decay, lr = resolved.decay, plan.peak * lr_scale
+    if decay is None:
+        return 0.0
+    if not isinstance(decay.weight_decay, Schedule):
+        return float(decay.share(0, lr, 1.0) + lr * decay.coupling(0))
+    taken = resolved.dose(sampled(run.steps).astype(np.int64), lr_scale=lr_scale)
+    return float(np.max(taken.share + taken.lr * taken.l2))
 
 
 def integrated_decay(plan: Plan, horizon: Horizon | int) -> float:

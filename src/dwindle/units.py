@@ -13,6 +13,9 @@ from decimal import Context, Decimal
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from dwindle.errors import (
     InvalidValueError,
     ParseError,
@@ -27,6 +30,8 @@ from dwindle.errors import (
 
 __all__ = ["ROUNDINGS", "UNITS", "Horizon", "Time", "as_horizon", "as_time"]
 
+Array = npt.NDArray[np.float64]
+
 UNITS = {
     "st": "st", "step": "st", "steps": "st",
     "ep": "ep", "epoch": "ep", "epochs": "ep",
@@ -37,6 +42,7 @@ UNITS = {
 ROUNDINGS = ("nearest", "down", "exact")
 _DIGITS = Context(prec=30)  # a thread may have set its own to fewer than a float has
 _FOREVER = 10**30
+_SAMPLES = 2**17
 _LONGEST = 10**18  # steps of a run; twice as many are still 64-bit integers
 SHORTEST = 1e-6  # steps; below it step // every would leave the range of integers
 _TIME = re.compile(r"\s*([+-]?[0-9][0-9_.]*(?:[eE][+-]?[0-9]+)?|[+-]?\.[0-9]+)\s*([A-Za-z%]*?)\s*(down|exact)?\s*")
@@ -251,6 +257,17 @@ def as_horizon(value: Any) -> Horizon:
     if isinstance(value, Horizon):
         return value
     return Horizon(steps=count("horizon", value, remedy="Give steps, or a Horizon."))
+
+
+def sampled(steps: int) -> Array:
+    """Return every index of a run of ``steps``, or 2^17 of them evenly, the last among them.
+
+    >>> sampled(3)
+    array([0., 1., 2.])
+    """
+    if steps <= _SAMPLES:
+        return np.arange(steps, dtype=np.float64)
+    return np.unique(np.linspace(0, steps - 1, _SAMPLES).astype(np.int64)).astype(np.float64)
 
 
 def short(value: float) -> str:

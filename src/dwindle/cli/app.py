@@ -25,7 +25,7 @@ from dwindle.cli.forecast import forecast
 from dwindle.cli.lab import lab
 from dwindle.cli.optimize import optimize
 from dwindle.cli.path import path
-from dwindle.cli.said import say
+from dwindle.cli.said import say, with_options
 from dwindle.cli.study import study
 from dwindle.errors import DwindleError, InvalidValueError, count
 
@@ -56,6 +56,8 @@ def show(
     plan: Annotated[str, typer.Argument(help="A plan in one line, or a .toml or .json file.")],
     steps: Annotated[int, typer.Option(help="Steps of the run.")] = 1000,
     steps_per_epoch: Annotated[int | None, typer.Option(help="Steps of an epoch, for times in ep.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Examples of a step, for times in ex.")] = None,
+    tokens_per_step: Annotated[int | None, typer.Option(help="Tokens of a step, for times in tok.")] = None,
     rows: Annotated[int, typer.Option(help="Rows of the table.")] = 11,
     as_json: Annotated[bool, typer.Option("--json", help="Print the rates of every step as JSON.")] = False,
 ) -> None:
@@ -64,7 +66,7 @@ def show(
     from dwindle.units import Horizon
 
     value = _plan(plan)
-    run = Horizon(steps=count("--steps", steps), steps_per_epoch=steps_per_epoch)
+    run = Horizon(count("--steps", steps), None, steps_per_epoch, batch_size, None, tokens_per_step)
     if as_json:
         rates = {name: column.tolist() for name, column in value.table(run)._asdict().items()}
         typer.echo(json.dumps({"plan": str(value), **rates}))
@@ -138,9 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         said = error.format_message() if hasattr(error, "format_message") else str(error)  # typer's own usage errors
         if os.environ.get(_DEBUG) or not (isinstance(error, DwindleError) or hasattr(error, "format_message")):
             raise
-        said = said.replace(
-            "know steps_per_epoch; give it to the Horizon", "know steps_per_epoch; add --steps-per-epoch K"
-        )
+        said = with_options(said, set(words))
         say(f"dwindle: {' '.join(said.split())}", err=True)
         code = getattr(error, "exit_code", 2)
     if code == 130:

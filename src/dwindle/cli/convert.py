@@ -12,22 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from dwindle.cli.said import say
+from dwindle.cli.said import OPTIONS, say
 from dwindle.errors import DwindleError, InvalidValueError, ParseError, UnresolvedTimeError, known
 
 if TYPE_CHECKING:
     from dwindle.units import Horizon
 
-__all__ = ["convert"]
+__all__ = ["convert", "in_words_of_the_command"]
 
 _PLANS = ("plan", "toml", "json")
 _LARGEST = 1_000_000
 _SUFFIXES = (".toml", ".json", ".py", ".txt")
-_OPTIONS = {
-    "steps_per_epoch": "--steps-per-epoch K",
-    "batch_size": "--batch-size M",
-    "tokens_per_step": "--tokens-per-step T",
-}
 
 
 class Recipe(NamedTuple):
@@ -140,13 +135,13 @@ def _read(text: str, where: Path | None, run: Horizon | None) -> Recipe:
     try:
         return _recipe(text, "" if where is None else where.suffix.lower(), run)
     except DwindleError as error:
-        said = _with_words_of_the_command(str(error), text)
+        said = in_words_of_the_command(str(error), text)
         if where is None and said == str(error):
             raise
         raise type(error)(said if where is None else f"{where}: {said}") from error
 
 
-def _with_words_of_the_command(said: str, text: str) -> str:
+def in_words_of_the_command(said: str, text: str) -> str:
     """Return the message of a recipe that cannot be read, with what can be typed here to help it."""
     from dwindle.foreign.reading import peer_of_text
     from dwindle.foreign.schedules.peers import PEERS
@@ -249,7 +244,7 @@ def _own_steps(text: str, steps_per_epoch: int | None) -> int | None:
 def _with_options(said: str) -> str:
     """Return the message of a time that needs the run, with the options that tell it."""
     cause = said.partition("; give")[0].removesuffix(".")
-    option = next((option for key, option in _OPTIONS.items() if f"know {key}" in cause), None)
+    option = next((option for key, option in OPTIONS.items() if f"know {key}" in cause), None)
     return f"{cause}; add {option or '--steps N, or --epochs E with --steps-per-epoch K'}."
 
 

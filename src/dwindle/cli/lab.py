@@ -33,7 +33,7 @@ def lab(
 ) -> None:
     """Open the lab: drag λ, the learning rate and its decay, and see what they do; drop a log on it, or watch a study.
 
-    It listens on 127.0.0.1 only. Ctrl-C ends it, with exit code 0.
+    Without --host only this machine can reach it. Ctrl-C ends it, with exit code 0.
     """
     if save is not None:
         from dwindle.lab.page import write

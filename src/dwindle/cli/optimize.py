@@ -39,6 +39,7 @@ from dwindle.cli.runs import (
     course_of,
     file_of_its_own,
     fitted_to,
+    given_decay,
     given_plan,
     horizon,
     logs_as_json,
@@ -145,9 +146,7 @@ def optimize(
         "peak": None if peak is None else real("--peak", peak, above=0.0),
         "rise": None if rise is None else count("--rise", steps_of("--rise", rise, run), low=0),
         "lowest": _part("--lowest", lowest),
-        "decay": None
-        if weight_decay is None
-        else given_plan("--decay", f"peak 1e-9 | constant | {weight_decay}").decay,
+        "decay": None if weight_decay is None else given_decay("--decay", weight_decay),
     }
     if rival is not None:
         course_of("--against", rival, run)  # refuses one that cannot be a rival, before anything is fitted

@@ -13,6 +13,7 @@ import typer
 from dwindle.errors import DataError, DwindleError, InvalidValueError, UnresolvedTimeError, count
 
 if TYPE_CHECKING:
+    from dwindle.decay import Decay
     from dwindle.laws import Course, Fitted, Run
     from dwindle.logs import Log
     from dwindle.plan import Plan
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsJson", "Columns", "Html", "Law", "Like", "LogPlans", "Logs", "LossColumn", "LrColumn", "Source", "StepColumn",
-    "StepsPerEpoch", "Warmup", "command_line", "course_of", "file_of_its_own", "fitted_to", "given_plan", "horizon", "last_step",
-    "logs_as_json", "sources", "steps_of",
+    "StepsPerEpoch", "Warmup", "command_line", "course_of", "file_of_its_own", "fitted_to", "given_decay", "given_plan",
+    "horizon", "last_step", "logs_as_json", "sources", "steps_of",
 ]  # fmt: skip
 
 _LATE = 1.5  # gaps between points: where a log begins later than that, its first rates are not in it
@@ -238,6 +239,16 @@ def given_plan(option: str, text: str) -> Plan:
 
     try:
         return plan_of(text)
+    except DwindleError as error:
+        raise type(error)(f"{option}: {error}") from error
+
+
+def given_decay(option: str, text: str) -> Decay:
+    """Return the weight decay in ``text``; the option is named where it is none."""
+    from dwindle.text import parse_decay
+
+    try:
+        return parse_decay(text)
     except DwindleError as error:
         raise type(error)(f"{option}: {error}") from error
 

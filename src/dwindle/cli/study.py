@@ -273,7 +273,7 @@ def _optimiser(name: str | None, momentum: float | None) -> Optimiser | None:
 
 def _widths(text: str | None) -> tuple[int, ...] | None:
     try:
-        return None if text is None else tuple(int(width) for width in text.split(",") if width.strip())
+        return None if text is None else tuple(int(width) for width in text.split(","))
     except ValueError as error:
         raise InvalidValueError(f"hidden must be widths such as 256,128; got {text!r}.") from error
 

@@ -12,7 +12,7 @@ from dwindle.explain.parts import Part, taken_apart
 from dwindle.explain.subject import Placed, placed_as, step_of
 from dwindle.explain.weights import LONGEST, Weights, weighed
 from dwindle.mask import Param
-from dwindle.plan import Plan, Timescale, as_plan
+from dwindle.plan import Plan, Timescale, as_plan, share_at_the_peak
 from dwindle.schedule import FeedbackRule, Schedule
 from dwindle.units import Horizon, as_horizon, short
 
@@ -35,7 +35,8 @@ class Decayed:
 
     ``decays`` False: this parameter does not, by ``rule``. ``formula`` has the numbers put in; ``taken`` is the share that
     leaves each weight, for l2 as under plain SGD. ``half_life`` and ``timescale`` are those of this step, infinite without
-    decay; ``at_the_peak`` is τ where the factor is 1. ``schedule`` takes a scheduled λ apart.
+    decay; ``at_the_peak`` is τ where the factor is 1, or the run's shortest where λ is a schedule, which ``schedule`` takes
+    apart.
     """
 
     decays: bool
@@ -125,8 +126,9 @@ class Explanation:
         lines += _wrapped(f"  {found.rule}", 2) if found.rule else []
         lines += [] if found.schedule is None else ["  λ is a schedule:", *_of_part(found.schedule, 2)]
         lines += [line for text in found.formula.splitlines() for line in _wrapped(f"  {text}", 4)]
+        shortest = "τ at the peak" if found.schedule is None else "the shortest τ of the run"
         for name, times in (("half-life at this rate", found.half_life), ("τ = 1/x at this rate", found.timescale),
-                            ("τ at the peak", found.at_the_peak)):  # fmt: skip
+                            (shortest, found.at_the_peak)):  # fmt: skip
             lines += _wrapped(f"  {name}: {_times(times)}", 4)
         return lines
 
@@ -233,8 +235,6 @@ def _decayed(plan: Plan, run: Horizon, at: int, placed: Placed, lr: float, facto
         return Decayed(False, rule, convention, 0.0, "", 0.0, 0.0, 0.0, never, never, never)
     share, coupling, lam = float(decay.share(at, lr, factor)), float(decay.coupling(at)), float(decay.at(at))
     taken = share + lr * coupling
-    top = plan.peak * placed.lr_scale
-    peak = float(decay.share(at, top, 1.0)) + top * coupling
     schedule = taken_apart(decay.weight_decay, at) if isinstance(decay.weight_decay, Schedule) else None
     return Decayed(
         True,
@@ -247,7 +247,7 @@ def _decayed(plan: Plan, run: Horizon, at: int, placed: Placed, lr: float, facto
         taken,
         _in_units(half_life(min(taken, 1.0 - 1e-16)), run),
         _in_units(timescale(taken), run),
-        _in_units(timescale(peak), run),
+        _in_units(timescale(share_at_the_peak(plan, run, placed.lr_scale)), run),
         schedule,
     )
 

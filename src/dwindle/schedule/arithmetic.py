@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dwindle.elementary import power, power_parts
-from dwindle.namespace import NUMPY, SCALAR, Namespace
+from dwindle.namespace import NUMPY, SCALAR, Namespace, namespace
 
 __all__ = [
     "COMPARISONS",
@@ -133,7 +133,11 @@ def _refuse_zero(divisor: Any) -> None:
 def _by_no_zero(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     def divided(a: Any, b: Any) -> Any:
         _refuse_zero(np.asarray(b) if isinstance(a, np.ndarray) and isinstance(b, int | float) else b)
-        return operation(a, b)
+        try:
+            return operation(a, b)
+        except RuntimeError:  # torch divides no whole number by 0, not even in a branch that no step takes
+            xp = namespace(b if isinstance(a, int | float) else a)
+            return operation(wide(a, xp), wide(b, xp))
 
     return divided
 

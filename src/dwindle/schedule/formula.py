@@ -102,9 +102,11 @@ class Formula(Schedule):
 
     def _checked(self, value: float, step: Any) -> float:
         if not (math.isfinite(value) and value >= 0.0):
+            remedy = "Hold it with max(0, ...) or min(step, last)."
+            if not math.isfinite(value):
+                remedy = "Put max(1, ...) where it divides or takes a logarithm or root; hold what grows with min(step, last)."
             raise InvalidValueError(
-                f"the formula {shown(self.text)} is {value:g} at step {step}; a factor must be finite and not negative. "
-                "Hold it with max(0, ...) or min(step, last)."
+                f"the formula {shown(self.text)} is {value:g} at step {step}; a factor must be finite and not negative. {remedy}"
             )
         return value
 
