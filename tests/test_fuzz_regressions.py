@@ -55,6 +55,11 @@ CASES: dict[str, tuple[str, bytes]] = {
     "log: a loss that no law can be started from": ("log-findings", b"\0" + FLAT),
     "plan: a mirror of more steps than 64 bits hold": ("plan-text", b"\0peak 1 | cosine mirror every %sst" % (b"9" * 20)),
     "plan: a repeat of more steps than 64 bits hold": ("plan-text", b"\0peak 1 | cosine repeat every %sst" % (b"9" * 20)),
+    "recipe: two TrainingArguments and nothing else": (
+        "config-program",
+        b"\1from transformers import TraiingArguments\n" + b"args = TrainingArguments('o', max_steps=9)\n" * 2,
+    ),
+    "table: an exponent beyond that of a Decimal": ("data-csv", b"\0a,b\n" + b"1,1e-444444444444444444440\n2,0\n" * 9),
     "plan: a table of more steps than 64 bits hold": ("plan-text", b"\0peak 1 | table [1] every %s" % (b"9" * 21)),
     "formula: nested so deep that it cannot be shown": ("formula", b"\0[0 > (1, %sstep)]" % (b"not " * 450)),
     "formula: the minus of a condition": ("formula", b"\0---(not -1) + 1"),

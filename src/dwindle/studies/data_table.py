@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +193,10 @@ def _run_together(values: NDArray[Any], given: Sequence[Any]) -> bool:
     """Return whether different numbers all became one in float64."""
     if not len(values) or values.min() != values.max() or len(set(given)) == 1:
         return False
-    return len({Decimal(value) for value in given}) > 1
+    try:
+        return len({Decimal(value) for value in given}) > 1
+    except InvalidOperation:  # an exponent that no Decimal holds
+        return True
 
 
 def _one_to_float64(path: Path, name: str, is_target: bool) -> DataError:

@@ -129,8 +129,8 @@ def _pair_in(tree: ast.AST, scope: Scope, peer: str) -> Pair:
     outermost = [node for node in schedules if id(node) not in inner]
     optimizers = [(owner, node) for node in calls if (owner := owner_of(callee(node), peer)) is not None]
     arguments = [node for _, node in optimizers if callee(node) == _ARGUMENTS]
-    if len(optimizers) > 1:  # a Trainer that is given an optimiser does not ask its arguments for one
-        optimizers = [(owner, node) for owner, node in optimizers if callee(node) != _ARGUMENTS]
+    # a Trainer that is given an optimiser does not ask its arguments for one
+    optimizers = [each for each in optimizers if callee(each[1]) != _ARGUMENTS] or optimizers
     if len(outermost) > 1 or len(optimizers) > 1:
         several = [callee(node) for node in outermost] if len(outermost) > 1 else [callee(n) for _, n in optimizers]
         raise InvalidValueError(f"several are built here: {', '.join(several)}; give the source of one run.")
