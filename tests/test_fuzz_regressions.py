@@ -59,6 +59,8 @@ CASES: dict[str, tuple[str, bytes]] = {
         "config-program",
         b"\1from transformers import TraiingArguments\n" + b"args = TrainingArguments('o', max_steps=9)\n" * 2,
     ),
+    "space: a range that ends in an underscore": ("space-text", b"\0lam 0 1e-4..1_"),
+    "space: a range in a schedule that ends so": ("space-text", b"\0lam 1 | peak 1 | schedule cosine to 0..1_"),
     "table: an exponent beyond that of a Decimal": ("data-csv", b"\0a,b\n" + b"1,1e-444444444444444444440\n2,0\n" * 9),
     "plan: a table of more steps than 64 bits hold": ("plan-text", b"\0peak 1 | table [1] every %s" % (b"9" * 21)),
     "formula: nested so deep that it cannot be shown": ("formula", b"\0[0 > (1, %sstep)]" % (b"not " * 450)),

@@ -15,7 +15,7 @@ __all__ = ["RANGE", "Axis", "Range", "Value", "numbers"]
 Value = float | int | str
 """A coordinate of a point: a number, or a name."""
 
-_NUMBER = r"-?(?:[0-9][0-9_]*(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+_NUMBER = r"-?(?:[0-9]+(?:_[0-9]+)*(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _UNIT = "|".join(f"{unit}\\b" if unit.isalpha() else unit for unit in sorted(UNITS, key=len, reverse=True))
 RANGE = re.compile(
     rf"(?<![\w.])(?P<low>{_NUMBER})\s*(?P<unit>{_UNIT})?\s*\.\.(?!\.)\s*(?P<high>{_NUMBER})(?:\s*(?P<units>{_UNIT}))?"
