@@ -337,6 +337,11 @@ def penalty(coefficient: float, groups: Mapping[str, Iterable[Any]]) -> Penalty:
     return Penalty(math.fsum(costs.values()), costs)
 
 
+def peak_share(decay: Decay, lr: float) -> float:
+    """Return the share that leaves each weight in the first step where the factor is 1; l2 as under plain SGD."""
+    return float(decay.share(0, lr, 1.0) + lr * decay.coupling(0))
+
+
 def log_kept(shares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return log |1 - x| of shares x, -inf where nothing is left; beyond 1 a step turns the sign, which this does not tell."""
     with np.errstate(divide="ignore"):

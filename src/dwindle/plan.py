@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dwindle.decay import Corrected, Decay, Independent, half_life, log_kept, timescale
+from dwindle.decay import Corrected, Decay, Independent, half_life, log_kept, peak_share, timescale
 from dwindle.depths import depths
 from dwindle.errors import (
     InvalidValueError,
@@ -391,7 +391,7 @@ def share_at_the_peak(plan: Plan, run: Horizon, lr_scale: float = 1.0) -> float:
     if decay is None:
         return 0.0
     if not isinstance(decay.weight_decay, Schedule):
-        return float(decay.share(0, lr, 1.0) + lr * decay.coupling(0))
+        return peak_share(decay, lr)
     taken = resolved.dose(sampled(run.steps).astype(np.int64), lr_scale=lr_scale)
     return float(np.max(taken.share + taken.lr * taken.l2))
 

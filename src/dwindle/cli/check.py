@@ -20,8 +20,8 @@ from dwindle.plain import plain
 if TYPE_CHECKING:
     from dwindle.findings import Finding
     from dwindle.findings.configs import Config
+    from dwindle.findings.configs.run import Run
     from dwindle.plan import Plan
-    from dwindle.units import Horizon
 
 __all__ = ["check"]
 
@@ -49,25 +49,6 @@ class Checked(NamedTuple):
     findings: tuple[Finding, ...]
     looked: tuple[str, ...]
     unread: tuple[str, ...]
-
-
-class Run(NamedTuple):
-    """What the options say of the run."""
-
-    steps: int | None
-    steps_per_epoch: int | None
-    processes: int
-    accumulation: int
-    dtype: str | None
-    batch_size: int | None
-    tokens_per_step: int | None
-
-    @property
-    def horizon(self) -> Horizon | None:
-        from dwindle.units import Horizon
-
-        worth = {name: getattr(self, name) for name in ("steps_per_epoch", "batch_size", "tokens_per_step")}
-        return None if self.steps is None else Horizon(steps=self.steps, **worth)
 
 
 def check(
@@ -100,6 +81,7 @@ def check(
 
     The exit code is 1 if a fault or a warning was found, 0 if not.
     """
+    from dwindle.findings.configs.run import Run
     from dwindle.setup import dtype_named
     from dwindle.text.files import plan_of
 
@@ -197,7 +179,7 @@ def _log(path: Path, plan: Plan | None, run: Run, columns: Columns) -> Checked:
     held = log.get("validation loss")
     if held is not None and (points := sum(map(math.isfinite, held.value))) < FEWEST:
         unread.append(f"overfitting: the log has {points} of the {FEWEST} validation losses that it takes")
-    found = tuple(of_history(log, plan=plan, horizon=run.horizon))
+    found = tuple(of_history(log, plan=plan, horizon=run.horizon(None, None)))
     return Checked(f"a log ({log.format})", found, tuple(looked), (*unread, *notes))
 
 
@@ -221,7 +203,7 @@ def _live(target: str, plan: Plan | None, run: Run) -> Checked:
     if "model" not in parts:
         raise DataError(f"{target}: the dict has no 'model'.")
     own = parts.get("horizon")
-    horizon = run.horizon if run.horizon is not None else None if own is None else as_horizon(own)
+    horizon = run.horizon(None, None) or (None if own is None else as_horizon(own))
     counts = {
         "processes": run.processes if run.processes != 1 else parts.get("processes", 1),
         "accumulation": run.accumulation if run.accumulation != 1 else parts.get("accumulation", 1),

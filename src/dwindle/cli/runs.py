@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -237,18 +238,23 @@ def given_plan(option: str, text: str) -> Plan:
     """Return the plan in one line, or in the .toml or .json file of that name; the option is named where it is none."""
     from dwindle.text.files import plan_of
 
-    try:
+    with _naming(option):
         return plan_of(text)
-    except DwindleError as error:
-        raise type(error)(f"{option}: {error}") from error
 
 
 def given_decay(option: str, text: str) -> Decay:
     """Return the weight decay in ``text``; the option is named where it is none."""
     from dwindle.text import parse_decay
 
-    try:
+    with _naming(option):
         return parse_decay(text)
+
+
+@contextmanager
+def _naming(option: str) -> Iterator[None]:
+    """Name the option in what is wrong with its text."""
+    try:
+        yield
     except DwindleError as error:
         raise type(error)(f"{option}: {error}") from error
 

@@ -72,16 +72,12 @@ def program_of(text: str, run: Horizon | None = None) -> Program:
         except DwindleError:
             raise error from None
         unread.append(f"the schedule: {error}")
-    if not isinstance(found, Plan) and tree is not None and (bare := _without_schedule(tree)) is not None:
-        unread.append(f"what {type(found).__name__} does: it answers a metric")
-        found, schedule_known = read(bare, run=run), False
-    if not isinstance(found, Plan) and tree is None and (pair := pair_of_spec(text)).optimizer is not None:
-        unread.append(f"what {type(found).__name__} does: it answers a metric")
-        found, schedule_known = plan_from_pair(replace(pair, schedule=None)), False
     if not isinstance(found, Plan):
-        raise InvalidValueError(
-            f"{type(found).__name__} answers a metric; there is nothing to check before a run. Check its log."
-        )
+        rule = type(found).__name__
+        found, schedule_known = _beside_a_rule(text, tree, run), False
+        if not isinstance(found, Plan):
+            raise InvalidValueError(f"{rule} answers a metric; there is nothing to check before a run. Check its log.")
+        unread.append(f"what {rule} does: it answers a metric")
     peer = peer_of_text(text)
     names = _OPTIMIZER.findall(text)
     epochs = dtype = None
@@ -147,6 +143,15 @@ def _with_defaults(tree: ast.Module) -> list[str]:
 
     Filled().visit(tree)
     return [f"{name}={value}" for name, value in taken.items()]
+
+
+def _beside_a_rule(text: str, tree: ast.Module | None, run: Horizon | None) -> Any:
+    """Return the plan of the optimiser that stands beside a rule which answers a metric; None if none does."""
+    if tree is not None:
+        bare = _without_schedule(tree)
+        return None if bare is None else read(bare, run=run)
+    pair = pair_of_spec(text)
+    return None if pair.optimizer is None else plan_from_pair(replace(pair, schedule=None))
 
 
 def _without_schedule(tree: ast.Module) -> str | None:

@@ -30,7 +30,7 @@ BOUNDARY = {
 DECAY = {
     "torch": "weight_decay is l2 (in the gradient) in SGD and Adam, decoupled in AdamW, Muon and Adafactor",
     "optax": "add_decayed_weights: l2 before the scaling, decoupled after it as in adamw",
-    "keras": "weight_decay of every optimiser is decoupled; l2 is kernel_regularizer, which has no ½",
+    "keras": "weight_decay of every optimiser but Ftrl is decoupled; l2 is kernel_regularizer, which has no ½",
     "timm": "its AdamW, SGDW and Lion are decoupled or corrected; its RMSpropTF, Lars and MADGRAD l2; torch's as torch has them",
     "hf": "the Trainer's AdamW: decoupled",
     "composer": "DecoupledAdamW and DecoupledSGDW are independent: lr/lr0·λ",

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from dwindle.decay import L2, Decay, Independent
+from dwindle.decay import L2, Decay, Independent, peak_share
 from dwindle.errors import (
     DwindleError,
     InvalidValueError,
@@ -217,7 +217,7 @@ def _share_at_peak(plan: Plan) -> float | None:
     """Return the share that decay takes at the peak, None where it goes by a schedule of λ."""
     if plan.decay is None or isinstance(plan.decay.weight_decay, Schedule):
         return None
-    return float(plan.decay.share(0, plan.peak, 1.0) + plan.peak * plan.decay.coupling(0))
+    return peak_share(plan.decay, plan.peak)
 
 
 def _lam(decay: Decay | None) -> str:

@@ -160,7 +160,7 @@ class Fitted:
         """How many times as wide intervals must be to hold 90 % of the points of each run that is left out, at least 1."""
         missed = [1.0]
         for left in self.runs[:: -(-len(self.runs) // _LEFT_OUT)] if len(self.runs) > 1 else ():
-            others = _solved([run for run in self.runs if run is not left], self.law, self._unit)
+            others = _most_likely([run for run in self.runs if run is not left], self.law, self._unit)
             at = left.step >= max(warmup(left.lr), others.begins)
             if not at.any() or (self.law.decays and other_decay(left.course, others.known)):
                 continue
@@ -230,7 +230,7 @@ def fit(runs: Any, law: str | Law = "auto", *, like: Any = ()) -> Fitted:
         unit = unit_of(alike(kept, groups))
         chosen = expecting(chosen, groups, unit)
         notes.append(_expects(groups))
-    fitted = _solved(kept, chosen, unit)
+    fitted = _most_likely(kept, chosen, unit)
     if (missed := fitted._misfit) > _BADLY:
         notes.append(
             f"{chosen.name} misses these runs by {missed:.1f} times what it misses the curves it was made for; its intervals are "
@@ -248,7 +248,7 @@ def fit(runs: Any, law: str | Law = "auto", *, like: Any = ()) -> Fitted:
     return replace(fitted, notes=tuple(notes))
 
 
-def _solved(runs: Sequence[Run], law: Law, unit: float | None) -> Fitted:
+def _most_likely(runs: Sequence[Run], law: Law, unit: float | None) -> Fitted:
     frame = Frame(runs, law, unit)
     data = [Curve(run, frame) for run in runs]
     values, covariance = solved(law, data)

@@ -110,11 +110,11 @@ def named(reading: Reading, asked: str, names: Iterable[str]) -> str:
 
 
 def epochs_of(reading: Reading, block: Block) -> Any:
-    """Return the epoch of each row [rows] of a block, NaN where it has none."""
+    """Return the epoch of each row [rows] of a block, NaN where it has none; None where no row has one."""
     for name in matches(reading.names, EPOCH)[:1]:
         if name in block.columns:
             return block.columns[name].spread(block.rows)
-    return np.full(block.rows, np.nan)
+    return None
 
 
 def not_counted_on(column: str | None) -> str:
@@ -247,11 +247,7 @@ class _Gathered:
                 other = block.columns[rival].spread(block.rows)
                 self._differ = bool((other != steps)[~np.isnan(other) & ~np.isnan(steps)].any())
         if self.axis.unit == "step" and self.reading.format != "tensorboard":
-            epochs = epochs_of(self.reading, block)
-            if self.axis.length is None:
-                self.epochs.add(steps, epochs)
-            else:
-                steps = self.epochs.counted_on(steps, epochs)
+            steps = self.epochs.placed(steps, epochs_of(self.reading, block))
         steps = with_steps_of_validation(self.reading, block, self.axis.column, steps)
         no_number = np.zeros(block.rows, dtype=bool)
         no_number[[row for row, _ in block.text.get(self.axis.column, ())]] = True

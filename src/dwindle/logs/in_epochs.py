@@ -31,10 +31,11 @@ class InEpochs:
 
     >>> rows = InEpochs()
     >>> step, epoch = np.tile(np.arange(1.0, 41.0), 3), np.repeat([1.0, 2.0, 3.0], 40)
-    >>> rows.add(step, epoch)
+    >>> bool((rows.placed(step, epoch) == step).all())
+    True
     >>> rows.begin_anew(), rows.steps_per_epoch()
     (True, 40.0)
-    >>> InEpochs(40.0).counted_on(step, epoch)[[0, 39, 40, 119]].tolist()
+    >>> InEpochs(40.0).placed(step, epoch)[[0, 39, 40, 119]].tolist()
     [1.0, 40.0, 41.0, 120.0]
     """
 
@@ -46,8 +47,16 @@ class InEpochs:
         self._base: float | None = None
         self._now, self._top = np.nan, -np.inf  # the epoch and the highest step in it
 
-    def add(self, steps: Any, epochs: Any) -> None:
-        """Add the steps and epochs [n] of rows that have both."""
+    def placed(self, steps: Any, epochs: Any) -> Any:
+        """Return the steps [n] of rows in these epochs, if in any: as they are while the length is sought, then counted on."""
+        if self.length is not None:
+            return self._counted_on(steps, np.full(len(steps), np.nan) if epochs is None else epochs, self.length)
+        if epochs is not None:
+            self._add(steps, epochs)
+        return steps
+
+    def _add(self, steps: Any, epochs: Any) -> None:
+        """Look at the steps and epochs [n] of rows that have both."""
         known = np.isfinite(steps) & np.isfinite(epochs)
         if self._go_on() or not known.any():
             return
@@ -87,14 +96,13 @@ class InEpochs:
         length = one.last - one.first + one.gap
         return length if one.gap == 1.0 or one.gap <= _SURE * length else None
 
-    def counted_on(self, steps: Any, epochs: Any) -> Any:
+    def _counted_on(self, steps: Any, epochs: Any, length: float) -> Any:
         """Return the steps [n] since the start: (epoch - first epoch)·length + step; of rows after an epoch's last, its end."""
-        assert self.length is not None
         at = np.maximum.accumulate(np.where(np.isnan(epochs), -1, np.arange(len(epochs))))
         epochs = np.where(at >= 0, epochs[np.maximum(at, 0)], self._now)
         if self._base is None and not np.isnan(epochs).all():
             self._base = min(float(epochs[~np.isnan(epochs)][0]), 1.0)
-        before = (epochs - (self._base or 0.0)) * self.length
+        before = (epochs - (self._base or 0.0)) * length
         out = before + steps
         begin = 0
         for end in (*(np.flatnonzero(np.diff(epochs)) + 1), len(steps)):
@@ -104,7 +112,7 @@ class InEpochs:
                 continue
             top = self._top if epochs[begin] == self._now else -np.inf
             seen = np.fmax.accumulate(np.append(top, steps[part]))
-            out[part] = np.where(steps[part] < seen[:-1], before[part] + self.length, out[part])
+            out[part] = np.where(steps[part] < seen[:-1], before[part] + length, out[part])
             self._now, self._top = float(epochs[begin]), float(seen[-1])
             begin = int(end)
         return out

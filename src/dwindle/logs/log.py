@@ -179,11 +179,7 @@ class _Rows:
                 values = np.full(block.rows, np.nan) if cells is None else cells.spread(block.rows)
                 self.differ[what] |= not np.array_equal(values, table[:, i], equal_nan=True)
         if self.reading.format != "tensorboard":
-            epochs = epochs_of(self.reading, block)
-            if self.epochs.length is None:
-                self.epochs.add(table[:, 0], epochs)
-            else:
-                table[:, 0] = self.epochs.counted_on(table[:, 0], epochs)
+            table[:, 0] = self.epochs.placed(table[:, 0], epochs_of(self.reading, block))
         if self.found["step"]:
             table[:, 0] = with_steps_of_validation(self.reading, block, self.found["step"][0], table[:, 0])
         self.several.add(block, table[:, 0])

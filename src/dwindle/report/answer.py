@@ -121,7 +121,7 @@ def _gain(setting: Setting, decay: str) -> Html:
             "p",
             f"against {AGAINST[loss.against]}",
             tag("br"),
-            f"95 % interval {bounds}, {over(loss)}",
+            f"95 % interval {bounds}, {over(loss.seeds, loss.examples)}",
             class_="note",
         ),
         tag("p", sign(tone, found.verdict)),

@@ -142,18 +142,18 @@ def gain_sentence(comparison: Comparison) -> str:
     unit = " points" if comparison.metric == "test_accuracy" else ""
     return (
         f"{SINGLE[comparison.against]}: {METRICS[comparison.metric]} {difference}{unit} "
-        f"(95 % interval {bounds}, {over(comparison)}), {comparison.verdict}"
+        f"(95 % interval {bounds}, {over(comparison.seeds, comparison.examples)}), {comparison.verdict}"
     )
 
 
-def over(comparison: Comparison) -> str:
+def over(seeds: int, examples: int | None) -> str:
     """Return what an interval is over: seeds, and test examples where it holds for others as well.
 
-    >>> over(Comparison("neither", "test_loss", -0.1724, -0.1903, -0.1547, 5, "better", examples=400))
+    >>> over(5, 400)
     '5 seeds and 400 test examples'
     """
-    seeds = plural(comparison.seeds, "seed")
-    return seeds if comparison.examples is None else f"{seeds} and {plural(comparison.examples, 'test example')}"
+    told = plural(seeds, "seed")
+    return told if examples is None else f"{told} and {plural(examples, 'test example')}"
 
 
 def scope(by_examples: bool, examples: int | None) -> str:

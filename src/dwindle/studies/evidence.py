@@ -11,7 +11,7 @@ from scipy.special import stdtrit
 
 from dwindle.report import places
 from dwindle.report.evidence import DECAYS
-from dwindle.report.words import NAMES, plural, scope
+from dwindle.report.words import NAMES, over, plural, scope
 from dwindle.studies.optimism import optimism
 from dwindle.studies.seed_noise import seed_noise
 
@@ -185,10 +185,9 @@ def _plus_minus(values: Sequence[float], most: int = 8) -> str:
 
 def _difference(c: dict[str, Any]) -> str:
     digits = places((c["upper"] - c["lower"]) / 2)
-    examples = "" if c.get("examples") is None else f" and {plural(c['examples'], 'test example')}"
     return (
         f"{c['difference']:+.{digits}f}, 95 % interval {c['lower']:+.{digits}f} to {c['upper']:+.{digits}f} "
-        f"over {plural(c['seeds'], 'seed')}{examples}: {c['verdict']}"
+        f"over {over(c['seeds'], c.get('examples'))}: {c['verdict']}"
     )
 
 

@@ -199,10 +199,8 @@ class Own(NamedTuple):
             given, wanted = (t.to(dtype) if t.is_floating_point() else t for t in (x, y))
             with torch.no_grad():
                 outputs = [tree_flatten(module(block)) for block in torch.split(given, _BLOCK)]
-                leaves, outline = (
-                    [torch.cat(each) for each in zip(*(leaf for leaf, _ in outputs), strict=True)],
-                    outputs[0][1],
-                )
+                leaves = [torch.cat(each) for each in zip(*(leaf for leaf, _ in outputs), strict=True)]
+                outline = outputs[0][1]
                 for name, function in functions.items():
                     without = [
                         function(tree_unflatten([t[rest] for t in leaves], outline), wanted[rest]) for rest in kept

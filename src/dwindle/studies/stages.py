@@ -90,14 +90,11 @@ class Stages:
         seeds = self.report_seeds
         self.trainings.total = self.trainings.done + len(contenders) * len(seeds) + 1
         records = self.trainings.records("report", [(c, s) for c in contenders.values() for s in seeds])
-        rows = [
-            contender_row(role, candidate, records[i * len(seeds) : (i + 1) * len(seeds)], self.task)
-            for i, (role, candidate) in enumerate(contenders.items())
-        ]
-        played = zip(contenders, (records[i : i + len(seeds)] for i in range(0, len(records), len(seeds))), strict=True)
+        own = {role: records[i * len(seeds) : (i + 1) * len(seeds)] for i, role in enumerate(contenders)}
+        rows = [contender_row(role, candidate, own[role], self.task) for role, candidate in contenders.items()]
         tested = ByPart(
             len(self.task.data.test_x),
-            {role: {record["seed"]: record.get("by_part", {}) for record in own} for role, own in played},
+            {role: {record["seed"]: record.get("by_part", {}) for record in its} for role, its in own.items()},
         )
         self.fitted = self.trainings.fitted(self.winner, seeds[0], refit, tail)
         found = {

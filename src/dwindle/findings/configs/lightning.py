@@ -96,18 +96,17 @@ def _scheduled(
     unsaid = tuple[str, ...]()
     if by_epochs and is_number(epochs) and epochs > 0:
         horizon, unsaid = Horizon(steps=max(1, round(epochs)), steps_per_epoch=1), (BY_EPOCHS,)
-    run = horizon
-    if run is None:
+    if horizon is None:
         return
-    epoch = run.steps_per_epoch or 1
-    counts = sampled(max(1, -(-run.steps // epoch)))
-    lr = found.peak * found.schedule.resolve(run)(counts.astype("int64"))
+    epoch = horizon.steps_per_epoch or 1
+    counts = sampled(max(1, -(-horizon.steps // epoch)))
+    lr = found.peak * found.schedule.resolve(horizon)(counts.astype("int64"))
     scheduler = Scheduler(
         name, counts, [lr, lr], length=length, said=f"{key}={length}" if length else "", per_update=1.0 / epoch,
         why="Lightning's interval 'epoch'", by_design=name in ("CosineAnnealingWarmRestarts", "CyclicLR"),
     )  # fmt: skip
     shape = setup_of_plan(plan if not by_epochs else replace(plan, decay=None), None, **fields)
-    yield replace(shape, scheduler=scheduler, horizon=run, plan=None, schedule_known=True, unread=unsaid)
+    yield replace(shape, scheduler=scheduler, horizon=horizon, plan=None, schedule_known=True, unread=unsaid)
 
 
 def _called(given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

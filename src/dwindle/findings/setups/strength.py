@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from dwindle.decay import L2
+from dwindle.decay import L2, peak_share
 from dwindle.finding import Finding, Remedy
 from dwindle.findings.setups.wording import plan_change
 from dwindle.schedule import Schedule
@@ -49,7 +49,7 @@ def found(setup: Setup) -> Iterator[Finding]:
         decay = setup.groups[i].decay
         at_peak = 0.0
         if decay is not None and not isinstance(decay.weight_decay, Schedule) and not seen:
-            at_peak = float(decay.share(0, peak, 1.0) + peak * decay.coupling(0))
+            at_peak = peak_share(decay, peak)
         share = max(at_peak, float(np.max(setup.shares(i, course), initial=0.0)))
         if most is None or share > most[0]:
             most = share, i

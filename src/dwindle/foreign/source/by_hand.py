@@ -12,7 +12,7 @@ from dwindle.decay import L2, Decay, Decoupled
 from dwindle.errors import DwindleError, NoExactMapError, shown
 from dwindle.foreign.source.function import formula_of
 from dwindle.foreign.source.literal import Scope, at_line, callee
-from dwindle.foreign.source.unread import counted
+from dwindle.foreign.source.unread import counted, last_name
 from dwindle.plan import Plan
 from dwindle.schedule import Schedule
 
@@ -178,8 +178,7 @@ def _number(node: ast.expr, scope: Scope) -> float | None:
 def _is_weight(node: ast.expr) -> bool:
     while isinstance(node, ast.Subscript):
         node = node.value
-    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
-    return _WEIGHT.fullmatch(name) is not None
+    return _WEIGHT.fullmatch(last_name(node)) is not None
 
 
 def _is_lambda(node: ast.expr, scope: Scope) -> bool:
