@@ -416,6 +416,34 @@ def in_terminal(words: list[str], interrupt: re.Pattern[bytes] | None = None) ->
     return child.wait(60), screen
 
 
+FORGOTTEN = """
+import signal, sys, time, weakref
+import dwindle.cli
+
+app = sys.modules["dwindle.cli.app"]
+
+class Ends: pass
+
+def interrupted(plan):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    here = Ends()
+    gone = weakref.ref(here, lambda _: signal.raise_signal(signal.SIGINT))
+    del here  # the interrupt comes in the callback, where Python prints it and goes on
+    time.sleep(30)
+
+app._plan = interrupted
+app.main(sys.argv[1:])
+"""
+
+
+def test_an_interrupt_that_python_would_forget_comes_again() -> None:
+    out = subprocess.run(
+        [sys.executable, "-c", FORGOTTEN, "show", "peak 1"], capture_output=True, text=True, timeout=60
+    )
+    assert out.returncode == 130, out.stderr
+    assert out.stderr == "dwindle: interrupted; finished trainings are kept, the same command goes on.\n"
+
+
 @pytest.mark.slow
 def test_a_terminal_shows_one_table_and_ctrl_c_leaves_it_clean(tmp_path: Path) -> None:
     words = ["study", "--hidden", "16", "--epochs", "40", "--seeds", "2", "--out", str(tmp_path)]

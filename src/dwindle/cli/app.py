@@ -5,13 +5,17 @@ Exit codes: 0 done; 1 a failed run; 2 bad input, one line; 130 interrupted, resu
 
 from __future__ import annotations
 
+import _thread
 import codecs
 import io
 import json
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,6 +42,7 @@ app = typer.Typer(
 )
 
 _DEBUG = "DWINDLE_DEBUG"
+_SOON = 0.05  # seconds
 
 
 @app.callback(invoke_without_command=True)
@@ -123,6 +128,37 @@ def _warnings_in_a_line() -> Callable[..., None]:
     return show
 
 
+def _interrupt() -> None:
+    if hasattr(signal, "pthread_kill"):  # wakes what sleeps
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
+
+
+@contextmanager
+def _no_interrupt_lost() -> Iterator[None]:
+    """Have an interrupt come again that Python would print and forget, in a ``__del__`` or a callback of a weak reference.
+
+    A study that keeps an Optuna study beside its trials is there one moment in a thousand.
+    """
+    before, again = sys.unraisablehook, []
+
+    def lost(unraisable: Any) -> None:
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            again.append(threading.Timer(_SOON, _interrupt))  # at once, it would be lost in here
+            again[-1].start()
+        else:
+            before(unraisable)
+
+    sys.unraisablehook = lost
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+        for timer in again:
+            timer.cancel()
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code; bad input is one line on stderr, without a traceback."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -131,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="dwindle")
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _no_interrupt_lost():
             warnings.showwarning = _warnings_in_a_line()
             code = app(args=words or ["--help"], standalone_mode=False)
     except KeyboardInterrupt:
