@@ -368,6 +368,12 @@ REFUSED |= {
         "'my.muon(schedule)' is a part of the optimiser that is not known (line 3), and what it does to the learning rate and to"
     ),
     f"{OPTAX}tx = optax.chain(base, optax.adamw(schedule))": "'base' is a part of the optimiser that is not known (line 3)",
+    f"{OPTAX}tx = optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(max_backtracking_steps=15))": (
+        "scale_by_backtracking_linesearch finds the learning rate as it goes (line 3), and a plan says it beforehand;"
+    ),
+    f"{OPTAX}tx = optax.chain(optax.scale_by_lbfgs(), optax.scale_by_zoom_linesearch(20))": "scale_by_zoom_linesearch finds",
+    f"{OPTAX}tx = optax.chain(optax.sgd(1.0), optax.scale_by_polyak(max_learning_rate=1.0))": "scale_by_polyak finds the",
+    f"{OPTAX}tx = optax.chain(optax.scale_by_distance_over_gradients(), optax.scale(-1.0))": "scale_by_distance_over_gradients",
     f"{OPTAX}tx = optax.MultiSteps(my.muon(schedule), 4)": "'my.muon(schedule)' is a part of the optimiser that is not known",
     f"{OPTAX}tx = optax.multi_transform({{'muon': my_muon(0.02), 'adam': optax.adamw(3e-4)}}, labels)": (
         "multi_transform gives some parameters another optimiser than others (line 3), and a plan has one;"
@@ -403,6 +409,106 @@ REFUSED |= {
     "import torch\nmatch name:\n  case 'sgd':\n    o = torch.optim.SGD(p)\n  case _:\n    o = SOAP(p)": (
         "SGD is built only if name is 'sgd' (line 2); give the source without the match."
     ),
+}  # fmt: skip
+
+# what builds an optimiser, and what only looks so
+
+MODEL = "import torch\no = torch.optim.AdamW(model.parameters(), lr=0.1)\n"
+USUAL = f"peak 0.1 | constant | decoupled 0.01 | {ALL}"
+LINEAR = "peak 5e-5 | linear to 0% over 9st"
+
+READ |= {
+    f"{MODEL}@dataclass\nclass Config:\n  name: str\n  lr: float\nc = Config(name, lr=0.1, weight_decay=0.1)": USUAL,
+    f"{MODEL}class Lit(pl.LightningModule): pass\nc = Lit(backbone, lr=0.1, weight_decay=0.1)": USUAL,
+    f"{MODEL}c = TrainConfig('cifar', lr=0.1, wd=0.1)\nname = '{{}}_{{lr}}'.format('resnet', lr=0.1, weight_decay=0.1)": USUAL,
+    f"{MODEL}train(model, lr=0.1, weight_decay=0.1)\nt = Trainer(model, lr=0.1, weight_decay=0.1)": USUAL,
+    f"{MODEL}train(o, model, lr=0.1)\nlog = Logger(o, lr=True, weight_decay=True)\nsave(optimizer, lr=0.1)": USUAL,
+    f"{MODEL}show(count_parameters(model), lr=0.1)\nrow(sum(p.numel() for p in model.parameters()), lr=0.1)": USUAL,
+    f"{MODEL}optim = o\noptim.add_param_group({{'params': head.parameters()}})\noptim.load_state_dict(params)": USUAL,
+    f"{MODEL}optimizers = []\noptimizers.append(o)\nself.optim.load_state_dict(torch.load('params.pt'))": USUAL,
+    f"{MODEL}torch.save({{'params': model.state_dict(), 'lr': 0.1}}, 'x.pt')": USUAL,
+    f"{MODEL}cfg.optim.lr = 0.2\ncfg.optim.weight_decay = 0.2": USUAL,
+    "import torch\nps = filter(lambda p: p.requires_grad, model.parameters())\no = torch.optim.AdamW(ps, lr=0.1)\n"
+    "torch.save({'params': model.state_dict(), 'lr': 0.1}, 'x.pt')": USUAL,
+    "import torch\ntry:\n  model = load('x')\n  o = torch.optim.AdamW(p, lr=0.1)\nexcept OSError:\n  model = Model()": USUAL,
+    "import keras\noptimizers = []\noptimizers.append(keras.optimizers.AdamW(0.1, 0.01))": USUAL,
+    "import keras\no = keras.optimizers.AdamW(0.1, 0.01)\nconfig = keras.optimizers.serialize(o)": USUAL,
+    f"{KERAS}plot_lr(schedule)\nconfig = keras.optimizers.schedules.serialize(schedule)": COSINE,
+    f"import re\n{KERAS}conv = re.compile('conv.*')": COSINE,
+    f"{OPTAX}from jax import jit, vmap\nf = jit(schedule)\nlrs = vmap(schedule)(steps)\nzip(steps, map(schedule, steps))": COSINE,
+    "import optax\ntx = optax.adamw(0.1, weight_decay=0.01)\nspecs = optax.tree_map_params(tx, f, state, specs)": USUAL,
+    "import optax\ntx = optax.inject_hyperparams(optax.adamw)(learning_rate=0.1, weight_decay=0.01)\n"
+    "lr = state.hyperparams['learning_rate']": USUAL,
+    f"{MODEL}hyperparams = dict(epochs=3)\nhyperparams['lr'] = 0.2": USUAL,
+    f"{ARGUMENTS}setattr(args, 'generation_num_beams', 4)\nargs.__dict__['seed'] = 1": LINEAR,
+    f"{ARGUMENTS}evaluating = dataclasses.replace(args, output_dir='p')\ntext = text.replace(self.args, '')": LINEAR,
+    f"{ARGUMENTS[:-1]}.set_logging(steps=3)\nargs = args.set_save(steps=9)": LINEAR,
+}  # fmt: skip
+
+GROUP = "{'params': [p], 'weight_decay': 0.1}"
+INJECTED = "import optax\ntx = optax.inject_hyperparams(optax.adamw)(learning_rate=1e-3)\n"
+
+REFUSED |= {
+    f"{MODEL}b = SOAP([p for p in head.parameters() if p.ndim == 2], lr=3e-3)": "SOAP may be an optimiser and is not known",
+    f"{MODEL}hidden = list(head.parameters())\nb = SOAP(hidden, lr=3e-3)": "SOAP may be an optimiser and is not known (line 4)",
+    f"{MODEL}b = SOAP(params=hidden, lr=3e-3)": "SOAP may be an optimiser and is not known (line 3)",
+    f"{MODEL}b = SOAP(get_params(head), lr=3e-3)": "SOAP may be an optimiser and is not known (line 3)",
+    f"{MODEL}b = soap(head.parameters(), lr=3e-3)": "soap may be an optimiser and is not known (line 3)",
+    f"{MODEL}b = create_optimizer(model, lr=3e-3, weight_decay=0.1)": "create_optimizer may be an optimiser and is not known",
+    f"{MODEL}make = partial(SOAP, lr=3e-3, weight_decay=0.1)": "partial may be an optimiser and is not known (line 3)",
+    f"{MODEL}class Mine:\n  def step(self): pass\nb = Mine(rest, lr=1e-3, weight_decay=0.1)": "Mine may be an optimiser and is",
+    f"{MODEL}class Mine(torch.optim.SGD): pass\nb = Mine(rest, lr=1e-3, weight_decay=0.1)": "Mine may be an optimiser and is not",
+    f"{OPTAX}train(my.muon(schedule))": "my.muon may be an optimiser and is not known (line 3)",
+    f"{KERAS}model = keras.Sequential([])\nmodel.compile('adamw')": "\"model.compile('adamw')\" names its optimiser",
+    "import torch\noptimizer: Opt = bnb.optim.AdamW8bit(p, lr=1e-4)\ns = torch.optim.lr_scheduler.StepLR(optimizer, 9)": (
+        "the optimiser is built elsewhere, by bnb.optim.AdamW8bit (line 2)"
+    ),
+    "import torch\no: Opt = torch.optim.SGD(p, lr=0.1)\nwarmup_lr(o)": "warmup_lr takes the optimiser and is not known (line 3)",
+    # param groups that are made, however
+    f"import torch\ngs = []\nfor p in ps:\n  g = {GROUP}\n  gs.append(g)\no = torch.optim.AdamW(gs, lr=1e-3)": (
+        "the param groups of AdamW are made piece by piece (line 6), so their rates and decays cannot be read; write the groups"
+    ),
+    f"import torch\ngs = {{}}\nfor p in ps:\n  gs[p] = {GROUP}\no = torch.optim.AdamW(list(gs.values()), lr=1e-3)": (
+        "the param groups of AdamW are made piece by piece (line 5)"
+    ),
+    f"import torch\nself.gs = []\nself.gs.append({GROUP})\no = torch.optim.AdamW(self.gs, lr=1e-3)": (
+        "the param groups of AdamW are made piece by piece (line 4)"
+    ),
+    f"import torch\ngs = [{GROUP} for p in ps]\ngs = gs[::-1]\no = torch.optim.AdamW(gs, lr=1e-3)": (
+        "the param groups of AdamW are made piece by piece (line 4)"
+    ),
+    f"import torch\ndef get_params(m):\n  return [{GROUP}]\no = torch.optim.AdamW(get_params(m), lr=1e-3)": (
+        "the param groups of AdamW are made piece by piece (line 4)"
+    ),
+    "import torch\ngs = []\ngs.append({**base, 'lr': 0.2})\no = torch.optim.SGD(gs, lr=0.1)": "the param groups of SGD are made",
+    "import torch\ngs = []\ngs.append(dict(base, lr=0.2))\no = torch.optim.SGD(gs, lr=0.1)": "the param groups of SGD are made",
+    f"import torch\ndef of(p):\n  return {GROUP}\no = torch.optim.AdamW([of(p) for p in m.parameters()], lr=1e-3)": (
+        "the param groups of AdamW are made piece by piece (line 4)"
+    ),
+    # settings that are changed later, however
+    f"{BY_HAND}gs = o.param_groups\nfor g in gs: g['weight_decay'] = 0.5": "g['weight_decay'] = 0.5 changes the decay as",
+    f"{BY_HAND}gs = o.param_groups\ngs[0]['lr'] = 0.5": "\"gs[0]['lr'] = 0.5\" changes the learning rate by hand (line 4)",
+    f"{BY_HAND}for g in o.param_groups: g['lr'], g['weight_decay'] = 0.5, 0.1": (
+        "\"g['lr'], g['weight_decay'] = (0.5, 0.1)\" changes the learning rate by hand (line 3)"
+    ),
+    f"{BY_HAND}o.state_dict()['param_groups'][0]['lr'] = 0.5": "\"o.state_dict()['param_groups'][0]['lr'] = 0.5\" changes the",
+    "import keras\nopt = keras.optimizers.AdamW(1e-3)\nopt.weight_decay = 0.1": "opt.weight_decay = 0.1 changes the decay as",
+    f"{INJECTED}state.hyperparams['learning_rate'] = 0.1": "\"state.hyperparams['learning_rate'] = 0.1\" changes the learning",
+    f"{INJECTED}state[1].hyperparams['weight_decay'] = 0.5": "state[1].hyperparams['weight_decay'] = 0.5 changes the decay as",
+    f"{INJECTED}held = state.hyperparams\nheld.update(learning_rate=0.1)": "'held.update(learning_rate=0.1)' changes the",
+    f"{ARGUMENTS[:-1]}.set_optimizer('sgd', learning_rate=0.1)": "\"TrainingArguments('o', max_steps=9).set_optimizer('sgd',",
+    f"{ARGUMENTS[:-1]}.set_logging(steps=3).set_lr_scheduler('cosine')": "\"TrainingArguments('o', max_steps=9).set_logging(",
+    f"{ARGUMENTS[:-1]}.set_logging(steps=3)\nargs.weight_decay = 0.1": "'args.weight_decay = 0.1' changes the arguments (line 3)",
+    "from transformers import TrainingArguments\nargs = replace(TrainingArguments('o', max_steps=9), learning_rate=1e-3)": (
+        "\"replace(TrainingArguments('o', max_steps=9), learning_ra... changes the arguments (line 2)"
+    ),
+    "from transformers import TrainingArguments\nargs: X = TrainingArguments('o', max_steps=9)\nargs.learning_rate = 1e-3": (
+        "'args.learning_rate = 0.001' changes the arguments (line 3)"
+    ),
+    f"{ARGUMENTS}args.__dict__['learning_rate'] = 3e-4": "\"args.__dict__['learning_rate'] = 0.0003\" changes the arguments",
+    f"{ARGUMENTS}vars(args).update(learning_rate=3e-4)": "'vars(args).update(learning_rate=0.0003)' changes the arguments",
+    f"{ARGUMENTS}args.seed, args.max_steps = 1, 90": "'args.seed, args.max_steps = (1, 90)' changes the arguments (line 3)",
+    f"{ARGUMENTS}setattr(args, 'learning_rate', 3e-4)": "\"setattr(args, 'learning_rate', 0.0003)\" changes the arguments",
 }  # fmt: skip
 
 

@@ -519,6 +519,14 @@ def several(place: str, numbers: Iterable[int], inner: tuple[str, ...] = ("norm"
         # a trunk and a head in one Sequential
         ([*layer("0.embed"), *several("0.blocks", range(4)), *layer("0.norm", "1")],
          {"0.embed": 0, "0.blocks.0": 1, "0.blocks.3": 4, "0.norm": 5, "1": 5}),
+        # one block, whose parts are numbered, and a head of layers
+        ([*layer("embed"), *layer("blocks.0.attn", "blocks.0.mlp.0", "blocks.0.mlp.2", "norm", "head.0", "head.2")],
+         {"embed": 0, "blocks.0.attn": 1, "blocks.0.mlp.0": 1, "blocks.0.mlp.2": 1, "norm": 2, "head.0": 2, "head.2": 2}),
+        # a stem and a head of more layers than there are blocks
+        (layer(*(f"stem.{i}" for i in range(3)), "blocks.0", "blocks.1", *(f"head.{i}" for i in (0, 2, 4, 6))),
+         {"stem.2": 0, "blocks.0": 1, "blocks.1": 2, "head.0": 3, "head.6": 3}),
+        # a head that is all there is
+        (layer("embed", "head.0", "head.2"), {"embed": 0, "head.0": 1, "head.2": 3}),
         # layers one after another, and a convolution in front whose parts are numbered
         (layer("0", "2", "4"), {"0": 1, "2": 3, "4": 5}),
         ([*several("features.conv_layers", range(7), ("conv", "norm")), *layer("project"), *several("encoder.layers", range(12))],

@@ -357,6 +357,14 @@ def test_keras_trains_a_model_with_what_was_written(compiled: bool) -> None:
     assert any((np.asarray(v.value) != b).any() for v, b in zip(net.trainable_variables, before, strict=True))
 
 
+@pytest.mark.parametrize("name", ["AdamW", "Lion", "Muon"])
+def test_an_optimiser_of_keras_that_decays_by_itself_is_told_not_to(name: str) -> None:
+    source = foreign.write(Plan(0.1, dw.cosine(12)), "keras", 12, optimizer=name)
+    own = executed(source)["optimizer"].get_config()
+    assert not any(value for key, value in own.items() if key.endswith("weight_decay"))
+    assert foreign.read(source) == Plan(0.1, dw.cosine(12))
+
+
 def test_a_cautious_keras_decay_spares_weights_that_the_update_takes_down() -> None:
     net, plan = model(), Plan(0.1, decay=dw.independent(0.01, cautious=True))
     optimizer = executed(foreign.write(plan, "keras", 12, optimizer="SGD"))["configure"](net)

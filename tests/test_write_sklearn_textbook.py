@@ -353,6 +353,13 @@ LOOP = f"{RATE}for step in range(9):\n    lr = learning_rate(step)\n"
         (f"decay = 0.01\n{LOOP}    w -= lr * (g + decay * w)", "0.01"),
         (f"lam = 0.01\n{LOOP}    grad = x.T @ r + 2 * lam * w", "0.02"),
         (f"decay = 0.01\n{LOOP}    w -= lr * decay * w\n    w -= lr * g", "0.01"),
+        (f"reg = 0.01\n{LOOP}    dW = f(W)\n    dW += 2 * reg * W\n    W -= lr * dW", "0.02"),
+        (f"lambd, m = 0.7, 70\n{LOOP}    dW1 = 1 / m * np.dot(d, X.T) + lambd / m * W1\n    W1 = W1 - lr * dW1", "0.01"),
+        (f"l2 = 0.01\n{LOOP}    w -= lr * (g + l2 * w)", "0.01"),
+        (f"alpha = 0.01\n{LOOP}    w -= lr * (g + alpha * w)", "0.01"),
+        (f"alpha = 0.01\n{LOOP}    w -= lr * g\n    mean = (1 - alpha) * mean + alpha * w", None),
+        (f"alpha = 0.01\n{LOOP}    w -= lr * g\n    mean *= 1 - alpha\n    mean += alpha * w", None),
+        (f"{LOOP}    l2 = f(l1 @ w1)\n    w1 -= lr * l1.T @ (l2 - y)", None),
         (f"{LOOP}    w = (1 - lr * decay(step)) * w\ndef decay(step):\n    return 0.1 / (1 + step)",
          '(formula "0.1 / (1 + step)")'),
     ],
@@ -363,11 +370,59 @@ def test_a_decay_by_hand_is_that_of_the_weights_where_it_multiplies_them(source:
     assert str(plan.decay) == ("None" if decay is None else f"l2 {decay}")
 
 
+ADAM = "    m = 0.9 * m + (1 - 0.9) * g\n    v = 0.999 * v + (1 - 0.999) * g ** 2\n"
+MOVED = "m / (1 - 0.9 ** (step + 1)) / (np.sqrt(v / (1 - 0.999 ** (step + 1))) + 1e-8)"
+PENALISED = "def penalised(w): return grad(w) + wd * w\n\n"
+STEPPED = "def moved(w, d, m, lr):\n    m = 0.9 * m + d\n    return "
+BY_HAND = [
+    (dw.reference.Adam(), "decoupled", f"    g = grad(w)\n{ADAM}    w = (1 - lr * wd) * w - lr * {MOVED}"),
+    (dw.reference.Adam(), "decoupled", f"    g = grad(w)\n{ADAM}    w = w - lr * ({MOVED} + wd * w)"),
+    (dw.reference.Adam(), "decoupled", f"    g = grad(w)\n{ADAM}    move = {MOVED} + wd * w\n    w = w - lr * move"),
+    (dw.reference.Adam(), "l2", f"    g = grad(w) + wd * w\n{ADAM}    w = w - lr * {MOVED}"),
+    (dw.reference.Adam(), "l2", f"{PENALISED}    g = penalised(w)\n{ADAM}    w = w - lr * {MOVED}"),
+    (SGD(0.9), "decoupled", "    m = 0.9 * m + grad(w)\n    w = (1 - lr * wd) * w - lr * m"),
+    (SGD(0.9), "decoupled", "    m *= 0.9\n    m += grad(w)\n    w -= lr * wd * w\n    w -= lr * m"),
+    (SGD(0.9), "decoupled", "    m = [0.9 * a + b for a, b in zip(m, grad(w))]\n    w = (1 - lr * wd) * w - lr * np.array(m)"),
+    (SGD(0.9), "decoupled", f"{STEPPED}(1 - lr * wd) * w - lr * m, m\n\n    w, m = moved(w, grad(w), m, lr)"),
+    (SGD(0.9), "l2", f"{STEPPED}w - lr * m, m\n\n    g = grad(w) + wd * w\n    w, v = moved(w, g, v, lr)"),
+    (SGD(0.9), "l2", "    m = 0.9 * m + grad(w) + wd * w\n    w = w - lr * m"),
+    (SGD(0.9, lr_in_buffer=True), "l2", "    v = 0.9 * v - lr * (grad(w) + wd * w)\n    w = w + v"),
+    (SGD(0.9, lr_in_buffer=True), "decoupled", "    m += 0.1 * (lr * grad(w) / 0.1 - m)\n    w = w - lr * wd * w - m"),
+    (SGD(), "l2", "    w = (1 - lr * wd) * w - lr * grad(w)\n    loss = 0.9 * loss + 0.1 * np.sum(w ** 2)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("optimiser", "convention", "update"), BY_HAND)
+def test_a_decay_by_hand_beside_momentum_is_decoupled_and_before_it_l2(
+    optimiser: Any, convention: str, update: str
+) -> None:
+    functions, _, update = update.rpartition("\n\n")
+    head = f"import numpy as np\nwd = 0.1\n{RATE}def grad(w): return np.sin(3 * w)\n{functions}"
+    source = f"{head}\nfor step in range(40):\n    lr = learning_rate(step)\n{update}\n"
+    space: dict[str, Any] = {"w": np.array([1.0, -2.0]), "m": np.zeros(2), "v": np.zeros(2), "loss": 0.0}
+    exec(compile(source, "by_hand.py", "exec"), space)
+    plan = foreign.read(source)
+    assert isinstance(plan, Plan)
+    assert str(plan.decay) == f"{convention} 0.1"
+    whole = plan.resolve(dw.Horizon(steps=40))
+    path = run(
+        optimiser,
+        {"w": [1.0, -2.0]},
+        lambda at, step: {"w": np.sin(3 * at["w"])},
+        lambda step, name: whole.rates(step),
+        40,
+    )
+    np.testing.assert_allclose(space["w"], path["w"][-1], rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("source", "why"),
     [
         (f"decay = 0.01\n{LOOP}    w *= 1 - decay", "whether and how decay decays the weights cannot be told (line 6)"),
         (f"decay = 0.9\n{LOOP}    v = decay * v + (1 - decay) * g ** 2", "(line 6); write the update as (1 - eta * decay) * w"),
+        (f"decay = 0.99\n{LOOP}    w -= lr * g\n    mean = decay * mean + (1 - decay) * w", "how decay decays the weights"),
+        (f"decay = 0.99\n{LOOP}    w -= lr * g\n    mean *= decay\n    mean += (1 - decay) * w", "how decay decays the weights"),
+        (f"{LOOP}    w -= lr * f(w, 0.1)\ndef f(w, reg):\n    return g + reg * w", "how reg decays the weights"),
         (f"{LOOP}    train(lr, 5.0)\ndef train(eta, lmbda):\n    return (1 - eta * lmbda / n) * w", "how lmbda decays"),
         (f"{LOOP}    w *= 1 - lr * 0.1\n    v *= 1\n    W2 *= 1 - lr * 0.2", "decay by l2 0.1 and by l2 0.2 here"),
     ],
@@ -392,6 +447,56 @@ def test_an_alpha_that_is_set_by_hand_in_another_way_is_refused() -> None:
     source = foreign.write(dw.parse("peak 0.05 | cosine over 9st | l2 0.01"), "sklearn", 12)
     with pytest.raises(NoExactMapError, match=r"sets alpha by hand \(line \d+\), which is not read"):
         foreign.read(source.replace("set_params(", "set_params(alpha=lam[step], "))
+
+
+CONSTANT = "SGDClassifier(alpha=0.1, eta0=0.1, learning_rate='constant')"
+
+
+@pytest.mark.parametrize(
+    ("built", "later", "plainly"),
+    [
+        (CONSTANT, "m.set_params(alpha=0.5)", "SGDClassifier(alpha=0.5, eta0=0.1, learning_rate='constant')"),
+        (CONSTANT, "m.alpha = 0.5", "SGDClassifier(alpha=0.5, eta0=0.1, learning_rate='constant')"),
+        (CONSTANT, "m.set_params(**{'alpha': 0.5})", "SGDClassifier(alpha=0.5, eta0=0.1, learning_rate='constant')"),
+        (CONSTANT, "m.set_params(eta0=0.5); m.fit(x, y)", "SGDClassifier(alpha=0.1, eta0=0.5, learning_rate='constant')"),
+        (CONSTANT, "p = make_pipeline(scale, m); p.set_params(sgdclassifier__eta0=0.5)",
+         "SGDClassifier(alpha=0.1, eta0=0.5, learning_rate='constant')"),
+        (CONSTANT, "p = Pipeline([('pca', pca), ('m', m)]); p.set_params(m__eta0=0.5, pca__alpha=3)",
+         "SGDClassifier(alpha=0.1, eta0=0.5, learning_rate='constant')"),
+        (CONSTANT, "b = MultinomialNB(); b.set_params(alpha=0.5)", CONSTANT),
+        (CONSTANT, "c, b = 1, MultinomialNB(); b.set_params(alpha=decay(t))\ndef decay(t): return 0.1 / (1 + t)", CONSTANT),
+        (CONSTANT, "m.set_params(max_iter=5); self.alpha = 3; args.learning_rate = 7", CONSTANT),
+        ("SGDClassifier(penalty=None, learning_rate='constant')", "m.set_params(alpha=0.5)",
+         "SGDClassifier(penalty=None, learning_rate='constant')"),
+        ("SGDClassifier()", "m.set_params(alpha=0.5)", "SGDClassifier(alpha=0.5)"),  # whose rate is made of alpha
+        ("SGDClassifier(alpha=1)", "m.set_params(learning_rate='constant')", "SGDClassifier(alpha=1, learning_rate='constant')"),
+        ("MLPClassifier(alpha=0.1, batch_size=9)", "m.set_params(alpha=0.5)", "MLPClassifier(alpha=0.5, batch_size=9)"),
+        ("MLPClassifier(batch_size=9)", "m.set_params(learning_rate_init=0.5)",
+         "MLPClassifier(batch_size=9, learning_rate_init=0.5)"),
+    ],
+)  # fmt: skip
+def test_what_is_set_later_counts_as_where_the_estimator_is_built(built: str, later: str, plainly: str) -> None:
+    head = "from sklearn.linear_model import SGDClassifier\nfrom sklearn.neural_network import MLPClassifier\nm = "
+    assert foreign.read(f"{head}{built}\n{later}\n") == foreign.read(f"{head}{plainly}\n")
+
+
+@pytest.mark.parametrize(
+    ("later", "why"),
+    [
+        ("for e in range(9):\n    m.set_params(eta0=0.1 * 0.9 ** e)", "sets its eta0 by hand (line 4), which is not read; give "),
+        ("m.partial_fit(x, y)\nm.set_params(eta0=0.01)", "sets its eta0 by hand (line 4), which is not read; give SGDClassifier"),
+        ("m.set_params(eta0=0.01)\nm.set_params(eta0=0.02)", "'m.set_params(eta0=0.02)' sets its eta0 by hand (line 4)"),
+        ("m.set_params(**best)", "sets its settings by hand (line 3), which is not read; give SGDClassifier its settings where"),
+        ("p = made(m)\np.set_params(it__alpha=0.1)", "sets its it__alpha by hand (line 4)"),
+        ("m.learning_rate = kind", "'m.learning_rate = kind' sets its learning_rate by hand (line 3)"),
+        ("m.set_params(learning_rate='optimal')\nm.set_params(alpha=decay(t))\ndef decay(t): return 0.1 / (1 + t)",
+         "changes the learning rate too (line 4), which is made of alpha where it is 'optimal'; give SGDClassifier another"),
+    ],
+)  # fmt: skip
+def test_what_is_set_later_and_cannot_be_told_is_refused(later: str, why: str) -> None:
+    with pytest.raises(NoExactMapError) as caught:
+        foreign.read(f"from sklearn.linear_model import SGDClassifier\nm = {CONSTANT}\n{later}\n")
+    assert why in str(caught.value)
 
 
 # --- what they cannot do -------------------------------------------------------------------------------------------------

@@ -166,6 +166,10 @@ def test_the_written_layers_are_the_plans_where_heads_and_stems_are_numbered(pee
     names = ["stem.0.weight", "stem.1.weight", *inner, "head.norm.weight", "head.0.weight", "head.2.weight"]
     assert scope["depths"](names) == depths(names, ordered=peer != "optax")
     assert {scope["depths"](names)[name] for name in names if name.startswith("head")} == {5}
+    one = ["stem.0.w", "stem.1.w", "blocks.0.attn.w", "blocks.0.mlp.0.w", "blocks.0.mlp.1.w", "head.0.w", "head.2.w"]
+    assert (
+        list(scope["depths"](one).values()) == [*depths(one, ordered=peer != "optax").values()] == [0, 0, 1, 1, 1, 2, 2]
+    )
 
 
 def test_the_mask_is_the_plans() -> None:

@@ -48,7 +48,8 @@ def blocks_of(names: list[str]) -> dict[str, int]:
     """Return the number of the block that each name lies in; a name in no block is left out.
 
     A place is a name up to a number. The stack of blocks is the place with most names whose rest recurs under another of
-    its numbers. A place of modules with several layers counts too if it stands beside the stack and has its numbers
+    its numbers; a stem or a head, and what is a part of the one block that there is, are no stack beside another. A place
+    of modules with several layers counts too if it stands beside the stack and has its numbers
     (downsample_layers.1 and stages.1), or is like it: at least half of what is in them is alike, and it has at least half
     as many numbers (a decoder's blocks). All other numbers, such as those of a head's layers, are of no blocks.
 
@@ -69,7 +70,17 @@ def blocks_of(names: list[str]) -> dict[str, int]:
         occurs = [(len(under), len(set(under)) > 1) for under in places[place].values()]
         return sum(n for n, recurs in occurs if recurs), sum(n for n, _ in occurs)
 
-    stack = max(places, key=size, default="")
+    before = re.compile(BEFORE)
+    behind = re.compile(BEHIND)
+
+    def stands_back(place: str) -> bool:
+        if any(before.fullmatch(word) or behind.fullmatch(word) for word in re.split("[./]", place)):
+            return True
+        outer = {place[: part.start(1)] for part in re.finditer(BLOCK, place)}
+        alone = [size(each)[1] for each in outer if len(numbers[each]) == 1]
+        return not layers[place] and size(place)[1] < max(alone, default=0)
+
+    stack = max([place for place in places if not stands_back(place)] or places, key=size, default="")
 
     def counts(place: str) -> bool:
         above, beside = (re.sub("[^./]*[./]?$", "", each) for each in (stack, place))

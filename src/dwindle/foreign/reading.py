@@ -11,10 +11,11 @@ import dwindle.foreign.schedules.peers as peers
 from dwindle.errors import InvalidValueError, ParseError, shown
 from dwindle.foreign.optimizers.training_arguments import CLASSES, READ, from_training_json, training_settings
 from dwindle.foreign.source.by_hand import with_alpha, with_textbook_decay
+from dwindle.foreign.source.estimator import with_later_settings
 from dwindle.foreign.source.function import formula_of
 from dwindle.foreign.source.literal import Scope, callee
 from dwindle.foreign.source.own import with_comment
-from dwindle.foreign.source.program import parsed, read_source, read_tree
+from dwindle.foreign.source.program import parsed, read_tree
 from dwindle.foreign.source.spec import is_spec, pair_of_spec, read_spec
 from dwindle.foreign.source.unread import check_arguments
 from dwindle.foreign.source.whose import peer_of
@@ -104,11 +105,14 @@ def _read_program(text: str, run: Horizon | None) -> Plan | FeedbackRule[Any]:
     scope, peer = Scope.of(tree), peer_of(tree)
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and callee(node) in (*_MLP, *CLASSES)]
     if len(calls) != 1:
-        found = read_source(text, peer, run)  # reading changes a tree, and the comment is compared with this one
+        ours = parsed(text, _NO_RECIPE)  # reading changes a tree, and the comment is compared with this one
+        found = read_tree(with_later_settings(ours) if peer == "sklearn" else ours, text, peer, run)
         if peer == "textbook":
             return with_textbook_decay(found, tree, scope) if isinstance(found, Plan) else found
         plan = with_comment(found, text, tree, peer) if isinstance(found, Plan) else found
-        return with_alpha(plan, tree, scope) if peer == "sklearn" and isinstance(plan, Plan) else plan
+        if peer == "sklearn" and isinstance(plan, Plan):
+            return with_alpha(plan, with_later_settings(tree), scope)
+        return plan
     if callee(calls[0]) in CLASSES:
         check_arguments(tree, calls[0], READ)
         _complete_arguments(calls[0], scope, run)
@@ -118,6 +122,7 @@ def _read_program(text: str, run: Horizon | None) -> Plan | FeedbackRule[Any]:
     is_model = examples is not None and calls[0] in ast.walk(examples)  # n is no number of examples, but what is built
     if examples is not None and not is_model and "n" not in given:
         calls[0].keywords.append(ast.keyword("n", examples))
+    tree = with_later_settings(tree) if peer == "sklearn" else tree
     factor = scope.functions.get("factor")
     tree.body = [node for node in tree.body if node is not factor]
     plan = read_tree(tree, text, peer)

@@ -10,24 +10,32 @@ from dataclasses import dataclass, field, replace
 
 from dwindle.decay import L2, Decay, Decoupled
 from dwindle.errors import DwindleError, NoExactMapError, shown
+from dwindle.foreign.optimizers.classic import NAMES
+from dwindle.foreign.source.estimator import estimator_in, set_later
+from dwindle.foreign.source.flow import Flow, factors, is_one_minus, is_weight
 from dwindle.foreign.source.function import formula_of
 from dwindle.foreign.source.literal import Scope, at_line, callee
-from dwindle.foreign.source.unread import counted, last_name
+from dwindle.foreign.source.unread import counted
 from dwindle.plan import Plan
 from dwindle.schedule import Schedule
 
 __all__ = ["with_alpha", "with_textbook_decay"]
 
-_LAMBDA = re.compile(r"(weight_?)?decay|wd|lmbda|lambda_?|lam", re.IGNORECASE)
-_WEIGHT = re.compile(r"w\d*|weights?\d*|theta\d*|params?", re.IGNORECASE)
+_LAMBDA = re.compile(
+    r"(weight_?)?decay|wd|lmbda|lambda_?|lambd|lam|reg(ularization)?|(reg|l2)_?(lambda|strength|reg|penalty)",
+    re.IGNORECASE,
+)
+_OFTEN_LAMBDA = re.compile(r"l2|alpha", re.IGNORECASE)
+"""Names of λ where they multiply weights; elsewhere they name much else."""
 
 
 def with_textbook_decay(plan: Plan, tree: ast.Module, scope: Scope) -> Plan:
     r"""Return ``plan`` with the decay by which the code updates its weights: (1 - rate * λ) * w, or the gradient + λ * w.
 
-    λ is a number, also one worked out of several (lmbda / n), or a function of the step. A ``decay`` of the rate's own, as in
-    eta0 / (1 + decay * step), is none of the weights; ``lmbda`` and ``n`` that nothing uses are the textbook's own. Raises
-    NoExactMapError for a decay that is used in any other way.
+    Beside momentum or mean squares it is decoupled, before them l2 (`Flow`); in plain gradient descent, where the two are the
+    same, l2. λ is a number, also one worked out of several (lmbda / n), or a function of the step. A ``decay`` of the rate's
+    own, as in eta0 / (1 + decay * step), is none of the weights; ``lmbda`` and ``n`` that nothing uses are the textbook's own.
+    Raises NoExactMapError for a decay that is used in any other way.
 
     >>> tree = ast.parse("n = 50_000\nw = (1 - eta * 5.0 / n) * w - eta * g")
     >>> str(with_textbook_decay(Plan(1.0), tree, Scope.of(tree)))
@@ -35,7 +43,7 @@ def with_textbook_decay(plan: Plan, tree: ast.Module, scope: Scope) -> Plan:
     """
     if plan.decay is not None:
         return plan
-    update = _Update(tree, scope)
+    update = _Update(tree, scope, Flow.of(tree, scope))
     update.visit(tree)
     if len(update.found) == 1:
         return replace(plan, decay=update.found[0])
@@ -58,23 +66,32 @@ def with_textbook_decay(plan: Plan, tree: ast.Module, scope: Scope) -> Plan:
 def with_alpha(plan: Plan, tree: ast.AST, scope: Scope) -> Plan:
     r"""Return ``plan`` with the decay that the code sets before each update of scikit-learn: alpha=λ, or λ * len(x) of an MLP.
 
-    >>> tree = ast.parse("model.set_params(alpha=decay(step))\ndef decay(step): return 0.1 / (1 + step)")
+    >>> tree = ast.parse("model = SGDRegressor()\nmodel.set_params(alpha=decay(step))\ndef decay(step): return 0.1 / (1 + step)")
     >>> print(with_alpha(Plan(1.0), tree, Scope.of(tree)).decay)
     l2 (formula "0.1 / (1 + step)")
     """
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    of_batch = any(callee(call).startswith("MLP") for call in calls)
-    for call in calls:
-        alpha = next((word.value for word in call.keywords if word.arg == "alpha"), None)
-        if alpha is None or callee(call) != "set_params":
+    built = estimator_in(tree, scope)
+    named = None if built is None else scope.call(built)
+    if built is None or named is None or ast.unparse(named.named.get("penalty", built)) == "None":
+        return plan
+    name = scope.origins.named(built)
+    for node, key, value in set_later(tree, scope, built):
+        if key != "alpha" or _number(value, scope) is not None:
             continue
-        above, below = _factors(alpha)
+        above, below = factors(value)
         lengths = [factor for factor in above if isinstance(factor, ast.Call) and callee(factor) == "len"]
         told = _Told.of([factor for factor in above if factor not in lengths], below, scope, None)
+        of_batch = name.startswith("MLP")
         if told is None or told.rates or told.agreeing or len(lengths) != of_batch:
             raise NoExactMapError(
-                f"{shown(ast.unparse(call))} sets alpha by hand{at_line(call)}, which is not read; write it as a function "
+                f"{shown(ast.unparse(node))} sets alpha by hand{at_line(node)}, which is not read; write it as a function "
                 f"decay(step){' times len(x)' if of_batch else ''}."
+            )
+        kind = named.named.get("learning_rate")
+        if (NAMES["sklearn"][name].own.get("learning_rate") if kind is None else scope.value(kind)) == "optimal":
+            raise NoExactMapError(
+                f"{shown(ast.unparse(node))} changes the learning rate too{at_line(node)}, which is made of alpha where it is "
+                f"'optimal'; give {name} another learning_rate."
             )
         held = None if plan.decay is None else plan.decay.weight_decay
         same = isinstance(held, float) and isinstance(told.lam, float) and math.isclose(held, told.lam, rel_tol=1e-12)
@@ -89,13 +106,19 @@ class _Update(ast.NodeVisitor):
 
     tree: ast.AST
     scope: Scope
+    flow: Flow
     found: list[Decay] = field(default_factory=list)
+    statement: ast.stmt | None = None
+
+    def visit(self, node: ast.AST) -> None:
+        self.statement = node if isinstance(node, ast.stmt) else self.statement
+        super().visit(node)
 
     def visit_BinOp(self, node: ast.BinOp) -> None:
         match node.op:
             case ast.Mult():
-                self._multiplied(_factors(node)[0])
-            case ast.Add():
+                self._multiplied(factors(node)[0])
+            case ast.Add() if not _is_between(node):
                 self._moved(node.left, rates=0)
                 self._moved(node.right, rates=0)
             case ast.Sub():
@@ -110,24 +133,27 @@ class _Update(ast.NodeVisitor):
                 self._moved(node.value, rates=int(isinstance(node.op, ast.Sub)))
         self.generic_visit(node)
 
-    def _multiplied(self, factors: list[ast.expr]) -> None:
+    def _multiplied(self, found: list[ast.expr]) -> None:
         """Find (1 - rate * λ) * w."""
-        match sorted(factors, key=_is_weight):
-            case [ast.BinOp(left=ast.Constant(value=1), op=ast.Sub(), right=share), weight] if _is_weight(weight):
-                self._take(*_factors(share), rates=1)
+        match sorted(found, key=is_weight):
+            case [share, weight] if is_one_minus(share) and is_weight(weight):
+                self._take(*factors(share.right), rates=1)  # type: ignore[attr-defined]
 
     def _moved(self, share: ast.expr, rates: int) -> None:
         """Find λ * w in a gradient, or rate * λ * w taken from the weights, where λ has its name: so is an average written."""
-        above, below = _factors(share)
-        weights = [factor for factor in above if _is_weight(factor)]
-        if len(weights) == 1 and any(_LAMBDA.fullmatch(name) for name in _loaded(share)):
+        above, below = factors(share)
+        weights = [factor for factor in above if is_weight(factor)]
+        names = {name for factor in (*above, *below) if not is_one_minus(factor) for name in _loaded(factor)}
+        if len(weights) == 1 and any(_LAMBDA.fullmatch(name) or _OFTEN_LAMBDA.fullmatch(name) for name in names):
             self._take([factor for factor in above if factor not in weights], below, rates)
 
     def _take(self, above: list[ast.expr], below: list[ast.expr], rates: int) -> None:
         told = _Told.of(above, below, self.scope, self.tree)
-        if told is None or told.rates != rates:
+        convention = None if told is None or told.rates != rates else self.flow.convention(self.statement)
+        if told is None or convention is None:
             return
-        decay = Decoupled(told.lam, cautious=True) if told.agreeing else L2(told.lam)
+        beside = Decoupled(told.lam, cautious=told.agreeing)
+        decay = beside if told.agreeing or convention == "decoupled" else L2(told.lam)
         if decay not in self.found:
             self.found.append(decay)
 
@@ -159,15 +185,6 @@ class _Told:
         return cls(lam, len(above) - len(known) - len(functions) - len(compared), bool(compared))
 
 
-def _factors(node: ast.expr) -> tuple[list[ast.expr], list[ast.expr]]:
-    """Return what a product multiplies, and what it divides by."""
-    match node:
-        case ast.BinOp(left=left, op=ast.Mult() | ast.Div() as op, right=right):
-            (above, below), (more, less) = _factors(left), _factors(right)
-            return (above + more, below + less) if isinstance(op, ast.Mult) else (above + less, below + more)
-    return [node], []
-
-
 def _number(node: ast.expr, scope: Scope) -> float | None:
     try:
         return scope.number(node)
@@ -175,16 +192,20 @@ def _number(node: ast.expr, scope: Scope) -> float | None:
         return None
 
 
-def _is_weight(node: ast.expr) -> bool:
-    while isinstance(node, ast.Subscript):
-        node = node.value
-    return _WEIGHT.fullmatch(last_name(node)) is not None
-
-
 def _is_lambda(node: ast.expr, scope: Scope) -> bool:
     if not isinstance(node, ast.Call) or len(node.args) != 1:
         return False
     return callee(node) in scope.functions and _LAMBDA.fullmatch(callee(node)) is not None
+
+
+def _is_between(node: ast.BinOp) -> bool:
+    """Return whether a sum is one part x of something and 1 - x of another: an average, also one of weights."""
+    left, right = (factors(part)[0] for part in (node.left, node.right))
+    return any(
+        is_one_minus(factor) and ast.unparse(factor.right) in map(ast.unparse, others)  # type: ignore[attr-defined]
+        for one, others in ((left, right), (right, left))
+        for factor in one
+    )
 
 
 def _loaded(tree: ast.AST) -> set[str]:
@@ -200,7 +221,9 @@ def _used(tree: ast.AST, scope: Scope) -> Iterator[ast.Name]:
 
 
 def _is_of_the_step(node: ast.AST, scope: Scope) -> bool:
-    if not isinstance(node, ast.FunctionDef | ast.Lambda) or any(_WEIGHT.fullmatch(arg.arg) for arg in node.args.args):
+    if not isinstance(node, ast.FunctionDef | ast.Lambda) or any(
+        is_weight(ast.Name(arg.arg)) for arg in node.args.args
+    ):
         return False
     try:
         return bool(formula_of(node, scope))

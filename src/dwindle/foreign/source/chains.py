@@ -46,6 +46,8 @@ _NEITHER = re.compile(
     r"|keep_params_nonnegative|measure_with_ema|differentially_private_aggregate"
 )
 """The parts of a chain that have neither a learning rate nor a weight decay."""
+_FINDS = re.compile(r"scale_by_(\w*linesearch|polyak|distance_over_gradients|rprop|cocob)")
+"""The parts of a chain that find the learning rate as they go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,11 @@ def _called(node: ast.Call, scope: Scope, mask: ast.expr | None, cautious: bool)
         around = (call.args[1:2] or [call.named.get("mask")])[0] if name == "masked" else mask
         inside = call.args[0] if call.args else next(iter(call.named.values()))
         yield from _flat(inside, scope, around, cautious or name == "cautious")
+    elif _FINDS.fullmatch(name):
+        raise NoExactMapError(
+            f"{name} finds the learning rate as it goes{at_line(node)}, and a plan says it beforehand; give the source of an "
+            "optimiser without it."
+        )
     elif is_part(node) or name == "scale" or name in RULES or _NEITHER.fullmatch(name) or _is_our_own(node):
         if name in OPTIMIZERS:
             named = {**by_name("optax", name, call.args, "learning_rate"), **call.named}

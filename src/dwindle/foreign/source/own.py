@@ -159,40 +159,57 @@ _WITH_GROUPS = {name for peer in BUILD for name in OPTIMIZERS[peer]}
 def _check_groups(node: ast.Call, tree: ast.AST, scope: Scope) -> None:
     given = node.args[0] if node.args else next((word.value for word in node.keywords if word.arg == "params"), None)
     groups = None if given is None else scope.looked_up(given)
-    made = "by a loop" if isinstance(groups, ast.ListComp | ast.GeneratorExp) and _holds(groups) else ""
-    if isinstance(groups, ast.Call) and re.search(r"group|split|decay|lrd", callee(groups)):
+    if isinstance(groups, ast.ListComp | ast.GeneratorExp) and _holds(groups):
+        made = "by a loop"
+    elif isinstance(groups, ast.Call) and re.search(r"group|split|decay|lrd", callee(groups)):
         made = f"by {callee(groups)}"
-    if isinstance(given, ast.Name) and any(_holds(scope.looked_up(added)) for added in _added(given.id, tree)):
+    elif groups is not None and not _is_told(groups, scope) and any(map(_is_group, ast.walk(tree))):
         made = "piece by piece"
-    if made:
-        raise NoExactMapError(
-            f"the param groups of {callee(node)} are made {made} (line {node.lineno}), so their rates and decays cannot be read; "
-            "write the groups out, or give the plan a mask or groups."
-        )
+    else:
+        return
+    raise NoExactMapError(
+        f"the param groups of {callee(node)} are made {made} (line {node.lineno}), so their rates and decays cannot be read; "
+        "write the groups out, or give the plan a mask or groups."
+    )
 
 
-def _added(name: str, tree: ast.AST) -> Iterator[ast.expr]:
-    """Return what is added to the list ``name``."""
-    for node in ast.walk(tree):
-        match node:
-            case ast.AugAssign(target=ast.Name(id=to), value=value) if to == name:
-                yield value
-            case ast.Call(func=ast.Attribute(value=ast.Name(id=to), attr="append" | "extend" | "insert")) if to == name:
-                yield from node.args
+def _is_told(groups: ast.expr, scope: Scope) -> bool:
+    """Return whether ``groups`` stands in this source as it is: groups that are written out, or a model's parameters."""
+    node = scope.looked_up(groups)
+    match node:
+        case ast.Dict():
+            return True
+        case ast.List(elts=parts) | ast.Tuple(elts=parts):
+            return all(_is_told(part, scope) for part in parts)
+        case ast.ListComp(elt=each, generators=loops) | ast.GeneratorExp(elt=each, generators=loops):
+            return not isinstance(each, ast.Call) and all(_is_told(loop.iter, scope) for loop in loops)
+        case ast.BinOp(left=left, right=right):
+            return _is_told(left, scope) and _is_told(right, scope)
+        case ast.Starred(value=value):
+            return _is_told(value, scope)
+        case ast.Call(func=ast.Attribute(attr="parameters" | "named_parameters")) | ast.Call(func=ast.Name(id="dict")):
+            return True
+        case ast.Call(args=[_, *_] as args) if callee(node) in ("chain", "filter", "iter", "list", "tuple"):
+            return all(isinstance(arg, ast.Lambda) or _is_told(arg, scope) for arg in args)
+    return False
+
+
+def _is_group(node: ast.AST) -> bool:
+    """Return whether ``node`` is a mapping of parameters that gives them a rate or a decay."""
+    keys = _keys(node)
+    named = keys & {"params", "lr", "weight_decay"}
+    return bool(named) and bool(keys & {"params", None}) and bool(keys & {"lr", "weight_decay", None})
+
+
+def _keys(node: ast.AST) -> set[object]:
+    """Return the keys of a mapping that is written out; None for what it takes in of another."""
+    match node:
+        case ast.Dict(keys=keys):
+            return {key.value if isinstance(key, ast.Constant) else None for key in keys}
+        case ast.Call(func=ast.Name(id="dict"), args=args, keywords=words):
+            return {word.arg for word in words} | {None for _ in args}
+    return set()
 
 
 def _holds(groups: ast.expr) -> bool:
-    keys = {
-        key.value
-        for part in ast.walk(groups)
-        if isinstance(part, ast.Dict)
-        for key in part.keys
-        if isinstance(key, ast.Constant)
-    }
-    keys |= {
-        word.arg
-        for part in ast.walk(groups)
-        if isinstance(part, ast.Call) and callee(part) == "dict"
-        for word in part.keywords
-    }
-    return bool(keys & {"lr", "weight_decay"})
+    return any(not _keys(part).isdisjoint(("lr", "weight_decay")) for part in ast.walk(groups))

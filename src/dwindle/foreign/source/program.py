@@ -109,6 +109,7 @@ def _read(tree: ast.Module, peer: str, run: Horizon | None, text: str) -> Plan |
         if found is not None:
             check_branches(tree, [node for node in ast.walk(tree) if isinstance(node, ast.Call) and is_part(node)])
             check_beside(tree, scope, peer, partial(_kind, peer=peer, scope=scope), plan is not None)
+            check_changes(tree, scope, ())
             return found
     pair = _pair_in(tree, scope, peer)
     found = plan_from_pair(pair)
@@ -117,7 +118,7 @@ def _read(tree: ast.Module, peer: str, run: Horizon | None, text: str) -> Plan |
     if peer != "keras":
         return found
     if isinstance(found, Plan) and pair.optimizer is None:
-        check_named(tree)
+        check_named(tree, scope)
     found = with_callback(found, tree, scope, run)
     return with_keras_parts(found, tree, scope) if isinstance(found, Plan) else found
 

@@ -12,6 +12,7 @@ from dwindle.foreign.source.literal import Scope, at_line, callee
 
 __all__ = [
     "USUAL_NAMES",
+    "assigned",
     "changes",
     "check_arguments",
     "check_branches",
@@ -31,6 +32,7 @@ _LIKE_A_SCHEDULER = re.compile(
 )
 _HARMLESS = re.compile(r"allreduce|exclude_from_weight_decay|load_state|add_decayed|state_dict", re.IGNORECASE)
 _HELD = ("lr", "weight_decay")
+_SETTINGS = re.compile(r"\b(cfg|conf|config|args|hparams)\b")  # what a run is told, such as cfg.optim.lr
 
 
 def _calls(tree: ast.AST) -> Iterator[ast.Call]:
@@ -61,9 +63,30 @@ def check_schedulers(tree: ast.AST, optimizers: Sequence[ast.Call], known: Calla
 
 
 def _targets(tree: ast.AST, built: Collection[int]) -> Iterator[ast.expr]:
+    return (target for target, value in assigned(tree) if id(value) in built)
+
+
+def assigned(tree: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """Return (target, value) of each assignment; of one to as many names as values, each with its own.
+
+    >>> [(ast.unparse(to), ast.unparse(value)) for to, value in assigned(ast.parse("a, b = 1, 2; c: int = 3"))]
+    [('a', '1'), ('b', '2'), ('c', '3')]
+    """
     for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and id(node.value) in built:
-            yield from node.targets
+        match node:
+            case ast.Assign(targets=targets, value=value):
+                yield from (pair for target in targets for pair in _pairs(target, value))
+            case ast.AnnAssign(target=target, value=ast.expr() as value) | ast.NamedExpr(target=target, value=value):
+                yield target, value
+
+
+def _pairs(target: ast.expr, value: ast.expr) -> Iterator[tuple[ast.expr, ast.expr]]:
+    to, parts = (node.elts if isinstance(node, ast.Tuple | ast.List) else [node] for node in (target, value))
+    if len(to) != len(parts) or to == [target]:
+        yield target, value
+    else:
+        for each, part in zip(to, parts, strict=True):
+            yield from _pairs(each, part)
 
 
 def last_name(node: ast.expr) -> str:
@@ -104,14 +127,14 @@ def _cases(node: ast.AST) -> Iterator[tuple[ast.AST, str]]:
             for handler in handlers:
                 failed = ast.unparse(handler.type) if handler.type is not None else "an error"
                 yield from ((part, f"the try ends in {failed}") for part in ast.walk(handler))
-            for statement in body if _assigned(handlers) & _assigned(body) else []:
-                yield from ((part, "nothing in the try fails") for part in ast.walk(statement))
-
-
-def _assigned(nodes: Sequence[ast.AST]) -> set[str]:
-    """Return the names to which a value is given that is called."""
-    inside = (part for node in nodes for part in ast.walk(node) if isinstance(part, ast.Assign))
-    return {ast.unparse(to) for part in inside if isinstance(part.value, ast.Call) for to in part.targets}
+            others = {
+                ast.unparse(to)
+                for handler in handlers
+                for to, value in assigned(handler)
+                if isinstance(value, ast.Call)
+            }
+            again = [value for each in body for to, value in assigned(each) if ast.unparse(to) in others]
+            yield from ((part, "nothing in the try fails") for value in again for part in ast.walk(value))
 
 
 def check_arguments(tree: ast.AST, call: ast.Call, read: Collection[str]) -> None:
@@ -123,22 +146,47 @@ def check_arguments(tree: ast.AST, call: ast.Call, read: Collection[str]) -> Non
         ...
     dwindle.errors.NoExactMapError: 'args.learning_rate = 0.0003' changes the arguments (line 1), which is not read; ...
     """
-    names = {ast.unparse(target) for target in _targets(tree, {id(call)})}
+    names = {ast.unparse(to) for to, value in assigned(tree) if call in ast.walk(value)}
 
     def ours(node: ast.expr) -> bool:
-        return ast.unparse(node) in names or (
-            isinstance(node, ast.Attribute) and node.attr in ("args", "training_args")
-        )
+        match node:
+            case ast.Call(func=ast.Attribute(value=owner, attr=method)) if method.startswith("set_"):
+                return ours(owner)
+            case ast.Attribute(attr="args" | "training_args"):
+                return True
+        return node is call or ast.unparse(node) in names
+
+    def theirs(node: ast.expr) -> bool:
+        """Return whether ``node`` is the mapping that holds the arguments."""
+        match node:
+            case ast.Attribute(value=owner, attr="__dict__") | ast.Call(func=ast.Name(id="vars"), args=[owner]):
+                return ours(owner)
+        return False
+
+    def may_be_read(key: ast.expr) -> bool:
+        return not isinstance(key, ast.Constant) or key.value in read
+
+    def is_set(target: ast.AST) -> bool:
+        match target:
+            case ast.Attribute(value=owner, attr=key):
+                return key in read and ours(owner)
+            case ast.Subscript(value=owner, slice=key):
+                return may_be_read(key) and theirs(owner)
+        return False
 
     for node in ast.walk(tree):
         match node:
-            case ast.Assign() | ast.AugAssign():
+            case ast.Assign() | ast.AugAssign() | ast.AnnAssign():
                 targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                changed = any(isinstance(t, ast.Attribute) and t.attr in read and ours(t.value) for t in targets)
+                changed = any(is_set(part) for target in targets for part in ast.walk(target))
             case ast.Call(func=ast.Attribute(value=owner, attr="set_training" | "set_optimizer" | "set_lr_scheduler")):
                 changed = ours(owner)
-            case ast.Call(args=[first, *_]) if callee(node) in ("setattr", "replace"):
-                changed = ours(first)
+            case ast.Call(func=ast.Attribute(value=owner, attr="update"), args=args, keywords=words) if theirs(owner):
+                changed = bool(args) or any(word.arg is None or word.arg in read for word in words)
+            case ast.Call(args=[first, key, _]) if callee(node) == "setattr":
+                changed = may_be_read(key) and ours(first)
+            case ast.Call(args=[first], keywords=words) if callee(node) == "replace":
+                changed = ours(first) and any(word.arg is None or word.arg in read for word in words)
             case _:
                 continue
         if changed:
@@ -227,47 +275,64 @@ def _check_call(call: ast.Call, scope: Scope) -> None:
     func = call.func
     rate = func.value if name in ("assign", "assign_sub") and isinstance(func, ast.Attribute) else None
     rate = call.args[0] if name == "set_value" and call.args else rate
-    if rate is not None and _is_rate(rate):
+    if rate is not None and _is_held(rate):
         raise NoExactMapError(
-            f"{shown(ast.unparse(call))} changes the learning rate by hand{at_line(call)}, which is not read; write it as a "
-            "schedule of the step."
+            f"{shown(ast.unparse(call))} changes the {'decay' if last_name(rate) == 'weight_decay' else 'learning rate'} by hand"
+            f"{at_line(call)}, which is not read; write it as a schedule of the step."
         )
 
 
-def _is_rate(node: ast.expr) -> bool:
-    return (
-        isinstance(node, ast.Attribute)
-        and node.attr in ("lr", "learning_rate")
-        and last_name(node.value) in USUAL_NAMES
-    )
+def _is_held(node: ast.expr) -> bool:
+    """Return whether ``node`` is the learning rate or the decay that an optimiser holds."""
+    if not isinstance(node, ast.Attribute) or node.attr not in (*_HELD, *_KEYS):
+        return False
+    return last_name(node.value) in USUAL_NAMES and _SETTINGS.search(ast.unparse(node.value)) is None
 
 
 def changes(tree: ast.AST, scope: Scope) -> Iterator[tuple[str, ast.AST, ast.expr | None]]:
     """Return (key, statement, value) for each key of a param group that is set; the value of ``*=`` is None."""
-    groups = set()
+    injected = any(callee(call).startswith("inject_") for call in _calls(tree))  # optax's inject_hyperparams
+    lists = {ast.unparse(to) for to, value in assigned(tree) if last_name(value) == "param_groups"}
+
+    def is_list(node: ast.AST) -> bool:
+        return isinstance(node, ast.expr) and ("param_groups" in ast.unparse(node) or ast.unparse(node) in lists)
+
+    def is_entry(node: ast.expr) -> bool:
+        listed = isinstance(node, ast.Subscript) and is_list(node.value)
+        return listed or (injected and last_name(node) == "hyperparams")
+
+    groups = {ast.unparse(to) for to, value in assigned(tree) if is_entry(value)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.For | ast.comprehension) and "param_groups" in ast.unparse(node.iter):
+        if isinstance(node, ast.For | ast.comprehension) and any(map(is_list, ast.walk(node.iter))):
             groups |= {part.id for part in ast.walk(node.target) if isinstance(part, ast.Name)}
-        elif isinstance(node, ast.Assign) and ast.unparse(node.value).endswith("param_groups[0]"):
-            groups |= {target.id for target in node.targets if isinstance(target, ast.Name)}
 
     def is_group(held: ast.expr) -> bool:
-        return "param_groups" in ast.unparse(held) or last_name(held) in groups
+        return is_entry(held) or ast.unparse(held) in groups
 
     for node in ast.walk(tree):
         match node:
             case ast.Call(func=ast.Attribute(value=held, attr="update")) if is_group(held):
-                yield from ((key, node, value) for key, value in _updated(node, scope))
-        if not isinstance(node, ast.Assign | ast.AugAssign):
-            continue
-        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-            value = node.value if isinstance(node, ast.Assign) else None
-            if _is_rate(target):
-                yield "lr", node, value
-            match target:
-                case ast.Subscript(value=held, slice=ast.Constant(value=str() as key)):
-                    if is_group(held):
-                        yield key, node, value
+                yield from ((_KEYS.get(key, key), node, value) for key, value in _updated(node, scope))
+            case ast.AugAssign(target=target):
+                yield from ((key, node, None) for key in _keys(target, is_group))
+            case ast.Assign(targets=targets, value=value):
+                pairs = [pair for target in targets for pair in _pairs(target, value)]
+                yield from ((key, node, its) for target, its in pairs for key in _keys(target, is_group))
+
+
+_KEYS = {"learning_rate": "lr"}
+
+
+def _keys(target: ast.expr, is_group: Callable[[ast.expr], bool]) -> Iterator[str]:
+    """Return the setting of a param group, or of the optimiser itself, that is set where ``target`` is assigned."""
+    match target:
+        case ast.Attribute(attr=key) if _is_held(target):
+            yield _KEYS.get(key, key)
+        case ast.Subscript(value=held, slice=ast.Constant(value=str() as key)) if is_group(held):
+            yield _KEYS.get(key, key)
+        case ast.Tuple(elts=parts) | ast.List(elts=parts):
+            for part in parts:
+                yield from _keys(part, is_group)
 
 
 def _updated(call: ast.Call, scope: Scope) -> Iterator[tuple[str, ast.expr | None]]:

@@ -51,7 +51,9 @@ def imports_of_split(plan: Plan) -> list[str]:
 def blocks_source() -> str:
     """Return the source of ``blocks_of(names)``: the very function that a plan asks, for its rule has one home."""
     head, about, body = inspect.getsource(blocks_of).split('"""')
-    return f'{head}"""{about.splitlines()[0]}"""{body.rstrip()}'.replace("(BLOCK,", f'(r"{BLOCK}",')
+    for name, rule in {"BLOCK": BLOCK, "BEFORE": BEFORE, "BEHIND": BEHIND}.items():
+        body = body.replace(name, f'r"{rule}"')
+    return f'{head}"""{about.splitlines()[0]}"""{body.rstrip()}'
 
 
 def everything(mask: Mask) -> bool:

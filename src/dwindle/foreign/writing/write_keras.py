@@ -191,7 +191,8 @@ def _built(plan: Plan, name: str, rate: str, own: float | None) -> str:
 
 def no_decay(name: str) -> dict[str, Any]:
     """Return what an optimiser of Keras is to be given so that it does not decay."""
-    return {"weight_decay": 0.0} if OPTIMIZERS[name].own["weight_decay"] is not None else {}
+    own = OPTIMIZERS[name].own
+    return {key: 0.0 for key, value in own.items() if key.endswith("weight_decay") and value is not None}
 
 
 def _kind_line(plan: Plan) -> list[str]:
