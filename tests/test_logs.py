@@ -86,6 +86,18 @@ def test_columns_of_the_same_content_are_one(tmp_path: Path) -> None:
         read(written(tmp_path, "step,lr-AdamW/pg1,lr-AdamW/pg2,loss\n1,0.5,0.5,3\n2,0.25,0.2,2\n"))
 
 
+def test_a_second_column_of_steps_counts_only_where_a_rate_or_a_loss_stands(tmp_path: Path) -> None:
+    train = "".join(f"{s},{s},0.1,{3 - s / 1e3},\n" for s in range(50, 550, 50))
+    head = "iter,step,lr,loss,coco/bbox_mAP\n"
+    path = written(tmp_path, f"{head}{train},1,,,0.3\n,2,,,0.4\n", "scalars.csv")  # mmengine's: there step is the epoch
+    log = read(path)
+    assert (log.columns.step, log.step[~np.isnan(log.loss)].tolist()) == ("iter", list(range(50, 550, 50)))
+    assert history(path).series["coco/bbox_mAP"].step.tolist() == [500, 500]
+    for row in (",550,0.1,2.45,\n", "550,560,0.1,2.45,\n"):
+        with pytest.raises(DataError, match="several columns could be the number of steps: 'iter', 'step'"):
+            read(written(tmp_path, head + train + row))
+
+
 def test_a_log_without_rates_is_read_where_none_are_needed(tmp_path: Path) -> None:
     path = written(tmp_path, "step,loss\n1,3\n2,2\n")
     log = read(path, needs_lr=False)

@@ -479,13 +479,39 @@ def test_rows_of_validation_after_an_epoch_stand_at_its_end(tmp_path: Path) -> N
     assert run.series["lr"].step.tolist() == sorted(run.series["lr"].step)
 
 
-@pytest.mark.parametrize("odd", ["length", "coarse", "epochs"])
+@pytest.mark.parametrize("rest", [[3, 4], [2, 3, 4], [1, 2, 3, 4]])  # the epochs after the restart
+@pytest.mark.parametrize("crash", [0, 3, 60, 100])  # the rows of the epoch it crashed in
+@pytest.mark.parametrize("validation", [False, True])
+def test_steps_in_epochs_of_a_resumed_run_go_back_and_are_counted_on(
+    rest: list[int], crash: int, validation: bool, tmp_path: Path
+) -> None:
+    rows, wanted = list[dict[str, float]](), list[int]()
+    for e, per in [(1, 100), (2, 100), (3, crash), *((e, 100) for e in rest)]:
+        for i in range(per):
+            rows.append({"epoch": e, "iter": i, "lr": 0.1, "loss": 3.0})
+            wanted.append((e - 1) * 100 + i)
+        if validation and per == 100:
+            rows.append({"epoch": e, "iter": 25, "lr": 0.1, "val_loss": 3.0})
+            wanted.append(e * 100)
+    run = logged(tmp_path, "".join(json.dumps(row) + "\n" for row in rows), "run.jsonl")
+    assert run.notes == ("the steps in 'iter' begin anew in each epoch, and were counted on, 100 to an epoch",)
+    assert run.series["lr"].step.tolist() == wanted
+    assert read(tmp_path / "run.jsonl", loss="loss").step.tolist() == wanted
+
+
+@pytest.mark.parametrize("odd", ["length", "coarse", "epochs", "batches of validation"])
 def test_steps_that_begin_anew_in_epochs_of_unsure_length_are_not_steps(odd: str, tmp_path: Path) -> None:
     rows = in_epochs(1000, 250 if odd == "coarse" else 50, 5, 50)
     if odd == "length":
         rows = [row for row in rows if row["epoch"] != 3 or row["iter"] < 800]
     if odd == "epochs":
         rows = [{**row, "epoch": row["epoch"] / 2} for row in rows]
+    if odd == "batches of validation":
+        rows = [
+            {**row, "iter": i}
+            for row in rows
+            for i in (row["iter"], *(range(50, 550, 50) if row["iter"] == 1000 else ()))
+        ]
     text = "epoch,iter,lr,loss\n" + "".join("{epoch},{iter},{lr},{loss}\n".format(**row) for row in rows)
     run = logged(tmp_path, text)
     assert (run.unit, run.series["loss"].step.tolist()) == ("row", list(range(len(rows))))
@@ -505,6 +531,18 @@ def test_steps_that_go_on_from_epoch_to_epoch_are_as_they_are(tmp_path: Path) ->
     many = list(range(10, 400_010, 10))
     run = logged(tmp_path, "epoch,step,loss\n" + "".join(f"{s / 1e5},{s},2.5\n" for s in many))
     assert run.series["loss"].step.tolist() == many
+
+
+@pytest.mark.parametrize("first", ["validation", "rate"])
+def test_steps_go_on_where_the_first_row_of_an_epoch_repeats_the_step_before(first: str, tmp_path: Path) -> None:
+    row = {"val_loss": 2.5} if first == "validation" else {"lr": 0.1}
+    rows = [{"epoch": 0, "step": 0, "lr": 0.1}]
+    for s in range(1, 501):
+        rows.append({"epoch": (s - 1) // 100, "step": s, "lr": 0.1, "loss": 3.0 - s / 1000})
+        rows += [{"epoch": s // 100, "step": s, **row}] if s % 100 == 0 else []
+    run = logged(tmp_path, "".join(json.dumps(row) + "\n" for row in rows), "run.jsonl")
+    assert (run.unit, run.series["loss"].step.tolist(), run.notes) == ("step", list(range(1, 501)), ())
+    assert read(tmp_path / "run.jsonl", loss="loss").step.tolist() == [row["step"] for row in rows]
 
 
 @pytest.mark.parametrize("form", ["document", "lines"])
@@ -534,6 +572,38 @@ def test_a_count_of_validations_between_rows_of_training_is_no_step(tmp_path: Pa
             rows.append({"val/step": s // 200, "val/loss": 3.1})
     run = logged(tmp_path, "\n".join(map(json.dumps, rows)) + "\n", "run.jsonl")
     assert run.series["val/loss"].step.tolist() == [200, 400, 600, 800, 1000]
+
+
+@pytest.mark.parametrize("counts", ["batches", "many batches", "evaluations", "all batches"])
+def test_counts_of_batches_and_of_evaluations_are_no_steps(counts: str, tmp_path: Path) -> None:
+    rows, at = list[dict[str, float]](), range(50, 1050, 50)
+    per = 600 if counts == "many batches" else 3
+    for s in at:
+        rows.append({"step": s, "lr": 0.1, "loss": 3.0})
+        if s % 200 == 0 and counts != "evaluations":
+            begin = (s // 200 - 1) * per if counts == "all batches" else 0
+            rows += [{"val/step": begin + k, "val/loss": 3.1} for k in range(per)]
+    if counts == "evaluations":
+        rows += [{"val/step": k, "val/loss": 3.1} for k in range(5)]
+    run = logged(tmp_path, "\n".join(map(json.dumps, rows)) + "\n", "run.jsonl")
+    before = [1000] * 5 if counts == "evaluations" else [s for s in at if s % 200 == 0 for _ in range(per)]
+    assert run.series["val/loss"].step.tolist() == before
+    log = read(tmp_path / "run.jsonl")
+    assert np.isnan(log.step[~np.isnan(log.loss)]).all()
+
+
+@pytest.mark.parametrize("between", [True, False])
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_each_row_of_validation_stands_at_a_step_of_its_own(between: bool, end: str, tmp_path: Path) -> None:
+    rows = [{"train/step": s, "train/lr": 0.1, "train/loss": 3.0} for s in range(10, 1010, 10)]
+    val = [{"val/step": s, "val/loss": 3.1} for s in range(200, 1200, 200)]
+    for row in reversed(val):
+        rows.insert(int(row["val/step"] // 10) if between else 100, row)
+    run = logged(tmp_path, "\n".join(map(json.dumps, rows)) + end, "run.jsonl")
+    assert run.series["val/loss"].step.tolist() == [200, 400, 600, 800, 1000]
+    assert run.notes == ("rows without 'train/step' stand at their 'val/step'",)
+    log = read(tmp_path / "run.jsonl")
+    assert log.step[~np.isnan(log.loss)].tolist() == [200, 400, 600, 800, 1000]
 
 
 def test_a_table_beside_a_trainers_state_is_passed_over_and_said(tmp_path: Path) -> None:

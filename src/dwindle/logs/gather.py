@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,8 @@ from dwindle.errors import DataError, a_kind, a_path, known, shown, suggestion
 from dwindle.logs.block import LARGEST, Block
 from dwindle.logs.history import ROLES, History, Series
 from dwindle.logs.in_epochs import InEpochs
-from dwindle.logs.names import EPOCH, ROLE_NAMES, STEP, is_step_of_validation, matches
+from dwindle.logs.names import EPOCH, ROLE_NAMES, STEP, matches
+from dwindle.logs.own_steps import OwnSteps
 from dwindle.logs.points import Points, last_of, mean_of
 from dwindle.logs.reading import Reading
 from dwindle.logs.several import Several
@@ -47,7 +48,9 @@ def history(
     ``trainer_state.json``, a JSON of columns such as Keras' ``History.history``, TensorBoard's event files; all of these gzipped
     too; or the folder of a run: Lightning's, Hugging Face's output or a checkpoint in it, event files of a run and its restarts.
     ``roles`` maps roles (``ROLES``) to columns and ``step`` names the column of steps, where their usual names are not the ones.
-    Steps that begin anew in each epoch are counted on where the epochs are sure to be of one length; else rows are counted.
+    Steps that begin anew in each epoch are counted on where the epochs are sure to be of one length; else rows are counted. A row
+    without a step stands at its own step of validation (``val/step``), unless those only count batches or evaluations; else at
+    the step before it.
 
     Up to 2¹⁸ points of a column are kept as they are, in the order of the file. Beyond that neighbours are merged pair by pair:
     the later step; of losses, accuracies and norms the mean, NaN or infinite if either is; of rates and counters the later value.
@@ -71,10 +74,11 @@ def history(
     ruled_out: dict[str, str] = {}
     axis: _Axis | None = None
     anew: _Axis | None = None
+    counts: set[str] = set()
     while True:
         reading = Reading(where).begun()
         axis = axis or _axis(reading, step, ruled_out)
-        found = _Gathered(reading, axis)
+        found = _Gathered(reading, axis, counts)
         for block in reading.blocks():
             found.add(block)
         if not any(len(points) for points in found.points.values()) and not found.any_number:
@@ -89,7 +93,9 @@ def history(
         if anew is not None and settled.column == anew.column:
             settled = _Axis("row", None) if anew.length is None else settled._replace(length=anew.length)
         if settled == axis:
-            break
+            if not (more := found.own.found()):
+                break
+            counts |= more
         axis = settled
     if anew is not None:
         reading.tally.say(counted_on(anew.column, anew.length))
@@ -139,19 +145,6 @@ def refuse_text(reading: Reading, column: str | None, text: int, rows: int) -> N
         )
 
 
-def with_steps_of_validation(reading: Reading, block: Block, column: str, steps: Any) -> Any:
-    """Return the steps [rows], where several rows in a row have none but rising ones of validation, these."""
-    for name in filter(is_step_of_validation, block.columns):
-        own = block.columns[name].spread(block.rows)
-        lacks = np.isnan(steps) & np.isfinite(own)
-        on = lacks[1:] & lacks[:-1] & (own[1:] > own[:-1])
-        taken = np.append(on, False) | np.append(False, on)
-        if name != column and taken.any():
-            reading.tally.say(f"rows without {shown(column)} stand at their {shown(name)}")
-            steps = np.where(taken, own, steps)
-    return steps
-
-
 def refuse_one_step(reading: Reading, columns: Sequence[Any]) -> None:
     """Raise where all points of columns, some of which have several, are at one step: they are no curve."""
     steps = np.concatenate(columns)
@@ -189,8 +182,9 @@ def _axis(reading: Reading, asked: str | None, ruled_out: Mapping[str, str]) -> 
 class _Gathered:
     """The points of every column by now."""
 
-    def __init__(self, reading: Reading, axis: _Axis) -> None:
+    def __init__(self, reading: Reading, axis: _Axis, counts: Container[str]) -> None:
         self.reading, self.axis = reading, axis
+        self.own = OwnSteps(counts)
         self.points: dict[str, Points] = {}
         self.any_number = False
         self.several = Several()
@@ -248,7 +242,7 @@ class _Gathered:
                 self._differ = bool((other != steps)[~np.isnan(other) & ~np.isnan(steps)].any())
         if self.axis.unit == "step" and self.reading.format != "tensorboard":
             steps = self.epochs.placed(steps, epochs_of(self.reading, block))
-        steps = with_steps_of_validation(self.reading, block, self.axis.column, steps)
+        steps = self.own.placed(block, self.axis.column, steps, self.reading.tally)
         no_number = np.zeros(block.rows, dtype=bool)
         no_number[[row for row, _ in block.text.get(self.axis.column, ())]] = True
         self.text += int(no_number.sum())

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 __all__ = ["InEpochs"]
 
-_MOST = 0.1  # of the epochs: so many may begin at a higher step than the one before came to
+_MOST = 0.1  # of the epochs: so many may begin no lower than the one before came to
 _ENOUGH = 8  # epochs that begin so are no chance
 _LONGEST = 2**20  # rows of an epoch
-_AFTER = 4  # rows at the end of an epoch that are of its validation
+_AFTER = 4  # rows after an epoch, from a lower step on, that are of its validation; more are a run that was resumed
 _SURE = 0.05  # of an epoch: steps between rows, and so how many may follow its last row
 
 
 class _Epoch(NamedTuple):
-    """An epoch's number, its first and last steps, and the steps from row to row; how many to the last one."""
+    """An epoch's number, its first and last steps, and the steps from row to row; how many to the last one.
+
+    Its rows are even if their steps rise by the same, the last perhaps by less; rows of validation may follow. One that was
+    resumed is two, of the same number.
+    """
 
     number: float
     first: float
@@ -24,6 +29,7 @@ class _Epoch(NamedTuple):
     gap: float
     rest: float
     even: bool
+    validated: bool
 
 
 class InEpochs:
@@ -45,7 +51,8 @@ class InEpochs:
         self._epochs: list[_Epoch] = []
         self._rises, self._on = 0, 0  # epochs that follow a lower one; those of them whose steps go on
         self._base: float | None = None
-        self._now, self._top = np.nan, -np.inf  # the epoch and the highest step in it
+        self._now, self._last = np.nan, -np.inf  # the epoch and the last step in it
+        self._since = np.inf  # rows since the step fell in it
 
     def placed(self, steps: Any, epochs: Any) -> Any:
         """Return the steps [n] of rows in these epochs, if in any: as they are while the length is sought, then counted on."""
@@ -83,21 +90,27 @@ class InEpochs:
         """
         if not self._rows or not self._epochs:
             return None
-        open_ = _epoch(self._rows[0][:, 0], float(self._rows[0][0, 1]))
-        one = self._epochs[-1]
-        whole = [each for each in self._epochs if each is not self._epochs[0] or each.first == one.first]
-        alike = all(each.even and each[1:5] == one[1:5] for each in whole)
-        begun = self._epochs[0].last == one.last and open_.first == one.first and open_.last <= one.last
-        numbers = [each.number for each in self._epochs]
-        if not (alike and begun and one.gap > 0.0 and all(n == np.floor(n) for n in numbers)):
+        epochs = [*self._epochs, *_epochs(self._rows[0][:, 0], float(self._rows[0][0, 1]))]
+        cut = [*(then.number <= each.number for each, then in pairwise(epochs)), True]  # by a restart or the log's end
+        back = [False, *cut[:-1]]
+        whole = [each for each, *parted in zip(epochs, cut, back, strict=True) if not any(parted)]
+        if not whole or not whole[-1].gap > 0.0 or any(each.number != np.floor(each.number) for each in epochs):
             return None
+        one = whole[-1]
+        for i, each in enumerate(epochs):
+            part = cut[i] or back[i]
+            begins = each.first == one.first or i == 0 or (back[i] and each.first > one.first)
+            ends = each.last == one.last or (cut[i] and each.last < one.last and not each.validated)
+            alike = each.even and (each[3:5] == one[3:5] or (part and each.gap <= one.gap))
+            if not (begins and ends and (alike or (i == 0 and each.first != one.first))):
+                return None
         if one.rest < one.gap:  # the last row is the epoch's last step, whatever the others are
             return one.last + float(one.first == 0.0)
         length = one.last - one.first + one.gap
         return length if one.gap == 1.0 or one.gap <= _SURE * length else None
 
     def _counted_on(self, steps: Any, epochs: Any, length: float) -> Any:
-        """Return the steps [n] since the start: (epoch - first epoch)·length + step; of rows after an epoch's last, its end."""
+        """Return the steps [n] since the start: (epoch - first epoch)·length + step; of validation after an epoch, its end."""
         at = np.maximum.accumulate(np.where(np.isnan(epochs), -1, np.arange(len(epochs))))
         epochs = np.where(at >= 0, epochs[np.maximum(at, 0)], self._now)
         if self._base is None and not np.isnan(epochs).all():
@@ -106,14 +119,16 @@ class InEpochs:
         out = before + steps
         begin = 0
         for end in (*(np.flatnonzero(np.diff(epochs)) + 1), len(steps)):
-            part = slice(begin, int(end))
-            if begin == end or np.isnan(epochs[begin]):
-                begin = int(end)
-                continue
-            top = self._top if epochs[begin] == self._now else -np.inf
-            seen = np.fmax.accumulate(np.append(top, steps[part]))
-            out[part] = np.where(steps[part] < seen[:-1], before[part] + length, out[part])
-            self._now, self._top = float(epochs[begin]), float(seen[-1])
+            rows = begin + np.flatnonzero(np.isfinite(steps[begin:end]) & np.isfinite(epochs[begin]))
+            for part in _rising(rows, steps[rows]):
+                if epochs[begin] != self._now:
+                    self._now, self._since = float(epochs[begin]), np.inf
+                elif steps[part[0]] < self._last:
+                    self._since = 0.0
+                self._since += _different(steps[part])
+                self._last = float(steps[part[-1]])
+                if self._since <= _AFTER:
+                    out[part] = before[part] + length
             begin = int(end)
         return out
 
@@ -122,23 +137,32 @@ class InEpochs:
         return self._rises >= _ENOUGH and self._on > _MOST * self._rises
 
     def _over(self, steps: Any, number: float, following: Any) -> None:
-        found = _epoch(steps, number)
-        self._epochs.append(found)
+        self._epochs += _epochs(steps, number)
         if following[1] > number:
             self._rises += 1
-            self._on += int(following[0] > found.last)
+            # a row of validation may carry the number of the epoch that follows
+            self._on += int(following[0] >= self._epochs[-1].last)
 
 
-def _epoch(steps: Any, number: float) -> _Epoch:
-    """Return what is to be known of an epoch; its rows are even if their steps rise by the same, the last perhaps by less."""
-    steps = steps[np.append(True, np.diff(steps) != 0.0)]
-    count = int(np.argmax(np.append(np.diff(steps) < 0.0, True))) + 1
-    gaps = np.diff(steps[:count])
-    gap, rest = (float(gaps[0]), float(gaps[-1])) if count > 1 else (0.0, 0.0)
-    even = (
-        len(steps) - count <= _AFTER
-        and steps[:count].max() == steps.max()
-        and bool((gaps[:-1] == gap).all())
-        and rest <= gap
-    )
-    return _Epoch(number, float(steps[0]), float(steps[count - 1]), gap, rest, even)
+def _rising(rows: Any, steps: Any) -> list[Any]:
+    """Return the rows [n] in parts, each up to where their steps [n] fall."""
+    return np.split(rows, np.flatnonzero(np.diff(steps) < 0.0) + 1) if len(rows) else []
+
+
+def _different(steps: Any) -> int:
+    """Return how many of the steps [n] are not the one before."""
+    return int(np.count_nonzero(np.diff(steps))) + 1
+
+
+def _epochs(steps: Any, number: float) -> list[_Epoch]:
+    """Return what is to be known of an epoch, and of each beginning of it if it was resumed."""
+    found = list[_Epoch]()
+    for part in _rising(steps, steps):
+        if found and _different(part) <= _AFTER:
+            found[-1] = found[-1]._replace(validated=True)
+            continue
+        gaps = np.diff(part[np.append(True, np.diff(part) > 0.0)])
+        gap, rest = (float(gaps[0]), float(gaps[-1])) if len(gaps) else (0.0, 0.0)
+        even = bool((gaps[:-1] == gap).all()) and rest <= gap
+        found.append(_Epoch(number, float(part[0]), float(part[-1]), gap, rest, even, False))
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,10 +21,10 @@ from dwindle.logs.gather import (
     place,
     refuse_one_step,
     refuse_text,
-    with_steps_of_validation,
 )
 from dwindle.logs.in_epochs import InEpochs
 from dwindle.logs.names import EPOCH, LR, STEP, TRAINING, VALIDATION, kind, matches
+from dwindle.logs.own_steps import OwnSteps
 from dwindle.logs.points import MOST, Points
 from dwindle.logs.reading import Reading
 from dwindle.logs.several import Several
@@ -108,11 +108,12 @@ def read(
     found: dict[str, list[str]] | None = None
     length: float | None = None
     empty: list[str] = []  # columns of losses that hold none
+    counts: set[str] = set()
     while True:
         reading = Reading(a_path("path", path)).begun()
         if found is None:
             found = _candidates(reading, wanted, empty)
-        rows = _Rows(reading, found, length)
+        rows = _Rows(reading, found, length, counts)
         for block in reading.blocks():
             rows.add(block)
         settled = _candidates(reading, wanted, empty)
@@ -124,7 +125,9 @@ def read(
         if anew:
             length = rows.epochs.steps_per_epoch()
         if settled == found and not (anew and length):
-            break
+            if not (more := rows.own.found()):
+                break
+            counts |= more
         found = settled
     used = _chosen(reading, rows, found, wanted)
     refuse_text(reading, used.step, rows.text, rows.rows)
@@ -156,8 +159,11 @@ def _candidates(reading: Reading, wanted: _Wanted, empty: Sequence[str]) -> dict
 class _Rows:
     """The rows by now: step, lr and loss."""
 
-    def __init__(self, reading: Reading, found: dict[str, list[str]], length: float | None) -> None:
+    def __init__(
+        self, reading: Reading, found: dict[str, list[str]], length: float | None, counts: Container[str]
+    ) -> None:
         self.reading, self.found = reading, found
+        self.own = OwnSteps(counts)
         self.epochs = InEpochs(length)
         self.rows, self.text = 0, 0  # all rows, and those whose step is no number
         self.points = Points(_row_of, width=3)
@@ -170,18 +176,22 @@ class _Rows:
         table = np.full((block.rows, 3), np.nan)
         self.rows += block.rows
         self.text += len(block.text.get(self.found["step"][0], ())) if self.found["step"] else 0
-        for i, (what, names) in enumerate(self.found.items()):
+        for i, what in ((1, "lr"), (2, "loss"), (0, "step")):
+            names = self.found[what]
             if not names:
                 continue
             table[:, i] = self._column(block, names[0], what)
             for other in names[1:]:
                 cells = block.columns.get(other)
                 values = np.full(block.rows, np.nan) if cells is None else cells.spread(block.rows)
-                self.differ[what] |= not np.array_equal(values, table[:, i], equal_nan=True)
+                asked: Any = slice(None)
+                if what == "step":  # it is asked for only where a rate or a loss stands
+                    asked = ~np.isnan(values) & ~np.isnan(table[:, 1:]).all(axis=1)
+                self.differ[what] |= not np.array_equal(values[asked], table[asked, i], equal_nan=True)
         if self.reading.format != "tensorboard":
             table[:, 0] = self.epochs.placed(table[:, 0], epochs_of(self.reading, block))
         if self.found["step"]:
-            table[:, 0] = with_steps_of_validation(self.reading, block, self.found["step"][0], table[:, 0])
+            table[:, 0] = self.own.placed(block, self.found["step"][0], table[:, 0], self.reading.tally)
         self.several.add(block, table[:, 0])
         self.points.add(table[~np.isnan(table).all(axis=1)])
 
