@@ -14,6 +14,7 @@ from dwindle.errors import DwindleError, ParseError
 from dwindle.findings import of_config, of_plan
 from dwindle.findings.configs import read_config
 from dwindle.findings.configs.families import decays_apart, is_adaptive
+from dwindle.findings.recognised import kind_of
 from dwindle.report.cells import cells
 from hostile import FILE_NAMES, controls
 
@@ -112,6 +113,23 @@ def test_a_function(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, _, err = run(capsys, f"{file}:nothing")
     assert code == 2
     assert "must return" in err
+
+
+@pytest.mark.parametrize("own", ["1000", "__import__('dwindle').Horizon(epochs=20, steps_per_epoch=50)"])
+def test_what_an_epoch_is_worth_is_taken_beside_the_horizon_of_a_function(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, own: str
+) -> None:
+    text = FUNCTION.replace("optimizer, 500", "optimizer, 10").replace('"horizon": 500', f'"horizon": {own}')
+    file = written(tmp_path / f"own_doctor_epochs_{len(own)}.py", text)
+    if own == "1000":
+        assert "schedule-short" in codes(run(capsys, f"{file}:more", "--json")[1])
+    said = json.loads(run(capsys, f"{file}:more", "--steps-per-epoch", "100", "--json")[1])
+    assert [f["code"] for f in said["findings"] if f["code"] not in ("decay-on-bias", "decay-on-norm")] == [
+        "wrong-stepping"
+    ]
+    assert "1,000 steps" in said["looked_at"]
+    longer = json.loads(run(capsys, f"{file}:more", "--steps", "2000", "--json")[1])
+    assert "2,000 steps" in longer["looked_at"]
 
 
 def test_training_arguments(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -423,6 +441,42 @@ def test_an_option_that_is_assigned_has_not_its_default(tmp_path: Path) -> None:
         read_config(scaled)
 
 
+@pytest.mark.parametrize(
+    ("line", "options", "lr"),
+    [
+        ("args.lr = 0.2", "epochs=90", 0.2),
+        ("args.lr = 0.2; rate = args.lr", "epochs=90", 0.2),
+        ("args.lr = args.lr * args.batch_size / 256", "lr=0.1, batch_size=512, epochs=90", 0.2),
+        ("args.epochs = 30", "lr=0.1", 0.1),
+        ("args.device = 'cuda'; print(f'{args.lr} \u00e9')", "lr=0.1, epochs=90", 0.1),
+    ],
+)
+def test_an_option_that_is_assigned_once_is_what_it_is_assigned(
+    tmp_path: Path, line: str, options: str, lr: float
+) -> None:
+    text = OPTIONS.replace('args.start_epoch = checkpoint["epoch"] + 1', line).replace(
+        "args = ", 'parser.add_argument("--batch-size", default=512)\nargs = '
+    )
+    text = (text % 30).replace("range(args.start_epoch, ", "range(")
+    if "rate" in line:
+        text = text.replace("(), lr=args.lr", "(), lr=rate")
+    config = read_config(written(tmp_path / "train.py", text))
+    assert config.unread[0] == f"what its command line says: the defaults are taken ({options})"
+    assert config.setups[0].groups[0].lr == lr
+    short = {f.code for f in config.findings()} - {"no-decay"}
+    assert short == (set() if "epochs = 30" in line else {"schedule-short", "lr-rise"})
+
+
+@pytest.mark.parametrize(
+    "line", ["if args.lr is None:\n    args.lr = 0.1", "args.lr = 0.2\nargs.lr = 0.1", "args.lr = args.lr * world_size"]
+)
+def test_an_option_whose_value_cannot_be_told_is_refused_with_its_line(tmp_path: Path, line: str) -> None:
+    text = (OPTIONS % 90).replace('args.start_epoch = checkpoint["epoch"] + 1', line)
+    at = next(n for n, each in enumerate(text.splitlines(), 1) if ("SGD" if "world" not in line else "world") in each)
+    with pytest.raises(ParseError, match=rf"\(line {at}\)"):
+        read_config(written(tmp_path / "train.py", text))
+
+
 LOOPS = {
     "for": "for epoch in range(%d):",
     "goes on": "for epoch in range(start, start + %d):",
@@ -464,6 +518,39 @@ for step in range(1000):
     config = read_config(written(tmp_path / "train.py", text), steps=1000)
     assert "1,000 steps" in config.looked
     assert {f.code for f in config.findings() if f.severity != "note"} == {"decay-on-bias", "decay-on-norm"}
+
+
+@pytest.mark.parametrize(
+    "loop",
+    [
+        "while step < steps_per_epoch * 10:\n    step += 1\n    ",
+        "for e in range(10):\n    for epoch_step, batch in enumerate(loader):\n        ",
+        "for e in range(10):\n    for step_in_epoch in range(100):\n        ",
+        "while epoch_step < 100:\n    ",
+    ],
+)
+def test_a_loop_over_the_updates_of_an_epoch_is_none_over_epochs(tmp_path: Path, loop: str) -> None:
+    text = (
+        "import torch\nopt = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)\n"
+        "sched = torch.optim.lr_scheduler.CosineAnnealingLR(opt, 1000)\n"
+        f"{loop}train_step(model, opt, batch); sched.step()\n"
+    )
+    found = read_config(written(tmp_path / "train.py", text), steps=1000, steps_per_epoch=100)
+    assert "1,000 steps" in found.looked
+    assert [f.code for f in found.findings()] == ["no-decay"]
+
+
+@pytest.mark.parametrize(
+    "loop", ["for current_epoch in range(90):", "while self.epoch < 90:", "for epochIdx in range(90):"]
+)
+def test_a_loop_over_epochs_is_seen_by_what_it_counts(tmp_path: Path, loop: str) -> None:
+    text = (
+        "import torch\nopt = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)\n"
+        "sched = torch.optim.lr_scheduler.CosineAnnealingLR(opt, 30)\n"
+        f"{loop}\n    train(model, opt, loader)\n    sched.step()\n"
+    )
+    found = of_config(written(tmp_path / "train.py", text), steps=9000, steps_per_epoch=100)
+    assert {f.code for f in found if f.severity != "note"} == {"schedule-short", "lr-rise"}
 
 
 @pytest.mark.parametrize(
@@ -569,6 +656,7 @@ def test_a_rule_that_answers_a_metric_leaves_the_optimiser_to_look_at(tmp_path: 
     line = written(tmp_path / "recipe.txt", "torch:Adam(lr=1e-3, weight_decay=0.1) ReduceLROnPlateau(patience=3)")
     arguments = {
         "output_dir": "out", "learning_rate": 5e-5, "weight_decay": 0.1, "lr_scheduler_type": "reduce_lr_on_plateau",
+        "lr_scheduler_kwargs": {"factor": 0.5, "patience": 2},
         "max_steps": 1000, "optim": "adamw_torch", "torch_dtype": "bfloat16",
     }  # fmt: skip
     for file, rule, code in (
@@ -578,6 +666,32 @@ def test_a_rule_that_answers_a_metric_leaves_the_optimiser_to_look_at(tmp_path: 
         config = read_config(file)
         assert f"what {rule} does: it answers a metric" in config.unread
         assert code in {f.code for f in config.findings()}
+
+
+def test_arguments_in_python_whose_rate_answers_a_metric_are_read(tmp_path: Path) -> None:
+    text = (
+        "from transformers import TrainingArguments\nargs = TrainingArguments('out', learning_rate=5e-5, weight_decay=0.1, "
+        "lr_scheduler_type='reduce_lr_on_plateau', lr_scheduler_kwargs={'factor': 0.5}, max_steps=1000)\n"
+    )
+    config = read_config(written(tmp_path / "train.py", text), dtype="bfloat16")
+    assert config.looked == ("the optimiser",)
+    assert config.unread[0].startswith("the schedule: reduce_lr_on_plateau answers a metric")
+    assert "decay-rounds-away" in {f.code for f in config.findings()}
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        ({"betas": [0.9, 0.999], "milestones": [30, 60]}, "config"),
+        ({"loss": [1.0, 0.5], "epochs": 10}, "config"),
+        ({"loss": [3.0, 2.0, 1.5, 1.2, 1.1], "epochs": 5}, "log"),
+        ({"history": {"loss": [3.0, 2.0, 1.5], "val_loss": [3.0, 2.5, 2.4]}}, "log"),
+        ({"lr": [0.1, 0.01], "loss": [3.0, 2.0]}, "log"),
+    ],
+)
+def test_a_configuration_that_holds_lists_is_no_log(tmp_path: Path, given: dict[str, object], kind: str) -> None:
+    path = Path(written(tmp_path / "config.json", json.dumps({"lr": 1e-3, "weight_decay": 0.01, **given})))
+    assert kind_of(path) == kind
 
 
 @pytest.mark.parametrize(
@@ -598,14 +712,22 @@ def test_a_rate_within_one_mapping_is_found(tmp_path: Path, text: str, key: str)
     assert ("adam-l2" in {f.code for f in config.findings()}) is ("torch.optim.Adam," in text)
 
 
-@pytest.mark.parametrize(
-    "text", ["a: {lr: 1e-3}\nb: {lr: 1e-4}\n", "warmup: {lr: 1e-6}\n", "optimizer: {type: AdamW, params: {lr: auto}}\n"]
-)
+@pytest.mark.parametrize("text", ["warmup: {lr: 1e-6}\n", "optimizer: {type: AdamW, params: {lr: auto}}\n"])
 def test_a_file_without_one_rate_is_told_what_was_looked_for(tmp_path: Path, text: str) -> None:
     with pytest.raises(
         ParseError, match="no number under lr, learning_rate, base_lr, max_lr, peak_lr, nor one of them"
     ):
         read_config(written(tmp_path / "config.yaml", text))
+
+
+def test_rates_that_differ_are_said_to_differ(tmp_path: Path) -> None:
+    said = (
+        "it has several learning rates that differ: 'backbone.lr', 'head.lr'. A configuration is looked at by one; check the "
+        "live optimiser by module:function."
+    )
+    with pytest.raises(ParseError) as raised:
+        read_config(written(tmp_path / "config.yaml", "backbone: {lr: 1e-4}\nhead: {lr: 1e-3}\nepochs: 10\n"))
+    assert str(raised.value).endswith(said)
 
 
 def test_epochs_are_called_epochs(tmp_path: Path) -> None:

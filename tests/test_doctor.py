@@ -921,6 +921,24 @@ class Gradual(schedulers.LRScheduler):
             super().step()
 
 
+def test_a_plan_that_is_over_before_the_run_has_no_length_below_0() -> None:
+    found = of_plan(dw.Plan(1e-3, schedule=dw.linear(100).shift(-500)), 1000)
+    said = {f.code: f.verdict for f in found}["schedule-short"]
+    assert said.startswith(
+        "the plan (0 steps) ends at update 0 of 1,000, and the last 100.0% of the run are at a rate of 0."
+    )
+
+
+def test_stairs_between_points_have_no_end_as_pieces_have_none() -> None:
+    def found(schedule: dw.Schedule) -> set[str]:
+        return {f.code for f in of_plan(dw.Plan(0.1, schedule=schedule), 1000)}
+
+    stairs = dw.interpolate([0, 300, 301, 600, 601], [1.0, 1.0, 0.1, 0.1, 0.01])
+    assert found(stairs) == found(dw.piecewise([300, 600], [1.0, 0.1, 0.01]))
+    assert "schedule-short" not in found(stairs)
+    assert "schedule-short" in found(dw.interpolate([0, 100, 500, 601], [0.0, 1.0, 1.0, 0.01]))  # held, then down
+
+
 def test_a_rise_at_the_end_of_the_epochs_is_a_note_as_a_length_of_the_epochs_is() -> None:
     def found(horizon: Any) -> list[tuple[str, str]]:
         model = mlp()

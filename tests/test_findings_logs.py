@@ -18,6 +18,7 @@ from dwindle.findings import of_history
 from dwindle.findings.curves.rates import pieces, shape_of
 from dwindle.findings.curves.trends import Line, change_point, fall, level
 from dwindle.logs import History, Series
+from dwindle.logs.filtered import filtered_tail
 
 KINDS = sorted(runs.FAULTS)
 
@@ -508,6 +509,7 @@ def test_nan_in_most_rows_is_an_empty_cell_where_numbers_come_regularly() -> Non
 
     assert told(held) == []
     assert told(np.where(step > 500, np.nan, held)) == ["The validation loss is not finite from step 420 on."]
+    assert told(np.full(100, np.nan)) == ["The validation loss is not finite at any point, and the training loss is."]
 
 
 def test_a_loss_that_was_not_finite_before_is_so_from_its_last_number_on() -> None:
@@ -515,6 +517,27 @@ def test_a_loss_that_was_not_finite_before_is_so_from_its_last_number_on() -> No
     loss = np.where((step == 50) | (step >= 910), np.nan, 2.0 + (step / 100.0) ** -0.5)
     found = of_history(History("run", {"loss": Series("loss", step, loss)}, {"training loss": "loss"}))
     assert [f.verdict for f in found if f.code == "divergence"] == ["The training loss is not finite from step 910 on."]
+
+
+@pytest.mark.parametrize("lost", [(np.nan,), (np.inf, np.nan)])
+def test_a_run_that_stopped_at_its_first_loss_that_was_no_number_has_diverged(lost: tuple[float, ...]) -> None:
+    before = np.arange(10.0, 3010.0, 10.0)
+
+    def told(step: Any, loss: Any) -> list[tuple[str, str]]:
+        found = of_history(History("run", {"loss": Series("loss", step, loss)}, {"training loss": "loss"}))
+        return [(f.severity, f.verdict) for f in found if f.code in ("divergence", "loss-spike")]
+
+    loss = 2.0 + (before / 100.0) ** -0.5
+    after = 3000.0 + 10.0 * np.arange(1, len(lost) + 1)
+    said = "The training loss is not finite from step 3,010 on."
+    assert told(np.r_[before, after], np.r_[loss, lost]) == [("fault", said)]
+    said = f"The training loss was not finite at {len(lost)} points, first at step 3,000."
+    assert told(np.r_[before, [3000.0] * len(lost)], np.r_[loss, lost]) == [("note", said)]  # rows of an evaluation
+    once = np.where(before == 50.0, np.nan, loss)  # from another such it came back
+    said = f"The training loss was not finite at {len(lost) + 1} points, first at step 50."
+    assert told(np.r_[before, after], np.r_[once, lost]) == [("note", said)]
+    said = "The training loss was not finite at 1 points, first at step 50, and came back."
+    assert told(before, once) == [("note", said)]
 
 
 @pytest.mark.parametrize("points", [5, 7, 9])
@@ -596,6 +619,23 @@ def test_a_loss_of_exactly_0_where_it_was_no_number_is_a_divergence() -> None:
     falling = 3.0 * np.exp(-np.arange(200) / 5.0)
     assert zeros(60, None, np.round(falling, 4)) == []  # it had come down to 0, rounded
     assert zeros(198, None) == []
+    loss = 2.0 + 3.0 * (np.arange(1, 201) / 10.0) ** -0.5
+    assert zeros(60, None, np.where(np.arange(200) == 20, 0.0, loss)) == [("loss", said_of(60, loss[59]))]  # one batch
+
+
+def said_of(first: int, before: float) -> str:
+    return (
+        f"The training loss is exactly 0 from step {50 * first + 50:,} on, and {before:.4g} before: "
+        "the Hugging Face Trainer writes 0 where a loss is not a number (logging_nan_inf_filter)."
+    )
+
+
+@pytest.mark.parametrize("points", range(1, 8))
+def test_few_losses_before_those_of_0_must_have_stood(points: int) -> None:
+    slow = 4.5 - 0.1 * np.arange(200)
+    assert zeros(points, None, slow) == ([("loss", said_of(points, slow[points - 1]))] if points > 2 else [])
+    assert zeros(points, None, 0.7 * 0.6 ** np.arange(200)) == []  # it was on its way
+    assert filtered_tail(np.r_[slow[:points], np.zeros(points)]) == 0  # too few of 0 to tell
 
 
 def test_a_gradient_norm_that_is_no_number_is_a_divergence_only_where_the_loss_stands() -> None:
@@ -611,3 +651,6 @@ def test_a_gradient_norm_that_is_no_number_is_a_divergence_only_where_the_loss_s
     assert said(np.where(step > 500.0, 2.5, moving), norm) == ["The gradient norm is not finite from step 510 on."]
     assert said(moving, norm) == []
     assert said(moving, np.where(step < 50.0, np.inf, 1.0)) == []
+    tenth = np.arange(100) % 10 == 0  # nan stands for an empty cell
+    assert said(np.where(tenth, moving, np.nan), np.where(tenth, 1.0, np.nan)) == []
+    assert said(np.where(tenth, moving, np.nan), norm) == []

@@ -203,7 +203,7 @@ def _live(target: str, plan: Plan | None, run: Run) -> Checked:
     if "model" not in parts:
         raise DataError(f"{target}: the dict has no 'model'.")
     own = parts.get("horizon")
-    horizon = run.horizon(None, None) or (None if own is None else as_horizon(own))
+    horizon = run.horizon(None, None) if own is None else run.over(as_horizon(own))
     counts = {
         "processes": run.processes if run.processes != 1 else parts.get("processes", 1),
         "accumulation": run.accumulation if run.accumulation != 1 else parts.get("accumulation", 1),

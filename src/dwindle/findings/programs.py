@@ -6,11 +6,12 @@ import ast
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
 from dwindle.errors import DwindleError, InvalidValueError
 from dwindle.foreign import OPTIMIZERS, read
 from dwindle.foreign.habits import steps_by_epochs
+from dwindle.foreign.optimizers.training_arguments import CLASSES
 from dwindle.foreign.reading import peer_of_text
 from dwindle.foreign.source.literal import Scope, callee
 from dwindle.foreign.source.pair import plan_from_pair
@@ -23,6 +24,10 @@ __all__ = ["Program", "assigned", "program_of"]
 
 _OPTIMIZER = re.compile(r"\b(SGD|ASGD|\w*[Aa]dam\w*|[Ll]ion\w*|RMSprop|Ada\w+|Muon|adafactor|lamb)\b")
 _BUILDS = re.compile(r"(LR|Plateau|_schedule\w*|Scheduler|get_scheduler)$")
+# Not those that count within an epoch, or say how long one is.
+_EPOCH = re.compile(
+    r"(?!.*(?:step|batch|iter|(?:^|_)(?:in|per|of)_))\w*epoch(?:s|_?(?:i|id|idx|index|n|no|num|number))?", re.I
+)
 
 
 class Program(NamedTuple):
@@ -57,10 +62,11 @@ def program_of(text: str, run: Horizon | None = None) -> Program:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         tree = None
     unread: list[str] = []
-    if tree is not None and (taken := _with_defaults(tree)):
-        text = ast.unparse(tree)
+    if tree is not None:
+        text, taken = _with_defaults(text, tree)
         tree = ast.parse(text)
-        unread.append(f"what its command line says: the defaults are taken ({', '.join(taken)})")
+        if taken:
+            unread.append(f"what its command line says: the defaults are taken ({', '.join(taken)})")
     try:
         found, schedule_known = read(text, run=run), True
     except DwindleError as error:
@@ -109,8 +115,11 @@ def assigned(text: str) -> dict[str, Any]:
     return found
 
 
-def _with_defaults(tree: ast.Module) -> list[str]:
-    """Put the defaults of argparse's options where ``tree`` (changed in place) reads them; return them as name=value."""
+def _with_defaults(text: str, tree: ast.Module) -> tuple[str, list[str]]:
+    """Return ``text`` with the defaults of argparse's options where they are read, and these as name=value.
+
+    An option that the source assigns once is from there on a name, args_lr; of one that it assigns otherwise nothing is told.
+    """
     defaults: dict[str, ast.expr] = {}
     parsed: set[str] = set()
     for node in ast.walk(tree):
@@ -124,25 +133,58 @@ def _with_defaults(tree: ast.Module) -> list[str]:
                 defaults[name] = words["default"]
         elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and callee(node.value) == "parse_args":
             parsed |= {ast.unparse(target) for target in node.targets}
+    if not parsed:
+        return text, []
+    every = [*ast.walk(tree)]
+    printed = {id(part) for node in every if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
+    perhaps = {id(part) for node in every if _is_branch(node) for part in ast.walk(node)}
+    options = sorted(
+        (
+            node
+            for node in every
+            if isinstance(node, ast.Attribute)
+            and ast.unparse(node.value) in parsed
+            and id(node) not in printed
+            and node.lineno == node.end_lineno
+        ),
+        key=lambda node: (node.lineno, node.col_offset),
+    )
+    stored = [node.attr for node in options if not isinstance(node.ctx, ast.Load)]
+    whole = {id(target): node for node in every if isinstance(node, ast.Assign) for target in node.targets}
+    once = {
+        node.attr: whole[id(node)] for node in options
+        if id(node) in whole and id(node) not in perhaps and stored.count(node.attr) == 1
+    }  # fmt: skip
     taken: dict[str, str] = {}
+    parts: list[tuple[ast.expr, str]] = []
+    for node in options:
+        by = once.get(node.attr)
+        if by is not None and (not isinstance(node.ctx, ast.Load) or _follows(node, by)):
+            parts.append((node, ast.unparse(node).replace(".", "_")))
+        elif node.attr in defaults and (node.attr not in stored or (by is not None and node in ast.walk(by.value))):
+            taken[node.attr] = ast.unparse(defaults[node.attr])
+            parts.append((node, f"({taken[node.attr]})"))
+    return _replaced(text, parts), [f"{name}={value}" for name, value in taken.items()]
 
-    def is_option(node: ast.AST) -> TypeGuard[ast.Attribute]:
-        return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in parsed
 
-    for node in ast.walk(tree):
-        if is_option(node) and not isinstance(node.ctx, ast.Load):
-            defaults.pop(node.attr, None)  # it is assigned: its default is not what it has
+def _follows(node: ast.expr, other: ast.stmt) -> bool:
+    return (node.lineno, node.col_offset) > (other.end_lineno or 0, other.end_col_offset or 0)
 
-    class Filled(ast.NodeTransformer):
-        def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
-            self.generic_visit(node)
-            if is_option(node) and node.attr in defaults:
-                taken[node.attr] = ast.unparse(defaults[node.attr])
-                return defaults[node.attr]
-            return node
 
-    Filled().visit(tree)
-    return [f"{name}={value}" for name, value in taken.items()]
+def _is_branch(node: ast.AST) -> bool:
+    """Return whether what stands within a node is perhaps not run, or more than once."""
+    if isinstance(node, ast.If) and "__main__" in ast.unparse(node.test):
+        return False
+    return isinstance(node, ast.If | ast.For | ast.AsyncFor | ast.While | ast.Try | ast.Match)
+
+
+def _replaced(text: str, parts: Iterable[tuple[ast.expr, str]]) -> str:
+    """Return ``text`` with other words at the places of these nodes, each of which is within a line."""
+    lines = [line.encode() for line in re.sub("\r\n?", "\n", text).split("\n")]
+    for node, words in sorted(parts, key=lambda part: (part[0].lineno, part[0].col_offset), reverse=True):
+        line = lines[node.lineno - 1]
+        lines[node.lineno - 1] = line[: node.col_offset] + words.encode() + line[node.end_col_offset :]
+    return b"\n".join(lines).decode()
 
 
 def _beside_a_rule(text: str, tree: ast.Module | None, run: Horizon | None) -> Any:
@@ -156,15 +198,24 @@ def _beside_a_rule(text: str, tree: ast.Module | None, run: Horizon | None) -> A
 
 def _without_schedule(tree: ast.Module) -> str | None:
     """Return the source's imports and values without those that build a schedule; None where it builds none."""
-    builders = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and _BUILDS.search(callee(n))]
-    if not builders:
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    builders = [call for call in calls if _BUILDS.search(callee(call))]
+    answering = [call for call in calls if callee(call) in CLASSES and any(map(_is_plateau, call.keywords))]
+    if not builders and not answering:
         return None
+    for call in answering:
+        rest = [word for word in call.keywords if word.arg not in ("lr_scheduler_type", "lr_scheduler_kwargs")]
+        call.keywords = [*rest, ast.keyword("lr_scheduler_type", ast.Constant("constant"))]
     kept = [
         node for node in ast.walk(tree)
         if isinstance(node, ast.Import | ast.ImportFrom)
         or (isinstance(node, ast.Assign) and not any(part in builders for part in ast.walk(node)))
     ]  # fmt: skip
     return "\n".join(ast.unparse(node) for node in sorted(kept, key=lambda node: node.lineno))
+
+
+def _is_plateau(word: ast.keyword) -> bool:
+    return word.arg == "lr_scheduler_type" and "plateau" in ast.unparse(word.value).lower()
 
 
 def _epochs(tree: ast.Module, run: Horizon | None) -> int | None:
@@ -184,12 +235,24 @@ def _epochs(tree: ast.Module, run: Horizon | None) -> int | None:
         outer = {name for name, is_deep in steps if not is_deep and _is_scheduler(name, schedulers)}
         within = any(is_deep for name, is_deep in steps if not _is_scheduler(name, schedulers))
         called = [node for node in ast.walk(loop) if isinstance(node, ast.Call)]
-        if "epoch" in ast.unparse(loop.target if isinstance(loop, ast.For) else loop.test).lower():
+        if _counts_epochs(loop):
             given = [part for call in called for part in (*call.args, *(word.value for word in call.keywords))]
             within = within or any(ast.unparse(part) in optimizers for part in given)
         if outer and (within or any(callee(call) in trains for call in called)):
             return _turns(loop, scope) or epochs_of(run)
     return None
+
+
+def _counts_epochs(loop: ast.For | ast.While) -> bool:
+    """Return whether a loop names an epoch: as what it runs over, or as what is below the end of a ``while``."""
+    if isinstance(loop, ast.For):
+        return any(_is_epoch(part) for part in ast.walk(loop.target))
+    return any(isinstance(part, ast.Compare) and _is_epoch(part.left) for part in ast.walk(loop.test))
+
+
+def _is_epoch(node: ast.AST) -> bool:
+    name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+    return _EPOCH.fullmatch(name) is not None
 
 
 def _training_functions(tree: ast.AST) -> set[str]:
@@ -229,7 +292,7 @@ def _turns(loop: ast.For | ast.While, scope: Scope) -> int | None:
     """
     if isinstance(loop, ast.While):
         match loop.test:
-            case ast.Compare(left=ast.Name(id=count), ops=[ast.Lt()], comparators=[end]) if "epoch" in count.lower():
+            case ast.Compare(left=ast.Name() as count, ops=[ast.Lt()], comparators=[end]) if _is_epoch(count):
                 return _whole(end, scope) or None
         return None
     over = loop.iter

@@ -15,6 +15,7 @@ __all__ = ["kind_of", "text_of"]
 _LARGEST = 1_000_000
 _HEAD = 2**16  # bytes of a text that are looked at
 _DEEPEST = 3  # levels of a JSON at which the curves of a log are looked for
+_FEWEST = 5  # numbers of a curve beside a rate; fewer are weights of losses, say, and as a curve would tell nothing
 _CURVES = ("training loss", "validation loss", "training accuracy", "validation accuracy", "gradient norm")
 
 
@@ -43,6 +44,9 @@ def _kind_of_json(path: Path) -> str:
         return "log"
     if "peak" in value and ("format" in value or "schedule" in value):
         return "plan"
+    if any(_is_number(each) for name, each in value.items() if matches([name], LR)):  # a curve's rate is a list
+        long = {k: v for k, v in value.items() if not isinstance(v, list) or len(v) >= _FEWEST}
+        return "log" if _has_curve(long) else "config"
     numbers = [
         v for v in value.values() if isinstance(v, list) and len(v) > 1 and all(isinstance(x, int | float) for x in v)
     ]

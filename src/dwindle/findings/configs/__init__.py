@@ -15,7 +15,7 @@ from dwindle.findings.configs.program import of_recipe
 from dwindle.findings.configs.run import Run
 from dwindle.findings.configs.timm_arguments import is_timm, of_timm
 from dwindle.findings.configs.training_arguments import is_training_arguments, of_training_arguments
-from dwindle.findings.configs.usual_names import RATES, has_usual_names, of_usual_names
+from dwindle.findings.configs.usual_names import RATES, has_usual_names, of_usual_names, several_rates
 from dwindle.findings.configs.values import without_envelopes
 from dwindle.findings.recognised import kind_of, text_of
 from dwindle.plan import Plan
@@ -71,6 +71,11 @@ def read_config(path: str | PathLike[str], **run: Any) -> Config:
         raise
     except (TypeError, AttributeError, ValueError, ArithmeticError) as error:
         raise ParseError(f"{path}: a value is not of the kind its key takes: {error}.") from error
+    if several := several_rates(given):
+        raise ParseError(
+            f"{path}: it has several learning rates that differ: {', '.join(map(shown, several))}. A configuration is looked "
+            "at by one; check the live optimiser by module:function."
+        )
     raise ParseError(
         f"{path}: no configuration that is known: it has no number under {RATES}, nor one of them one level deeper; its keys "
         f"begin {shown(list(given)[:4])}. TrainingArguments, LightningCLI, hparams.yaml and timm's args.yaml are known."

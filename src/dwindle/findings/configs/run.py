@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from dwindle.findings.configs.values import is_number
@@ -26,13 +27,21 @@ class Run(NamedTuple):
 
     def horizon(self, steps: Any, epochs: Any) -> Horizon | None:
         """Return the run by the caller's steps, else the file's, else its epochs if those are worth something in steps."""
-        worth = {name: getattr(self, name) for name in ("steps_per_epoch", "batch_size", "tokens_per_step")}
+        worth = self._worth()
         known_steps = self.steps or (int(steps) if is_number(steps) and steps > 0 else None)
         if known_steps is not None:
             return Horizon(steps=known_steps, **worth)
         if self.steps_per_epoch is not None and is_number(epochs) and epochs > 0:
             return Horizon(epochs=epochs, **worth)
         return None
+
+    def over(self, horizon: Horizon) -> Horizon:
+        """Return ``horizon`` with what the caller says of the steps, and of what an epoch, an example and a token are worth."""
+        said = {name: value for name, value in {"steps": self.steps, **self._worth()}.items() if value is not None}
+        return replace(horizon, epochs=None, **said) if said else horizon
+
+    def _worth(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("steps_per_epoch", "batch_size", "tokens_per_step")}
 
     def fields(self, **own: Any) -> dict[str, Any]:
         """Return the fields of a Setup: the file's ``own``, and over them what the caller knows better."""

@@ -35,7 +35,7 @@ def of_training_arguments(given: Mapping[str, Any], run: Run) -> Config:
     unread, unseen = list[str](), tuple[str, ...]()
     answers = given.get("lr_scheduler_type") == "reduce_lr_on_plateau"
     if answers:
-        given = {**given, "lr_scheduler_type": "constant"}
+        given = {**given, "lr_scheduler_type": "constant", "lr_scheduler_kwargs": None}
         unread.append("what reduce_lr_on_plateau does: it answers a metric")
     try:
         plan, known = _read(given, horizon)

@@ -21,7 +21,7 @@ from dwindle.schedule import constant
 from dwindle.setup import Scheduler, Setup, sampled, setup_of_plan
 from dwindle.units import Horizon
 
-__all__ = ["RATES", "has_usual_names", "of_usual_names"]
+__all__ = ["RATES", "has_usual_names", "of_usual_names", "several_rates"]
 
 _LR = (
     "lr", "learning_rate", "base_lr", "max_lr", "peak_lr", "optimizer.lr", "optim.lr", "optimizer.learning_rate",
@@ -49,13 +49,31 @@ def has_usual_names(given: Mapping[str, Any]) -> bool:
 
 def _lifted(flat: dict[str, Any]) -> dict[str, Any]:
     """Return ``flat`` with the rate, the decay and the optimiser that stand one level deeper, where these agree."""
-    inner: dict[str, list[Any]] = {}
+    inner = _inner(flat)
+    found = {name: [flat[key] for key in keys] for name, keys in inner.items()}
+    return {**{name: values[0] for name, values in found.items() if values.count(values[0]) == len(values)}, **flat}
+
+
+def _inner(flat: dict[str, Any]) -> dict[str, list[str]]:
+    """Return by name the keys of the rates, decays and optimisers that stand one level deeper, where none stands at the top."""
+    inner: dict[str, list[str]] = {}
     sought = [name for names in (_LR, _LAM, _OPTIMIZER) if not set(names) & set(flat) for name in names]
-    for key, value in flat.items():
+    for key in flat:
         name = key.partition(".")[2]
         if name in sought and not _OF_A_SCHEDULE.match(key):
-            inner.setdefault(name, []).append(value)
-    return {**{name: values[0] for name, values in inner.items() if values.count(values[0]) == len(values)}, **flat}
+            inner.setdefault(name, []).append(key)
+    return inner
+
+
+def several_rates(given: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the keys of learning rates one level deeper that differ; none where there is one rate, or none.
+
+    >>> several_rates({"backbone": {"lr": 1e-4}, "head": {"lr": 1e-3}})
+    ('backbone.lr', 'head.lr')
+    """
+    flat = flattened(given)
+    lifted, inner = _lifted(flat), _inner(flat)
+    return next((tuple(inner[name]) for name in _LR if name in inner and name not in lifted), ())
 
 
 def of_usual_names(given: Mapping[str, Any], run: Run) -> Config:

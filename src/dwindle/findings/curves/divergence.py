@@ -29,10 +29,15 @@ _SPIKE_SIZE = 0.15  # of the fall: a smaller spike is not worth a word
 
 
 def divergence(record: Record) -> list[Finding]:
-    """Return a divergence, or a note on spikes that the run has recovered from."""
-    roles = ("training loss", "validation loss")
-    for role in roles:
-        series = record.history.get(role)
+    """Return a divergence, or a note on spikes that the run has recovered from; and one on a validation loss without numbers."""
+    train, held = record.history.get("training loss"), record.history.get("validation loss")
+    if held is not None and len(held) and record.training is not None and record.validation is None:
+        return [*_of_losses(record, train, None), _without_numbers(held)]
+    return _of_losses(record, train, held)
+
+
+def _of_losses(record: Record, train: Series | None, held: Series | None) -> list[Finding]:
+    for role, series in (("training loss", train), ("validation loss", held)):
         if series is not None and len(series) and (found := _not_a_number(record, series, role)):
             return found
     if found := _filtered(record) or _no_gradient(record):
@@ -43,20 +48,36 @@ def divergence(record: Record) -> list[Finding]:
     return _exploded(record, loss) or _spikes(record, loss)
 
 
+def _without_numbers(held: Series) -> Finding:
+    """Return the note on a validation loss that is finite nowhere, beside a training loss that is."""
+    said = "The validation loss is not finite at any point, and the training loss is."
+    remedy = Remedy("see how the validation loss is computed and logged.")
+    return Finding(
+        "divergence", "note", said, {"points": len(held), "column": held.name}, remedy, "measured", held.name
+    )
+
+
 def _not_a_number(record: Record, series: Series, role: str) -> list[Finding]:
     bad = ~np.isfinite(series.value)
     if not bad.any() or _is_sparse(series.value):
         return []
-    last, good = bad[-max(1, len(bad) // 50) :].all(), np.flatnonzero(~bad)
-    first = float(series.step[good[-1] + 1 if last and len(good) else np.argmax(bad)])
+    points, tail = int(bad.sum()), _points_after_the_last(~bad)
+    stopped = points == tail < len(bad) and series.step[-1] > series.step[-tail - 1]  # at its first, as scripts do
+    last = tail >= max(1, len(bad) // 50) or stopped
+    first = float(series.step[-tail if last else np.argmax(bad)])
     if not last:
-        evidence = {"first": first, "points": int(bad.sum()), "column": series.name, "lr": _lr(record, first)}
-        said = f"The {role} was not finite at {int(bad.sum())} points, first at {record.at(first)}, and came back."
+        evidence = {"first": first, "points": points, "column": series.name, "lr": _lr(record, first)}
+        said = f"The {role} was not finite at {points} points, first at {record.at(first)}{'' if tail else ', and came back'}."
         return [
             Finding("loss-spike", "note", said, evidence, Remedy("skip such batches, or clip gradients."), "measured")
         ]
     said = f"The {role} is not finite from {record.at(first)} on."
-    return [_not_finite(record, said, first, int(bad.sum()), series)]
+    return [_not_finite(record, said, first, points, series)]
+
+
+def _points_after_the_last(good: Any) -> int:
+    """Return how many points [n] follow the last good one; all of them where none is."""
+    return int(np.argmax(np.append(good[::-1], True)))
 
 
 def _filtered(record: Record) -> list[Finding]:
@@ -72,14 +93,14 @@ def _filtered(record: Record) -> list[Finding]:
 def _no_gradient(record: Record) -> list[Finding]:
     """Return the finding of a gradient that is not finite to the end, from where on the loss, if there is one, does not move."""
     norm, loss = record.history.get("gradient norm"), record.history.get("training loss")
-    if norm is None:
+    if norm is None or _is_sparse(norm.value):
         return []
-    good = np.flatnonzero(np.isfinite(norm.value))
-    points = len(norm) - (int(good[-1]) + 1 if len(good) else 0)
+    points = _points_after_the_last(np.isfinite(norm.value))
     if points < _NO_GRADIENT:
         return []
     first = float(norm.step[-points])
     later = np.zeros(0) if loss is None else loss.value[-points:][loss.step[-points:] >= first]
+    later = later[np.isfinite(later)]
     if len(later) and np.ptp(later) > 0.0:
         return []  # a loss that moves has weights that are numbers
     said = f"The gradient norm is not finite from {record.at(first)} on."
