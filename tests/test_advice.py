@@ -224,6 +224,33 @@ def test_with_the_examples_the_intervals_hold_for_new_examples(skewed: bool) -> 
     assert held["seeds"] / studies < 0.7  # what the examples' part is for
 
 
+@pytest.mark.parametrize("seeds", [2, 3, 8])
+def test_few_seeds_that_agree_by_chance_do_not_narrow_the_intervals(seeds: int) -> None:
+    rng, studies, missed = np.random.default_rng([11, seeds]), 1000, 0
+    for _ in range(studies):
+        losses = 0.1 * rng.standard_normal((3, seeds, 1)) + 0.27 * rng.standard_normal((3, 1, 200))
+        rows, tested = on_parts(losses)
+        found, alone = ([c for c in comparisons(rows, known) if c["metric"] == "test_loss"] for known in (tested, None))
+        assert [c["together"] for c in found] == [2] * 2
+        missed += not all(c["lower"] <= 0 <= c["upper"] for c in found)
+        for both, one in zip(found, alone, strict=True):
+            assert both["upper"] - both["lower"] >= (one["upper"] - one["lower"]) * (1 - 1e-12)
+    assert missed / studies < 0.05 + 3 * math.sqrt(0.95 * 0.05 / studies)
+
+
+@pytest.mark.parametrize("scale", [1e-140, 1e-85, 1e80, 1e150])
+def test_intervals_are_of_the_scale_of_the_losses(scale: float) -> None:
+    losses = np.random.default_rng(12).standard_exponential((2, 4, 30))
+    plain, scaled = (comparisons(*on_parts(losses * by))[0] for by in (1.0, scale))
+    assert scaled["upper"] - scaled["lower"] == pytest.approx(scale * (plain["upper"] - plain["lower"]))
+    assert scaled["verdict"] == plain["verdict"]
+
+
+def test_losses_too_large_to_square_are_as_those_of_runs_that_diverged() -> None:
+    rows, tested = on_parts(1e236 * np.random.default_rng(12).standard_exponential((2, 4, 30)))
+    assert comparisons(rows, tested) == comparisons(rows) == []
+
+
 def test_the_examples_part_is_the_variance_of_a_mean_over_them() -> None:
     losses = np.random.default_rng(6).standard_normal((2, 3, 20))
     rows, tested = on_parts(losses)

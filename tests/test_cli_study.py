@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,8 +44,9 @@ def dwindle(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess
         (["absent.csv"], "absent.csv"),
         (["--space", "lam x | peak 1"], "lam must be numbers"),
         (["--hidden", "a,b"], "hidden must be widths"),
-        (["--hidden", "4,,4"], "hidden must be widths such as 256,128; got '4,,4'."),
-        (["--hidden", ""], "hidden must be widths"),
+        (["--hidden", "4,,4"], "--hidden must be widths such as 256,128, or none for a linear model; got '4,,4'."),
+        (["--hidden", "64,"], "--hidden must be widths such as 256,128, or none for a linear model; got '64,'."),
+        (["--hidden", ""], "--hidden must be widths such as 256,128, or none for a linear model; got ''."),
         (["--optimiser", "sdg"], "did you mean 'sgd'"),
         (["--momentum", "0.8"], "give --optimiser sgd"),
         (["--label-noise", "2"], "label_noise"),
@@ -183,6 +185,12 @@ def test_halving_folds_and_refit_reach_the_study(tmp_path: Path) -> None:
     assert any(trial["stopped_at"] for trial in other["trials"])
     assert other["fit"]["validation_rows_seen"] is True
     assert len((tmp_path / "b" / "trials.jsonl").read_text().splitlines()) > len(plain["trials"])
+
+
+def test_no_hidden_layer_is_a_linear_model(tmp_path: Path) -> None:
+    found = evidence(tmp_path, *SMALL, "--hidden", "none", "--label-noise", "0")
+    assert found["model"] == "linear, softmax cross-entropy"
+    assert set(np.load(tmp_path / "weights.npz")) == {"0.weight", "0.bias"}
 
 
 def test_what_is_wrong_with_a_table_can_be_put_right_here(tmp_path: Path) -> None:

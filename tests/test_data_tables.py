@@ -237,6 +237,19 @@ def test_a_long_table_is_read_in_blocks_as_at_once(tmp_path, monkeypatch):
         load(write(tmp_path, "a\n" + "1\n" * 40))
 
 
+@pytest.mark.parametrize("rows", [39, 40, 41, 45, 50])
+def test_a_column_is_judged_whole_whatever_the_block(tmp_path, monkeypatch, rows):
+    key = lambda i: 1234567890123456789 + 30 * i  # noqa: E731  # ten of them may be one in float64, forty are not
+    path = write(tmp_path, "a,b,kind\n" + "".join(f"{key(i)},{i % 7}.5,{'xy'[i % 2]}\n" for i in range(rows)))
+    whole = load(path).fingerprint()
+    monkeypatch.setattr("dwindle.studies.data_table._BLOCK", 10)
+    assert load(path).fingerprint() == whole
+    text = "a,b,kind\n" + "".join(f"{'0.1' if i < 25 else '+1e-1'},{i},{'xy'[i % 2]}\n" for i in range(rows))
+    assert (load(write(tmp_path, text)).train_x[:, 0] == 0).all()
+    with pytest.raises(DataError, match="column 'a': different numbers are one and the same in float64"):
+        load(write(tmp_path, text.replace("+1e-1", "0.10000000000000001")))
+
+
 def test_whole_numbers_too_large_for_float64_in_parquet(tmp_path):
     pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     parquet = importlib.import_module("pyarrow.parquet")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -256,8 +257,9 @@ def apart(result, k: int, module: nn.Module) -> float:
 
 def trained(make, pair, table, optimiser=SGD(0.9), **given):  # noqa: B008
     seeds = given.pop("seeds", range(table.members))
+    loss = given.pop("loss", functional.cross_entropy)
     given = {"batch_size": 5, "evaluate_every": table.steps, "workers": 1} | given
-    return train_modules(make, functional.cross_entropy, table, pair, optimiser=optimiser, seeds=seeds, **given)
+    return train_modules(make, loss, table, pair, optimiser=optimiser, seeds=seeds, **given)
 
 
 # --- a member is what it is alone
@@ -902,6 +904,7 @@ PICKING = {
     "numpy": lambda z, y: z.square().mean() * float(y.numpy().sum()),
     "a mask of each member": lambda z, y: z[z > 0].mean(),
     "written and counted": lambda z, y: counted(z, y > 0),
+    "residuals": lambda z, y: torch.linalg.lstsq(line(z), z).residuals.sum(),
 }  # fmt: skip
 # Members and batches go one way in these, whatever the values.
 KEEPING = {
@@ -917,7 +920,18 @@ KEEPING = {
     "constants": lambda z, y: (
         z[:, torch.tensor([True, False, True])].square().mean() * torch.tensor([1, 2]).tolist()[1]
     ),
+    "ctc": lambda z, y: functional.ctc_loss(
+        z.log_softmax(1).expand(4, -1, -1),
+        torch.stack([y.clamp(min=1), 2 - y // 2], 1),
+        torch.full((len(y),), 4),
+        1 + y % 2,
+    ),
+    "least squares": lambda z, y: torch.linalg.lstsq(line(z), z).solution.square().mean(),
 }
+
+
+def line(z):
+    return torch.stack([torch.ones(len(z)), torch.arange(len(z))], 1).to(z)
 
 
 def written(z, mask):
@@ -953,6 +967,7 @@ def test_a_mask_that_picks_nothing_of_the_examples_tried_is_refused_too():
         check(lambda: nn.Linear(6, CLASSES), lambda z, y: functional.mse_loss(z[y > 5], z[y > 5] * 0.5))
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
 @pytest.mark.parametrize("name", KEEPING)
 def test_masks_that_keep_all_entries_are_torchs_to_rounding(name):
     loss = KEEPING[name]
@@ -1026,6 +1041,20 @@ def test_a_module_that_draws_from_pythons_or_numpys_generator_is_refused(draw):
     for start in (lambda: check(make, functional.cross_entropy), lambda: trained(make, examples((6,)), rates(2, 3))):
         with pytest.raises(InvalidValueError, match="draws random numbers, which"):
             start()
+
+
+@pytest.mark.parametrize("draw", [np.random.default_rng(0).random, random.Random(0).random, itertools.count().__next__])
+def test_a_loss_that_is_another_each_time_is_refused(draw):
+    make, loss = lambda: nn.Linear(6, CLASSES), lambda z, y: functional.cross_entropy(z, y) * (1 + draw())
+    for start in (lambda: check(make, loss), lambda: trained(make, examples((6,)), rates(2, 3), loss=loss)):
+        with pytest.raises(
+            InvalidValueError,
+            match=r"loss of the same examples was \S+, then \S+: .* draws random numbers, or counts its",
+        ):
+            start()
+    dropping = lambda: nn.Sequential(nn.Linear(6, CLASSES), nn.Dropout(0.5))  # noqa: E731
+    check(dropping, functional.cross_entropy)
+    trained(dropping, examples((6,)), rates(2, 3))
 
 
 class Scaling(nn.Linear):

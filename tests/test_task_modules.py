@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -368,6 +368,55 @@ def test_functions_whose_text_says_too_little_are_told_apart() -> None:
     assert of_function(Slotted(1.0)) != of_function(Slotted(2.0)) == of_function(Slotted(2.0))
 
 
+class Held:
+    __slots__ = ("by",)
+
+    def __init__(self, by: Any) -> None:
+        self.by = by
+
+
+class _Private:
+    __slots__ = ("__by",)
+
+    def __init__(self, by: Any) -> None:
+        self.__by = by
+
+
+class Linked(_Private):
+    """Has a dict beside the slot, and holds itself."""
+
+    def __init__(self, by: Any) -> None:
+        super().__init__(by)
+        self.own = self
+
+
+@dataclass(frozen=True, slots=True)
+class Rounded:
+    by: Any
+
+
+@pytest.mark.parametrize("kind", [Held, _Private, Linked, Rounded, lambda by: [Held(Held(by))]])
+def test_what_a_loss_holds_in_slots_tells_it_apart(kind: Any) -> None:
+    def weighted(by: float) -> Any:
+        held = kind(torch.tensor([1.0, by], dtype=torch.float64))
+        return lambda output, y: held
+
+    def partial(by: float) -> Any:
+        return functools.partial(max, kind(np.array([1.0, by])))
+
+    for made in (weighted, partial):
+        one, other, again = (of_function(made(by)) for by in (2.1, 2.1 + 1e-12, 2.1))
+        assert one == again != other
+        assert json.dumps(one) == json.dumps(again)
+
+
+def test_what_was_worked_out_on_the_way_makes_no_other_thing() -> None:
+    used, new = Path("a/b"), Path("a/b")
+    assert hash(used), used.parts  # which a Path keeps in slots
+    assert of_function(functools.partial(max, used)) == of_function(functools.partial(max, new))
+    assert of_function(functools.partial(max, used)) != of_function(functools.partial(max, Path("a")))
+
+
 # --- what is kept of the test examples ---
 
 
@@ -406,6 +455,31 @@ def test_a_loss_with_class_weights_is_asked_of_all_rows_but_a_part() -> None:
         whole, without = task.loss(module(x), y), task.loss(module(x[1:]), y[1:])
     assert found["test_loss"].shape == (1, 30)
     assert found["test_loss"][0, 0] == pytest.approx(float(30 * whole - 29 * without), abs=1e-4)
+
+
+class Scalars(nn.Module):
+    """A perceptron's layer with a buffer and a parameter that have no axis."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = nn.Linear(5, 2)
+        self.scale = nn.Parameter(torch.tensor(1.0))
+        self.register_buffer("by", torch.tensor(2.0))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.line(x) * self.scale / self.by
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_tensors_without_an_axis_are_kept_and_loaded_as_such(dtype: torch.dtype) -> None:
+    task = Task(data=dataset("classification"), model=lambda: Scalars().to(dtype), batch_size=10, epochs=2)
+    result, found = trained_by_part(task, PLANS[:1], [3])
+    state = result.state_dict(0)
+    assert {name: array.shape for name, array in state.items()} == {
+        "line.weight": (2, 5), "line.bias": (2,), "scale": (), "by": ()
+    }  # fmt: skip
+    assert float(state["by"]) == 2.0
+    assert found["test_loss"].mean() == pytest.approx(result.test_loss[0], rel=1e-2)
 
 
 def test_one_test_example_has_no_parts() -> None:

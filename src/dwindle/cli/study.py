@@ -142,7 +142,8 @@ def study(
     hidden: Annotated[
         str | None,
         typer.Option(
-            help="Widths of the network's hidden layers, such as 256,128; by default 64.", rich_help_panel=_TRAINING
+            help="Widths of the network's hidden layers, such as 256,128, or none for a linear model; by default 64.",
+            rich_help_panel=_TRAINING,
         ),
     ] = None,
     optimiser: Annotated[
@@ -272,10 +273,14 @@ def _optimiser(name: str | None, momentum: float | None) -> Optimiser | None:
 
 
 def _widths(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
     try:
-        return None if text is None else tuple(int(width) for width in text.split(","))
+        return () if text == "none" else tuple(int(width) for width in text.split(","))
     except ValueError as error:
-        raise InvalidValueError(f"hidden must be widths such as 256,128; got {text!r}.") from error
+        raise InvalidValueError(
+            f"--hidden must be widths such as 256,128, or none for a linear model; got {text!r}."
+        ) from error
 
 
 def _space(text: str | None) -> Space | None:

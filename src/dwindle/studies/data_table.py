@@ -7,7 +7,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -147,7 +147,8 @@ def _blocks(path: Path, text: str) -> Iterator[tuple[list[int], list[list[str]]]
 def _columns(path: Path, text: str, kept: Mapping[str, int], target: str | None, header: bool) -> Columns:
     """Return the columns of a table by name, each at its place in a row: as float64, or as text if its cells are no numbers.
 
-    Only of those that are no numbers are the cells kept, in a second reading: as text all of them would fill the memory.
+    Only of those that are no numbers are the cells kept, in a second reading: as text all of them would fill the memory. There
+    it is seen as well whether a column of one number throughout was of different ones.
     """
     numbers: dict[str, list[NDArray[Any]]] = {name: [] for name in kept}
     for _, rows in _without_header(_blocks(path, text), header):
@@ -157,18 +158,23 @@ def _columns(path: Path, text: str, kept: Mapping[str, int], target: str | None,
                 del numbers[name]
             else:
                 numbers[name].append(found)
-    cells: dict[str, list[str]] = {name: [] for name in kept if name not in numbers}
+    columns = {name: np.concatenate([*blocks, np.empty(0)]) for name, blocks in numbers.items()}
+    cells: dict[str, list[str]] = {name: [] for name in kept if name not in columns}
+    alike: dict[str, set[str]] = {name: set() for name, values in columns.items() if _is_one(values)}
     lines: list[int] = []
-    if cells:
+    if cells or alike:
         for own, rows in _without_header(_blocks(path, text), header):
             lines += own
             for name, values in cells.items():
                 values += [row[kept[name]] for row in rows]
-    return {
-        name: np.concatenate([*numbers[name], np.empty(0)]) if name in numbers
-        else _texts(path, name, cells[name], lines, name == target)
-        for name in kept
-    }  # fmt: skip
+            for name, texts in alike.items():
+                texts.update(row[kept[name]] for row in rows)
+    for name in kept:
+        if name in cells:
+            columns[name] = _texts(path, name, cells[name], lines, name == target)
+        elif name in alike and _run_together(columns[name], alike[name]):
+            raise _one_to_float64(path, name, name == target)
+    return {name: columns[name] for name in kept}
 
 
 def _without_header(
@@ -180,18 +186,22 @@ def _without_header(
 
 
 def _floats(cells: Sequence[str]) -> NDArray[Any] | None:
-    """Return the numbers in cells, None unless all are finite numbers that float64 tells apart where the cells do."""
+    """Return the numbers in cells, None unless all are finite numbers."""
     try:
         values = np.array([float(cell) for cell in cells], dtype=np.float64)
     except ValueError:
         return None
     sound = np.isfinite(values).all() and not any("_" in cell for cell in cells)
-    return values if sound and not _run_together(values, cells) else None
+    return values if sound else None
 
 
-def _run_together(values: NDArray[Any], given: Sequence[Any]) -> bool:
+def _is_one(values: NDArray[Any]) -> bool:
+    return len(values) > 0 and bool(values.min() == values.max())
+
+
+def _run_together(values: NDArray[Any], given: Collection[Any]) -> bool:
     """Return whether different numbers all became one in float64."""
-    if not len(values) or values.min() != values.max() or len(set(given)) == 1:
+    if not _is_one(values) or len(set(given)) == 1:
         return False
     try:
         return len({Decimal(value) for value in given}) > 1
@@ -255,8 +265,6 @@ def _texts(path: Path, name: str, cells: Sequence[str], lines: Sequence[int], is
     for line, cell, number in zip(lines, cells, numbers, strict=True):
         if number is not None and not math.isfinite(number) and not strays:
             raise DataError(f"{path}: line {line}, column {name!r}: {cell!r} is not finite. Correct it.")
-    if not strays:
-        raise _one_to_float64(path, name, is_target)
     if all(as_number(cell.replace(",", ".")) is not None or _THOUSANDS.fullmatch(cell) for cell in cells):
         i = next(i for i, cell in enumerate(cells) if "," in cell)
         raise DataError(

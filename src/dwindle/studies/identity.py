@@ -7,6 +7,7 @@ import hashlib
 import inspect
 import types
 from collections.abc import Iterable, Mapping
+from dataclasses import is_dataclass
 from typing import Any
 
 import numpy as np
@@ -87,13 +88,19 @@ def of_function(function: Any, inside: tuple[Any, ...] = ()) -> Any:
 
 def _state(thing: Any) -> dict[str, Any]:
     """What an object holds, in its dict and in the slots of its classes."""
-    slots = [name for cls in type(thing).__mro__ for name in _names(cls.__dict__.get("__slots__", ()))]
+    slots = [_attribute(cls, name) for cls in type(thing).__mro__ for name in _names(cls.__dict__.get("__slots__", ()))]
     held = {name: getattr(thing, name) for name in slots if name != "__weakref__" and hasattr(thing, name)}
     return {**held, **getattr(thing, "__dict__", {})}
 
 
 def _names(slots: str | Iterable[str]) -> list[str]:
     return [slots] if isinstance(slots, str) else list(slots)
+
+
+def _attribute(cls: type, slot: str) -> str:
+    """Return the name under which a class keeps a slot: one that is private to it begins with the name of the class."""
+    private = slot.startswith("__") and not slot.endswith("__")
+    return f"_{cls.__name__.lstrip('_')}{slot}" if private else slot
 
 
 def _of_library(thing: Any) -> bool:
@@ -118,10 +125,13 @@ def _plain(value: Any, inside: tuple[Any, ...] = ()) -> Any:
         return [str(value.dtype), list(value.shape), hashlib.sha256(_bytes(value)).hexdigest()]
     if callable(value):
         return of_function(value, inside)
-    if hasattr(value, "__dict__") and not any(value is seen for seen in inside):
-        return [type(value).__qualname__, _plain(vars(value), (*inside, value))]
-    text = repr(value)
-    return type(value).__qualname__ if " at 0x" in text else text
+    # The text of a dataclass rounds the arrays in it; slots of others may hold what was only worked out on the way.
+    if not (hasattr(value, "__dict__") or is_dataclass(value) or " at 0x" in (text := repr(value))):
+        return text
+    name, state = type(value).__qualname__, _state(value)
+    if any(value is seen for seen in inside) or not (state or hasattr(value, "__dict__")):
+        return name
+    return [name, _plain(state, (*inside, value))]
 
 
 def _attributes(part: Any, inside: tuple[Any, ...]) -> dict[str, Any]:

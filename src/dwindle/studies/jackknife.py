@@ -15,6 +15,8 @@ _MOST = 50  # parts: their variance is known to a tenth of its root
 def parts(rows: int) -> list[NDArray[np.intp]]:
     """Return the rows in at most 50 parts of like size, neighbours together, which may be alike; none where there is one row.
 
+    Of rows that are sorted, as by class, parts differ by more than chance, and the spread is told too large, not too small.
+
     >>> [part.tolist() for part in parts(3)]
     [[0], [1], [2]]
     """

@@ -51,8 +51,9 @@ class Task:
     """A Dataset and what to train on it for ``epochs`` of ``batch_size``: a multilayer perceptron, or a model of one's own.
 
     Without ``model`` it is a perceptron of ``hidden`` layer widths, (64,) unless given, and ``activation``, relu unless
-    given. ``model``: a function without arguments that returns a new torch module; x reaches it in the data's ``input_shape``,
-    (rows, 28, 28) for images. Its forward must keep no state between examples (no BatchNorm).
+    given; with ``hidden`` () it is a linear model. ``model``: a function without arguments that returns a new torch module; x
+    reaches it in the data's ``input_shape``, (rows, 28, 28) for images. Its forward must keep no state between examples (no
+    BatchNorm).
 
     - ``loss(output, y)``: a scalar tensor, the mean over the examples. By default softmax cross-entropy for a classification,
       of outputs (rows, classes), and ½·(z - y)² for a regression, of outputs (rows,) or (rows, 1); custom data needs one.
@@ -163,7 +164,8 @@ class Task:
         if self.model is not None:
             return self._own.text
         loss = "softmax cross-entropy" if self.data.task == "classification" else "squared error"
-        return f"MLP {'-'.join(map(str, self.mlp.sizes))} {self.activation}, {loss}"
+        network = f"MLP {'-'.join(map(str, self.mlp.sizes))} {self.activation}" if self.hidden else "linear"
+        return f"{network}, {loss}"
 
     @property
     def metric_names(self) -> tuple[str, ...]:

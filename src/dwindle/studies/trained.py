@@ -44,7 +44,7 @@ class Trained:
         A perceptron's are those of ``nn.Sequential(Linear, activation, Linear, ...)``: "0.weight" (fan_out, fan_in),
         "0.bias", "2.weight", ...
         """
-        return {name: array[member].copy() for name, array in self.weights.items()}
+        return {name: array[member, ...].copy() for name, array in self.weights.items()}
 
 
 def of_perceptrons(result: Result, labelled: bool) -> Trained:

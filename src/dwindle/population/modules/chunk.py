@@ -21,7 +21,7 @@ from dwindle.population.modules.layers import Layers, step_keys
 from dwindle.population.modules.members import Members
 from dwindle.population.modules.update import descend, idle_slots, steps_of
 
-__all__ = ["Form", "Job", "Part", "Record", "gradients", "refuse_mixed", "scalar", "train_chunk"]
+__all__ = ["Form", "Function", "Job", "Part", "Record", "gradients", "refuse_mixed", "scalar", "train_chunk"]
 
 Tensor: TypeAlias = torch.Tensor
 Function: TypeAlias = Callable[[Any, Tensor], Tensor]

@@ -19,7 +19,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from dwindle.errors import InvalidValueError
 from dwindle.population.modules.lines import calls_in, line_of
 
-__all__ = ["TRACING", "Program", "drawing_nothing", "explained", "recorded", "trace"]
+__all__ = ["TRACING", "Program", "drawing_nothing", "explained", "recorded", "refuse_another", "trace"]
 
 Program: TypeAlias = Callable[..., Sequence[torch.Tensor]]
 
@@ -153,6 +153,19 @@ def drawing_nothing() -> Iterator[None]:
         raise InvalidValueError(f"{_DRAWS}{_DRAW_SO}")
 
 
+def refuse_another(first: torch.Tensor, second: torch.Tensor) -> None:
+    """Refuse a loss that is not the same a second time: a trace would keep what it was made of the first time.
+
+    A generator of the user's own is seen by that alone. What rounding does on some devices is no difference.
+    """
+    if not torch.allclose(first, second, rtol=1e-5, equal_nan=True):
+        raise InvalidValueError(
+            f"the loss of the same examples was {float(first):.9g}, then {float(second):.9g}: {_DRAWS}, or counts its calls, "
+            "and members trained together would keep the first. Draw by nn.Dropout only, which follows the member's seed, and "
+            "keep nothing between calls."
+        )
+
+
 def _by_values(where: str) -> InvalidValueError:
     return InvalidValueError(
         "the module or the loss decides by the values of a tensor (an if, a loop, .item(), or a mask that picks entries)"
@@ -193,6 +206,10 @@ def _deciding(node: Node) -> set[Node]:
         least = node.kwargs.get("minlength", args[2] if len(args) > 2 else 0)
         if _meta(node).shape == (least,):
             return set()
+    if node.target in (aten._ctc_loss.default, aten._ctc_loss.Tensor):
+        return set()  # only of what its own gradient alone reads
+    if node.target is aten.linalg_lstsq.default and not any(user.users for user in node.users if user.args[1] == 1):
+        return set()  # only of the residuals, which nobody reads
     return set(node.all_input_nodes)
 
 

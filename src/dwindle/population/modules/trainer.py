@@ -22,6 +22,7 @@ from dwindle.population.checkpoint import agreed, fingerprint
 from dwindle.population.legs import Place, State, train_in_legs
 from dwindle.population.modules.chunk import (
     Form,
+    Function,
     Job,
     Part,
     Record,
@@ -30,7 +31,7 @@ from dwindle.population.modules.chunk import (
     scalar,
     train_chunk,
 )
-from dwindle.population.modules.graph import drawing_nothing, recorded
+from dwindle.population.modules.graph import drawing_nothing, recorded, refuse_another
 from dwindle.population.modules.layers import Layers
 from dwindle.population.modules.members import Members, made
 from dwindle.population.modules.result import ModuleResult
@@ -205,6 +206,7 @@ def check_together(
     members.module.train()
     with torch.random.fork_rng(), drawing_nothing():
         recorded(lambda *given: gradients(members, loss, given, None), given)
+    refuse_another(*(_loss_of(members.module, loss, x, y) for _ in range(2)))
 
 
 def device_of(name: str) -> torch.device:
@@ -277,13 +279,19 @@ class _Bytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def _bytes_of_a_step(job: Job) -> int:
     """The activations of one member's forward pass over a mini-batch, and its parameters; refuses a loss that is none."""
-    module, (x, y) = job.members.module.train(), (t[: job.batch_size] for t in job.parts["train"])
+    module, (x, y) = job.members.module, (t[: job.batch_size] for t in job.parts["train"])
     counted = _Bytes()  # type: ignore[no-untyped-call]
-    with torch.random.fork_rng(), torch.no_grad(), drawing_nothing(), counted:
-        value = job.loss(module(x), y)
-    scalar("loss", value)
+    with counted:
+        first = _loss_of(module, job.loss, x, y)
+    refuse_another(first, _loss_of(module, job.loss, x, y))
     parameters = sum(p[0].numel() * p.element_size() for p in job.members.parameters)
     return max(int(counted.total) + parameters, 1)
+
+
+def _loss_of(module: nn.Module, loss: Function, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The loss of one member in training; what torch's own generators draw for it is the same at every call."""
+    with torch.random.fork_rng(), torch.no_grad(), drawing_nothing():
+        return scalar("loss", loss(module.train()(x), y))
 
 
 def _chunks(members: int, most: int, threads: int) -> list[NDArray[np.intp]]:
