@@ -138,3 +138,17 @@ def test_a_schedule_of_ones_own_that_has_no_rate_beyond_its_end() -> None:
     found = dw.doctor(net(K.SGD(Poly(400))), horizon=RUN)
     assert bad(found) == ["schedule-short Poly"]
     assert "Poly (it has no rate from count 401 on) ends at update 401 of 1,000, and the run cannot" in found[0].verdict
+
+
+class Table(SCHEDULES.LearningRateSchedule):  # type: ignore[misc]
+    def __init__(self, steps: int) -> None:
+        self.rates = [0.1 * (1 - t / steps) for t in range(steps)]
+
+    def __call__(self, step: Any) -> Any:
+        return self.rates[int(step)] if step >= 0 else 0.0  # Python's own, which JAX cannot trace
+
+
+def test_a_schedule_of_python_is_read_at_each_step() -> None:
+    setup = read(net(K.SGD(Table(1000))), horizon=RUN)
+    np.testing.assert_allclose(setup.course().lr[0], 0.1 * (1 - np.arange(1000) / 1000), rtol=1e-6)
+    assert bad(dw.doctor(net(K.SGD(Table(400))), horizon=RUN)) == ["schedule-short Table"]

@@ -354,7 +354,15 @@ DOWN = [
     optax.lion(1e-3),
     optax.adamw(optax.linear_schedule(0.0, 1e-3, 10)),
     optax.chain(optax.clip(1.0), optax.inject_hyperparams(optax.rmsprop)(0.1)),
+    optax.MultiSteps(optax.adam(1e-3), 4).gradient_transformation(),
+    optax.adam(lambda count: 1e-3 * (count > 5)),
 ]
+OWN = {  # made for the tree {"a": .., "b": ..}
+    "labels": optax.multi_transform(
+        {"moves": optax.adam(1e-3), "rests": optax.set_to_zero()}, {"a": "moves", "b": "rests"}
+    ),
+    "mask": optax.adamw(1e-3, mask={"a": True, "b": False}),
+}
 UP = [
     optax.identity(),
     optax.trace(0.9, nesterov=True),
@@ -405,6 +413,17 @@ def test_a_direction_is_taken_that_points_up_the_gradient_or_cannot_be_asked(dir
     assert jax.jit(lambda w: djax.attach(direction, PLAN, RUN) and w)(1.0) == 1.0
 
 
+@pytest.mark.parametrize("direction", OWN.values(), ids=OWN)
+def test_a_direction_made_for_a_tree_is_asked_on_it(direction: Any) -> None:
+    w = {"a": jnp.ones((2000, 3)), "b": jnp.zeros(3)}
+    tx = djax.attach(direction, PLAN, RUN)
+    with pytest.raises(InvalidValueError, match="give the direction alone"):
+        tx.init(w)
+    jax.eval_shape(tx.init, w)  # has no numbers to ask for
+    up = djax.attach(optax.chain(direction, optax.scale(-1.0)), PLAN, RUN)
+    assert jax.tree.structure(up.init(w)) == jax.tree.structure(up.update(w, up.init(w), w)[1])
+
+
 @pytest.mark.parametrize("build", [djax.sgd, lambda *given: djax.attach(optax.identity(), *given)])
 def test_a_norm_in_the_shape_of_a_matrix_is_named(build: Any) -> None:
     w = {"batch_norm": {"scale": jnp.ones((1, 1, 4))}, "conv": {"w": jnp.ones((3, 4))}}
@@ -413,8 +432,19 @@ def test_a_norm_in_the_shape_of_a_matrix_is_named(build: Any) -> None:
     ):
         build(PLAN, RUN).init(w)
     quiet = replace(PLAN, mask=Mask.of(Rule("name", "batch_norm/scale", False)))
-    for plan in (Plan(0.1), quiet):
+    for plan in (Plan(0.1), Plan(0.1, decay=dw.decoupled(0.0)), quiet):
         build(plan, RUN).init(w)
+
+
+@pytest.mark.parametrize("name", ["LayerNorm_0", "norm1", "layer_normalization", "normalise", "normal_head/rmsnorm"])
+def test_a_norm_is_told_by_its_name(name: str) -> None:
+    with pytest.warns(UserWarning, match=f"{name} has a norm's name"):
+        djax.sgd(PLAN, RUN).init({name: jnp.ones((1, 4))})
+
+
+@pytest.mark.parametrize("name", ["normals_head", "normal_dense", "SurfaceNormal_0", "abnormal"])
+def test_what_only_has_the_letters_of_a_norm_is_none(name: str) -> None:
+    djax.sgd(PLAN, RUN).init({name: jnp.ones((1, 4))})
 
 
 @pytest.mark.parametrize(
@@ -423,6 +453,7 @@ def test_a_norm_in_the_shape_of_a_matrix_is_named(build: Any) -> None:
         lambda: djax.adamw(replace(PLAN, groups=(Group("h", "b/*", 0.1),)), 10),
         lambda: djax.sgd(PLAN, 10, mask=Mask.of(Rule("name", "b/*", False))),
         lambda: djax.adamw(PLAN, 10, mask={"a": True, "b": False}),
+        lambda: djax.attach(optax.masked(optax.scale_by_adam(), {"a": True, "b": False}), PLAN, 10),
         lambda: optax.chain(*djax.decay(PLAN, 10, mask={"a": True, "b": False})),
     ],
 )

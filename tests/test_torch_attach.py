@@ -187,6 +187,52 @@ def test_an_unknown_optimiser_gets_the_decay_from_outside_and_its_gradients_back
     assert all(p.grad is held[n][0] and torch.equal(p.grad, held[n][1]) for n, p in weights.items())
 
 
+class Averaging(torch.optim.Optimizer):
+    """An optimiser that torch does not have, with an average of its gradients and what its groups say beside."""
+
+    def __init__(self, parameters, **options):
+        super().__init__(parameters, {"lr": 0.1, **options})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                average = self.state[p].setdefault("exp_avg", torch.zeros_like(p))
+                p.sub_(average.lerp_(p.grad, 0.1), alpha=group["lr"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("options", [{"nesterov": True}, {"nesterov": True, "momentum": None}], ids=str)
+def test_a_cautious_decay_under_nesterov_of_no_momentum_that_is_told_goes_by_the_average(options, dtype):
+    torch.manual_seed(0)
+    start, grads, ends = torch.randn(8, 8).to(dtype), torch.randn(20, 8, 8).to(dtype), []
+    for given in ({}, options):
+        w = nn.Parameter(start.clone())
+        optimizer = Averaging([("w", w)], **given)
+        attach(optimizer, dw.Plan(1e-3, decay=dw.independent(0.1, cautious=True)), 20)
+        for grad in grads:
+            w.grad = grad.clone()
+            optimizer.step()
+        ends.append(w.detach())
+    assert torch.equal(*ends)
+
+
+@pytest.mark.parametrize("compensated", [False, True])
+def test_a_cautious_decay_reaches_the_rows_that_a_sparse_gradient_leaves(compensated):
+    """SparseAdam moves only the rows of the batch: elsewhere u is 0, and so the row decays, whatever its moments say."""
+    table = nn.Embedding(4, 2, sparse=True)
+    nn.init.ones_(table.weight)
+    optimizer = torch.optim.SparseAdam(table.parameters())
+    attach(optimizer, dw.Plan(0.1, decay=dw.decoupled(0.5, cautious=True)), 9, model=table, compensated=compensated)
+    for rows in ([0, 0], [1], [1, 3], [1]):
+        (-table(torch.tensor(rows)).sum()).backward()  # away from 0, so what it moves does not decay
+        optimizer.step()
+        optimizer.zero_grad()
+    assert table.weight[0].tolist() == pytest.approx([1.1 * 0.95**3] * 2, rel=1e-6)
+    assert table.weight[2].tolist() == pytest.approx([0.95**4] * 2, rel=1e-6)
+    assert float(table.weight.detach()[1, 0]) > 1.2
+
+
 @pytest.mark.parametrize("decay", [dw.l2(0.01), dw.decoupled(0.1), dw.independent(1e-3)], ids=str)
 def test_muon_decays_with_the_unadjusted_learning_rate(decay):
     muon = getattr(torch.optim, "Muon", None)

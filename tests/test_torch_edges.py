@@ -199,6 +199,7 @@ def test_a_norm_in_the_shape_of_a_matrix_is_named_where_the_model_is_not_given()
         attach(torch.optim.AdamW(model.named_parameters()), PLAN, 10)
     controller = attach(torch.optim.AdamW(model.named_parameters()), PLAN, 10, model=model)
     assert [a.name for a in controller.groups.assignments if a.decays] == ["fc.weight"]
+    attach(torch.optim.AdamW(nn.ModuleDict({"normals_head": nn.Linear(3, 2)}).named_parameters()), PLAN, 10)  # no norm
 
 
 # Groups of the user's own

@@ -698,6 +698,27 @@ def test_an_update_across_binades_or_to_zero_keeps_the_decay_to_the_last_digit()
     assert bool((optimizer.state[w][WEIGHT]["step"].abs() <= w.detach().float().abs() * 2**-8).all())
 
 
+@pytest.mark.parametrize("options", [{"foreach": True}, {"fused": True}], ids=str)
+@pytest.mark.parametrize("cautious", [False, True])
+def test_a_residue_outlives_an_update_to_where_half_a_unit_is_smaller_than_it(cautious, options):
+    """Also in the first step after a resume, which asks whether the weight is still the one it was left beside."""
+    plan = dw.Plan(2**-6, decay=dw.independent(1e-3, cautious=cautious))
+    w = weight(BF16, [1 + 2**-7] * 2)
+    optimizer = torch.optim.SGD([("w", w)], **options)
+    attach(optimizer, plan, 10)
+    still(optimizer, w, 3)  # leaves -0.003 beside a weight whose half unit is 0.0039
+    again = nn.Parameter(w.detach().clone())
+    second = torch.optim.SGD([("w", again)], **options)
+    attach(second, plan, 10)
+    second.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for kept, moves in ((w, optimizer), (again, second)):
+        kept.grad = torch.full_like(kept, 1.25)
+        moves.step()  # takes it down to 253/256, where half a unit is 0.00195
+        true = kept.detach().double() + moves.state[kept][WEIGHT]["step"].double()
+        exact = (1 + 2**-7) * 0.999**4 - 1.25 * 2**-6
+        torch.testing.assert_close(true, torch.full_like(true, exact), rtol=0, atol=1e-7)
+
+
 def test_a_step_skipped_by_the_scaler_and_a_parameter_without_gradient_do_not_decay():
     for fused in (False, True):
         w, idle = weight(BF16, [1.0, 1.0]), weight(BF16, [1.0, 1.0])

@@ -276,6 +276,20 @@ def test_a_gradient_whose_square_overflows_moves_the_weight_as_in_torch(dtype):
     torch.testing.assert_close(*ends, rtol=1e-5 if dtype is torch.float32 else 0.02, atol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_second_moment_that_overflowed_holds_the_weight_as_in_torch(dtype):
+    ends = []
+    for make in (own, bare):
+        weight = nn.Parameter(torch.ones(2, 8, dtype=dtype))
+        optimizer = make(AdamW, weight, dw.Plan(0.1, decay=dw.decoupled(0.1)), {})
+        for size in (1e21, 1.0, 1.0):
+            weight.grad = torch.full_like(weight, size)
+            optimizer.step()
+        ends.append((weight.detach(), optimizer.state[weight]["exp_avg_sq"]))
+    assert bool(ends[0][1].isinf().all() and ends[0][0].isfinite().all())
+    torch.testing.assert_close(*ends, rtol=1e-5 if dtype is torch.float32 else 0.02, atol=0)
+
+
 def test_the_types_of_a_kernel_are_told_by_arrays_that_are_always_the_same(monkeypatch):
     """numba's cache on disk goes by their contents."""
     monkeypatch.setattr(np, "empty", lambda shape, dtype: np.full(shape, -1.0).astype(dtype))

@@ -18,6 +18,12 @@ from dwindle.units import Horizon
 
 __all__ = ["adam", "adamw", "attach", "sgd"]
 
+_ASKED = 64  # updates: a rate may begin at 0, and gradients may be summed before the first move
+_DOWN = (
+    "direction points down the gradient, as an optimiser with a learning rate of its own does, and the plan's rate would "
+    "turn it up; give the direction alone, such as optax.scale_by_adam() for optax.adam(...)."
+)
+
 
 def attach(
     direction: optax.GradientTransformation, plan: Plan, horizon: Horizon | int, mask: Any = None
@@ -31,8 +37,8 @@ def attach(
     matrix with a norm's name is warned of.
     Sums are formed in float32 or wider; what optax.apply_updates then rounds away in a bf16 weight is lost, as ever.
 
-    Raises InvalidValueError for what is no transformation or plan, and for a direction that points down a gradient of ones;
-    at init, UnknownNameError for a rule or group that matches no parameter.
+    Raises InvalidValueError for what is no transformation or plan, and for a direction that points down a gradient of ones (at
+    init, if it is made for the user's own tree); at init, UnknownNameError for a rule or group that matches no parameter.
 
     >>> from dwindle.decay import Decoupled
     >>> tx = attach(optax.scale_by_lion(), Plan(0.1, decay=Decoupled(0.5)), 100)
@@ -43,35 +49,40 @@ def attach(
     """
     if not isinstance(direction, optax.GradientTransformation):
         raise InvalidValueError(f"direction must be an optax transformation; got {shown(direction)}.")
-    if _descends(direction):
-        raise InvalidValueError(
-            "direction points down the gradient, as an optimiser with a learning rate of its own does, and the plan's rate would "
-            "turn it up; give the direction alone, such as optax.scale_by_adam() for optax.adam(...)."
-        )
-    return _around(direction, plan, horizon, mask)
+    down = _descends(direction, {"kernel": jnp.ones((2, 2))})
+    if down:
+        raise InvalidValueError(_DOWN)
+    return _around(direction, plan, horizon, mask, unasked=down is None)
 
 
-def _descends(direction: optax.GradientTransformation) -> bool:
-    """Whether ``direction`` moves a matrix down a gradient of ones in its first updates; one that cannot be asked does not."""
-    ones = {"kernel": jnp.ones((2, 2))}
+def _descends(direction: optax.GradientTransformation, params: Any) -> bool | None:
+    """Whether ``direction`` moves a small tree like ``params`` down a gradient of ones at first; None if it cannot be asked."""
+    moves: list[float] = []
     try:
-        state, moves = direction.init(ones), []
-        for _ in range(2):  # a warm-up's first rate is 0
-            move, state = direction.update(ones, state, ones)
+        ones = jax.tree.map(lambda w: jnp.ones([min(n, 2) for n in jnp.shape(w)], jnp.result_type(w)), params)
+        state, update = direction.init(ones), direction.update
+        for asked in range(_ASKED):
+            if asked > 1 and any(moves):
+                break
+            if asked == 2:
+                update = jax.jit(update)  # what has not moved yet is asked often
+            move, state = update(ones, state, ones)
             moves += [float(end(u)) for u in jax.tree.leaves(move) for end in (jnp.min, jnp.max)]
     except Exception:  # it is made for another tree, for a loss, or is traced
-        return False
+        return None
     return all(-math.inf < u <= 0.0 for u in moves) and any(moves)
 
 
 def _around(
-    direction: optax.GradientTransformation, plan: Plan, horizon: Horizon | int, mask: Any
+    direction: optax.GradientTransformation, plan: Plan, horizon: Horizon | int, mask: Any, unasked: bool = False
 ) -> optax.GradientTransformationExtraArgs:
     follower = Follower.of(plan, horizon, mask)
     inside = optax.with_extra_args_support(direction)
 
     def init(params: Any) -> PlanState:
         follower.begin(params)
+        if unasked and _descends(direction, params):
+            raise InvalidValueError(_DOWN)
         return PlanState(jnp.zeros((), jnp.int32), inside.init(params))
 
     def update(updates: Any, state: PlanState, params: Any = None, **extra: Any) -> tuple[Any, PlanState]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ __all__ = ["Follower", "Pieces", "PlanState", "decay"]
 
 
 _BY_SHAPE = Mask().rules[-1]
+_NORM = re.compile("norm(?!al(?!i))", re.IGNORECASE)  # a norm or normalisation, but not a normal, as of a surface
 
 
 class PlanState(NamedTuple):
@@ -93,10 +95,11 @@ class Follower:
     def begin(self, params: Any) -> None:
         """Raise as `layout` does; warn of a norm's matrix that decays because a tree tells no kinds of modules."""
         self.layout(params)
-        if self.plan.decay is None or self.chosen is not None:
+        lam = 0.0 if self.plan.decay is None else self.plan.decay.weight_decay
+        if self.chosen is not None or (isinstance(lam, float) and lam == 0.0):
             return
         placed = self._placed(jax.tree_util.tree_flatten_with_path(params)[0]) if jax.tree.leaves(params) else ()
-        looks = [a.name for a in placed if "norm" in a.name.lower() and a.rule == str(_BY_SHAPE)]
+        looks = [a.name for a in placed if _NORM.search(a.name) and a.rule == str(_BY_SHAPE)]
         if looks:
             warnings.warn(
                 f"{looks[0]} has a norm's name and a matrix's shape, so it decays; to leave it out, give "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -219,10 +220,11 @@ def _rates(
 
 
 def _asked_at_once(schedule: Any, at: Any) -> Any:
-    """Return a schedule's values at ``at``: on JAX in one call, for each of its own takes long to build."""
+    """Return a schedule's values at ``at``: on JAX in one call if it can be traced, for each of its own takes long to build."""
     if keras.backend.backend() == "jax":
-        found = keras.ops.vectorized_map(schedule, keras.ops.convert_to_tensor(at, "float32"))
-        return np.asarray(keras.ops.convert_to_numpy(found), dtype=np.float64)
+        with suppress(Exception):  # a schedule of the user's own may ask for the number of its step
+            found = keras.ops.vectorized_map(schedule, keras.ops.convert_to_tensor(at, "float32"))
+            return np.asarray(keras.ops.convert_to_numpy(found), dtype=np.float64)
     return [_rate(schedule, int(t)) for t in at]
 
 

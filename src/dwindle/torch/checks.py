@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import warnings
 from collections.abc import Collection, Sequence
 
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 _BY_SHAPE = Mask().rules[-1]
+_NORM = re.compile("norm(?!al(?!i))", re.IGNORECASE)  # a norm or normalisation, but not a normal, as of a surface
 
 
 def refuse_no_rate(optimizer: torch.optim.Optimizer) -> None:
@@ -167,7 +169,7 @@ def warn_of_mask(assignments: Sequence[Assignment], plan: Plan, model: torch.nn.
             "use Mask.everything() or decay=None.",
             stacklevel=6,
         )
-    looks = [a.name for a in assignments if model is None and "norm" in a.name.lower() and a.rule == str(_BY_SHAPE)]
+    looks = [a.name for a in assignments if model is None and _NORM.search(a.name) and a.rule == str(_BY_SHAPE)]
     if looks:
         warnings.warn(
             f"{looks[0]} has a norm's name and a matrix's shape, so it decays; give attach(..., model=model), which tells "

@@ -70,6 +70,10 @@ class Residues:
         self._held[param, name] = found
         return found
 
+    def of_weights(self, params: Sequence[Any]) -> list[Any]:
+        """Return the residues of the weights of ``params``, without what belongs to weights that are no longer there."""
+        return [self._checked(p, self.of(p, WEIGHT)) for p in params]
+
     def prepare(self, params: Sequence[Any], names: Sequence[str]) -> None:
         """Make the residues of ``params`` that are not there yet, for a checkpoint to be read into."""
         for param in params:
@@ -110,7 +114,7 @@ class Residues:
 
     def decay(self, params: Sequence[Any], share: float) -> None:
         """Take ``share`` of the true weights out of their residues: e ← e - x·(w + e)."""
-        for weights, residues in _batches(params, self._of_weights(params)):
+        for weights, residues in _batches(params, self.of_weights(params)):
             _take(residues, weights, residues, share)
 
     def filter(self, params: Sequence[Any], c: float, lr: float, group: Any) -> None:
@@ -127,7 +131,7 @@ class Residues:
         for begun in set(started):
             some = [p for p, was in zip(params, started, strict=True) if was is begun]
             velocities = [self.of(p, VELOCITY) for p in some]
-            for weights, residues, speeds in _batches(some, self._of_weights(some), velocities):
+            for weights, residues, speeds in _batches(some, self.of_weights(some), velocities):
                 torch._foreach_mul_(speeds, mu)
                 _take(speeds, weights, residues, -c * (kept if begun else 1.0))
                 if group["nesterov"]:
@@ -135,8 +139,11 @@ class Residues:
                 torch._foreach_add_(residues, speeds, alpha=-lr * (mu if group["nesterov"] else 1.0))
 
     def decay_where(self, params: Sequence[Any], olds: Sequence[Any], slopes: Sequence[Any], share: float) -> None:
-        """Decay, after the update, the weights that it did not move away from zero; see `follows`."""
-        for weights, before, against, residues in _batches(params, olds, slopes, self._of_weights(params)):
+        """Decay, after the update, the weights that it did not move away from zero; see `follows`.
+
+        Their residues were left beside the weights before it: ask for them by `of_weights` then.
+        """
+        for weights, before, against, residues in _batches(params, olds, slopes, [self.of(p, WEIGHT) for p in params]):
             for weight, old, slope, residue in zip(weights, before, against, residues, strict=True):
                 true = old + residue  # in float32; where that rounds, x·e is below every digit that counts
                 residue.addcmul_(true, follows(weight, old, slope, true).to(true.dtype), value=-share)
@@ -149,11 +156,13 @@ class Residues:
         state = self._optimizer.state.get(param, {})
         names = ("exp_avg", "momentum_buffer") if group.get("momentum", 1.0) else ("exp_avg",)  # 0 leaves an old buffer
         held = [state[name] for name in names if torch.is_tensor(state.get(name)) and state[name].shape == param.shape]
-        if held and not group.get("nesterov"):
-            return _dense(held[0])
+        mu = group.get("momentum") if group.get("nesterov") else None
+        if held and mu is None:
+            lazy = grad is not None and grad.layout is not torch.strided and held[0] is state.get("exp_avg")
+            return _dense(held[0].sparse_mask(grad.coalesce()) if lazy else held[0])  # SparseAdam leaves the other rows
         grad = torch.zeros_like(param) if grad is None else _dense(grad)
         grad = -grad if group.get("maximize") else grad
-        return grad.add(_dense(held[0]), alpha=group["momentum"]) if held else grad
+        return grad.add(_dense(held[0]), alpha=mu) if held else grad
 
     def fold(self, params: Sequence[Any]) -> None:
         """Round the true weights into the weights, w ← round(w + e), and keep what that leaves."""
@@ -183,9 +192,6 @@ class Residues:
             for rest, left in zip(rests, wanted, strict=True):  # a gradient that overflowed must not spoil the next
                 torch.nan_to_num(left, nan=0.0, posinf=0.0, neginf=0.0, out=rest)
         return coupled
-
-    def _of_weights(self, params: Sequence[Any]) -> list[Any]:
-        return [self._checked(p, self.of(p, WEIGHT)) for p in params]
 
     def _checked(self, param: Any, residue: Any) -> Any:
         if (param, WEIGHT) not in self._fresh and self._written.get(param) != writes(param):

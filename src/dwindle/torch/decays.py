@@ -146,6 +146,7 @@ class Update:
             self._swap(params, coupled)
             return
         if way == "cautious":
+            self._residues.of_weights(params)
             self._doubtful.append((_before(params, group, scale), group, dose.share))
         elif way == "filter":
             self._residues.filter(params, dose.rates.l2, dose.rates.lr, group)

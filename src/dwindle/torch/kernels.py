@@ -189,7 +189,7 @@ def _adam(row, at, n, c, stored, real, average, residue, cautious):
     residues = carray(_at(row[RESIDUE] + at * wide), n, real.dtype)
     of = real.dtype.type
     scale, l2, share, step, root, eps = of(c[0]), of(c[1]), of(c[2]), of(c[3]), of(c[4]), of(c[5])
-    new1, keep2, new2, fresh, huge = of(c[6]), of(c[7]), of(c[8]), of(c[9]), of(np.inf)
+    new1, keep2, new2, fresh = of(c[6]), of(c[7]), of(c[8]), of(c[9])
     for i in range(n):
         w, e = _load(ws[i]), of(0)
         if residue is not None:  # one that was left by another weight is dropped
@@ -197,9 +197,7 @@ def _adam(row, at, n, c, stored, real, average, residue, cautious):
         g = _load(gs[i]) * scale + l2 * w
         m = _load(ms[i])
         m += (g - m) * new1
-        held = _load(vs[i])
-        v = held * keep2 + g * g * new2
-        v = v if v < huge else held + (g * new2 * g - held * new2)  # g² overflows before its share of v does
+        v = _load(vs[i]) * keep2 + g * new2 * g  # in this order: g² overflows before its share of v does
         ms[i], vs[i] = _store(m, stored), _store(v, stored)
         after, e = _settled(w, e, share, step * (m / (np.sqrt(v) * root + eps)), m, stored, real, residue, cautious)
         ws[i] = after
