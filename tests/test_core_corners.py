@@ -245,6 +245,28 @@ def test_a_time_may_be_longer_than_the_type_of_the_steps_holds(make: Any, steps:
     np.testing.assert_array_equal(schedule(torch.from_numpy(given)).numpy(), alone)
     short = given[given < 2**30]  # JAX has 32 bits unless told otherwise
     np.testing.assert_allclose(schedule(jnp.asarray(short)), alone[: len(short)], rtol=1e-6, atol=1e-6)
+    few = given[given < 2**15]
+    np.testing.assert_allclose(schedule(jnp.asarray(few, dtype=float)), alone[: len(few)], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "stretched", [Repeat(Ramp(steps=10), 20), Mirror(Ramp(steps=10), 20), Ramp(steps=10).shift(-3)]
+)
+def test_jax_takes_steps_with_a_fraction(stretched: Schedule) -> None:
+    schedule, steps = stretched.stretch(2.0), [0, 3, 25, 50, 99]
+    alone = [schedule(step) for step in steps]
+    np.testing.assert_allclose(schedule(jnp.asarray(steps)), alone, atol=1e-6)
+    np.testing.assert_allclose(schedule(jnp.asarray(steps, dtype=float)), alone, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "schedule", [Ramp(steps=2 * 10**7), Ramp(steps=10**9), Ramp(start=0.0, end=1.0, steps=2**31 - 1)], ids=str
+)
+def test_a_long_ramp_comes_to_its_end_at_its_last_step_in_every_library(schedule: Ramp) -> None:
+    steps = np.arange(-40, 3) + schedule.steps
+    alone = [schedule(int(step)) for step in steps]
+    assert schedule(steps).tolist() == schedule(torch.from_numpy(steps)).tolist() == alone
+    assert alone[-4] != alone[-3] == schedule.end
 
 
 def test_a_custom_function_is_asked_for_the_same_whole_step_alone_and_in_a_row() -> None:

@@ -56,6 +56,35 @@ def test_whole_numbers_stay_whole_in_32_bits() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "step"),
+    [
+        ("1 / (1 + step * 1000 // 1000000)", 3_000_000),
+        ("1 / (1 + step * step // 1000000)", 50_000),
+        ("0.5 ** (step * 100 // 100000000)", 30_000_000),
+        ("max(0, 1 - step * 300 // 1000000 / 1000)", 8_000_000),
+        ("1 / (1 + step // 300)", 100),
+        ("1 / (1 + step // 2147483653)", 127),
+        ("1 / (1 + step % 3000000000)", 100),
+        ("min(step, 3000000000) / 3000000000", 100),
+        ("max(step, -3000000000)", 5),
+        ("1 if step < 3000000000 else 0.5", 100),
+        ("[1, 0.5, 0.2][step * 1000 // 3000000000]", 4_000_000),
+        ("1 / (1 + step + 1)", 2**31 - 1),
+    ],
+)
+def test_a_formula_has_more_room_than_the_type_of_its_steps(text: str, step: int) -> None:
+    f = Formula(text)
+    alone = f(step)
+    for dtype in (np.int8, np.int16, np.int32, np.int64):
+        if step <= np.iinfo(dtype).max:
+            given = np.array([step], dtype=dtype)
+            assert f(given).tolist() == f(torch.from_numpy(given)).tolist() == [alone]
+            for at in (jnp.asarray(given), jnp.asarray(given, dtype=float)):
+                np.testing.assert_allclose(f(at), [alone], rtol=1e-6)
+                np.testing.assert_allclose(jax.jit(lambda s: f(s))(at), [alone], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
     ("text", "error", "said"),
     [
         ("", ParseError, "a formula is text"),

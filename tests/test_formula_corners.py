@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dwindle.errors import DwindleError, InvalidValueError, ParseError, UnknownNameError
-from dwindle.namespace import NUMPY
+from dwindle.namespace import NUMPY, SCALAR
 from dwindle.schedule import Exponential, Formula
 from dwindle.schedule.arithmetic import Compiled, _whole_or_float, constant, kind_of, wide
 from dwindle.schedule.formula import FUNCTIONS
@@ -199,24 +199,27 @@ def test_a_part_may_stand_in_every_other(whole: str, part: str) -> None:
 
 def test_an_operation_says_how_large_it_may_become() -> None:
     add = _whole_or_float(lambda a, b: a + b, lambda a, b: a + b)
-    step = Compiled(lambda step, xp: step, "whole", 1000)
+    step = Compiled(lambda step, xp: step, "whole", lambda last: 1000)
     last = add(constant(WIDEST - 1), constant(1))
     beyond = add(constant(WIDEST - 1), constant(2))
     apart = add(step, constant(0.5))
-    scalar: Any = None
-    assert (last.kind, last.largest, last.value(0, scalar)) == ("whole", WIDEST, WIDEST)
-    assert (beyond.kind, beyond.largest, beyond.value(0, scalar)) == ("whole", WIDEST + 1, 2.0**63)
+    scalar = SCALAR
+    assert (last.kind, last.largest(0), last.value(0, scalar)) == ("whole", WIDEST, WIDEST)
+    assert (beyond.kind, beyond.largest(0), beyond.value(0, scalar)) == ("whole", WIDEST + 1, 2.0**63)
     assert isinstance(beyond.value(0, scalar), float)
     assert (apart.kind, apart.value(3, scalar)) == ("real", 3.5)
     assert (add(constant(0.5), step).kind, add(constant(0.5), step).value(3, scalar)) == ("real", 3.5)
-    last_of, small = (Compiled(lambda step, xp: step if xp is NUMPY else None, "whole", most) for most in (WIDEST, 5))
+    last_of, small = (
+        Compiled(lambda step, xp: step if xp is NUMPY else None, "whole", lambda last, most=most: most)
+        for most in (WIDEST, 5)
+    )
     for a, b, wanted in ((last_of, last_of, 6.0), (small, small, 6), (add(small, constant(0.5)), small, 6.5)):
         for both in (add(a, b), add(b, a)):
             found = both.value(np.array([3]), NUMPY)
             assert (found.tolist(), found.dtype) == ([wanted], np.int64 if wanted == 6 and a is small else np.float64)
     assert add(step, step).value(3, scalar) == 6
     assert add(beyond, step).value(3, scalar) == add(step, beyond).value(3, scalar) == 2.0**63
-    assert (constant(7).largest, constant(WIDEST).kind, constant(WIDEST + 1).kind) == (7, "whole", "real")
+    assert (constant(7).largest(0), constant(WIDEST).kind, constant(WIDEST + 1).kind) == (7, "whole", "real")
     assert (kind_of(step, step), kind_of(step, apart), kind_of(apart)) == ("whole", "real", "real")
     assert wide(7, scalar) == 7
     assert isinstance(wide(7, scalar), int)

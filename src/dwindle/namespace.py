@@ -27,7 +27,8 @@ __all__ = ["Namespace", "namespace"]
 class Namespace:
     """Operations on steps and factors. ``bucket(edges, x)`` counts the edges at or below x; ``table`` looks values up.
 
-    ``long(x)`` is x in the widest type of whole numbers there is, if it is whole; ``most(x)`` the largest that type holds.
+    ``long(x)`` is x in the widest type of whole numbers there is, if it is whole; ``most(x)`` the largest that type holds,
+    infinity for floats of JAX: beside them it takes only whole numbers of 32 bits.
     """
 
     where: Callable[[Any, Any, Any], Any]
@@ -47,7 +48,7 @@ class Namespace:
     bucket: Callable[[Sequence[float], Any], Any]
     table: Callable[[Sequence[float], Any], Any]
     long: Callable[[Any], Any]
-    most: Callable[[Any], int]
+    most: Callable[[Any], float]
 
 
 def namespace(step: Any) -> Namespace:
@@ -195,6 +196,8 @@ def _jax() -> Namespace:
 
     def held(number: Any, x: Any) -> Any:
         # jax refuses a whole number that x's type cannot hold: with 32 bits 2**62 is the largest there is
+        if jnp.issubdtype(x.dtype, jnp.floating):
+            return float(number) if isinstance(number, int) else number
         if isinstance(number, float) or not jnp.issubdtype(x.dtype, jnp.integer):
             return number
         type_of_x = np.iinfo(x.dtype)
@@ -228,5 +231,5 @@ def _jax() -> Namespace:
         bucket=bucket,
         table=table,
         long=lambda x: x if jnp.issubdtype(x.dtype, jnp.floating) else jnp.asarray(x, dtype=int),
-        most=lambda x: _most(x) if jnp.issubdtype(x.dtype, jnp.floating) else int(np.iinfo(x.dtype).max),
+        most=lambda x: math.inf if jnp.issubdtype(x.dtype, jnp.floating) else int(np.iinfo(x.dtype).max),
     )

@@ -345,7 +345,7 @@ def _end(schedule: Schedule) -> int | None:
         return _end(schedule.schedule)
     if isinstance(schedule, Shift):
         last, by = _end(schedule.schedule), number_of_steps(schedule.steps)
-        return None if last is None or by is None else last + round(by)
+        return None if last is None or by is None else max(0, last + round(by))
     if isinstance(schedule, Interpolate):
         last_point = number_of_steps(schedule.at[-1])
         return None if last_point is None or _holds(schedule.factors) else round(last_point) + 1
@@ -358,8 +358,9 @@ def _end(schedule: Schedule) -> int | None:
 
 
 def _holds(factors: tuple[float, ...]) -> bool:
-    """Return whether the last of the points comes not by a fall: what is held from there on may be the training itself."""
-    return len(factors) < 2 or factors[-1] >= factors[-2] or factors[-1] > 0.5 * max(factors)
+    """Return whether the last of the points comes not by a fall, or is a stair: what is held then may be the training itself."""
+    stairs = any(a > b == c for a, b, c in zip(factors, factors[1:], factors[2:], strict=False))
+    return len(factors) < 2 or factors[-1] >= factors[-2] or factors[-1] > 0.5 * max(factors) or stairs
 
 
 # What a plan says of any model: one parameter of each kind.

@@ -548,8 +548,9 @@ def _wide(step: Any, number: Any) -> tuple[Any, Any]:
     """Return ``step`` and the ``number`` to take from it: as floats if it has a fraction, or the type of steps cannot hold it."""
     xp = namespace(step)
     step = xp.long(step)
-    most = min(xp.most(step), _LAST_STEP // 2)
-    if isinstance(number, int) and -most // 2 <= number <= most:
+    most = xp.most(step)
+    held = min(most, _LAST_STEP // 2)
+    if isinstance(number, int) and most < math.inf and -held // 2 <= number <= held:
         return step, number
     return xp.as_float(step), float(number)
 
@@ -562,7 +563,8 @@ def _whole(step: Any, number: Any) -> tuple[Any, Any]:
         return step, number
     xp = namespace(step)
     step = xp.long(step)
-    return step, min(number, xp.most(step))
+    most = xp.most(step)
+    return step, float(number) if most == math.inf else min(number, most)
 
 
 def _inner(schedule: Schedule) -> str:

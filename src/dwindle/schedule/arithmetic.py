@@ -29,17 +29,19 @@ __all__ = [
 
 LAST_STEP = 2**53  # beyond it a float64 no longer holds every step
 _WIDEST = 2**63 - 1  # of a 64-bit integer
+_NARROW = 2**31 - 1  # of a 32-bit one, the widest that JAX has unless it is told to use 64
 
 
 class Compiled(NamedTuple):
     """A part of a formula: its ``value`` at (step, namespace), and its ``kind``: "whole", "real", or "condition".
 
-    ``largest`` is a bound of |value| where it is whole: beyond 64 bits whole numbers are worked out as floats.
+    ``largest(last)`` is a bound of |value| up to a last step, where it is whole: beyond the bits that the steps have, whole
+    numbers are worked out as floats.
     """
 
     value: Callable[[Any, Namespace], Any]
     kind: str
-    largest: float = LAST_STEP
+    largest: Callable[[float], float] = lambda last: last
 
 
 def scalar(part: Compiled, step: Any) -> Any:
@@ -58,9 +60,16 @@ def as_array(value: Any, step: Any, xp: Namespace) -> Any:
 def constant(value: float) -> Compiled:
     """Return a number; one that is no 64-bit integer counts as a fraction, for no array holds it beside its steps."""
     if isinstance(value, int) and abs(value) <= _WIDEST:
-        return Compiled(lambda step, xp: value, "whole", abs(value))
+        return _whole_number(value)
     number = float(value)
     return Compiled(lambda step, xp: number, "real")
+
+
+def _whole_number(value: Any) -> Compiled:
+    if abs(value) <= _NARROW:
+        return Compiled(lambda step, xp: value, "whole", lambda last: abs(value))
+    number = float(value)  # beside steps whose type does not hold it
+    return Compiled(lambda step, xp: value if xp.most(step) == _WIDEST else number, "whole", lambda last: abs(value))
 
 
 def folded(part: Compiled) -> Compiled:
@@ -70,7 +79,7 @@ def folded(part: Compiled) -> Compiled:
         return Compiled(lambda step, xp: bool(value), "condition") if value in (True, False) else part
     if not math.isfinite(value):
         return part
-    return Compiled(lambda step, xp: value, part.kind, abs(value) if part.kind == "whole" else part.largest)
+    return _whole_number(value) if part.kind == "whole" else Compiled(lambda step, xp: value, part.kind)
 
 
 def wide(value: Any, xp: Namespace) -> Any:
@@ -88,20 +97,30 @@ def _whole_or_float(
 ) -> Callable[[Compiled, Compiled], Compiled]:
     """Return how an operation that keeps whole numbers whole is built; beside a fraction all becomes float64.
 
-    ``bound`` is that of |operation| for bounds of both sides: what it says to go beyond 64 bits is a whole float64.
+    ``bound`` is that of |operation| for bounds of both sides: what it says to go beyond the bits of the steps is a whole float.
     """
 
     def build(a: Compiled, b: Compiled) -> Compiled:
-        if kind_of(a, b) == "whole":
-            largest = bound(a.largest, b.largest)
-            if max(largest, a.largest, b.largest) <= _WIDEST:
-                return Compiled(lambda step, xp: operation(a.value(step, xp), b.value(step, xp)), "whole", largest)
+        if kind_of(a, b) != "whole":
             return Compiled(
-                lambda step, xp: operation(_float(a.value(step, xp), xp), _float(b.value(step, xp), xp)),
-                "whole",
-                largest,
+                lambda step, xp: operation(wide(a.value(step, xp), xp), wide(b.value(step, xp), xp)), "real"
             )
-        return Compiled(lambda step, xp: operation(wide(a.value(step, xp), xp), wide(b.value(step, xp), xp)), "real")
+
+        def largest(last: float) -> float:
+            return bound(a.largest(last), b.largest(last))
+
+        def fits(last: float, most: int) -> bool:
+            return max(largest(last), a.largest(last), b.largest(last)) <= most
+
+        wide_enough, narrow_enough = fits(LAST_STEP, _WIDEST), fits(_NARROW, _NARROW)
+
+        def value(step: Any, xp: Namespace) -> Any:
+            left, right = a.value(step, xp), b.value(step, xp)
+            if wide_enough if xp is SCALAR or xp.most(step) >= _WIDEST else narrow_enough:
+                return operation(left, right)
+            return operation(_float(left, xp), _float(right, xp))
+
+        return Compiled(value, "whole", largest)
 
     return build
 

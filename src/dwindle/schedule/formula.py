@@ -81,7 +81,7 @@ class Formula(Schedule):
         if xp is SCALAR:
             here = min(max(0, step), LAST_STEP)
             return self._checked(float(scalar(self._compiled, here)), here)
-        here = xp.clip(step, 0, LAST_STEP)
+        here = xp.clip(xp.long(step), 0, LAST_STEP)
         if xp is not NUMPY:
             return as_array(self._compiled.value(here, xp), here, xp)
         with np.errstate(all="ignore"):  # both branches of a condition are worked out
@@ -254,7 +254,7 @@ def _choice(node: ast.IfExp, depth: int) -> Compiled:
             return sides[0 if held else 1]
         return xp.where(held, *sides)
 
-    return Compiled(value, kind, max(yes.largest, no.largest))
+    return Compiled(value, kind, lambda last: max(yes.largest(last), no.largest(last)))
 
 
 def _call(node: ast.Call, depth: int) -> Compiled:
@@ -300,7 +300,7 @@ def _extreme(name: str, parts: list[Compiled]) -> Compiled:
                 best = xp.where(first, as_array(best, step, xp), as_array(other, step, xp))
         return best
 
-    return Compiled(value, kind, max(part.largest for part in parts))
+    return Compiled(value, kind, lambda last: max(part.largest(last) for part in parts))
 
 
 def _lookup(node: ast.Subscript, depth: int) -> Compiled:

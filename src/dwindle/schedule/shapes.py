@@ -166,8 +166,9 @@ class Ramp(Schedule):
         if type(step) is int or (type(step) is float and step == step):
             return self.start if step <= 0 else self.end if step >= steps else self._inside(float(step), steps, SCALAR)
         xp = namespace(step)
-        inside = self._inside(xp.clip(xp.as_float(step), 0.0, steps), steps, xp)
-        return xp.where(step <= 0, self.start, xp.where(step >= steps, self.end, inside))
+        at = xp.as_float(step)  # torch compares whole steps with a float in float32
+        inside = self._inside(xp.clip(at, 0.0, steps), steps, xp)
+        return xp.where(at <= 0, self.start, xp.where(at >= steps, self.end, inside))
 
     def _inside(self, a: Any, steps: float, xp: Namespace) -> Any:
         if self.warp != 1.0:
