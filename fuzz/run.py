@@ -30,6 +30,7 @@ from fuzz.reader import broken  # noqa: E402
 from fuzz.readers import named, readers  # noqa: E402
 
 MEMORY = 512  # MB at the most
+AT_ONCE = 500_000  # inputs of a process: atheris keeps some 500 bytes of what each compares (without it nothing grows)
 HANGS = 60  # seconds by the clock after which libFuzzer ends what does not even answer a signal
 STATUS = re.compile(rb"#(\d+)\s+\w+\s+cov: (\d+) ft: (\d+) corp: (\d+)/")
 
@@ -57,7 +58,7 @@ HEAD = f"{'reader':<17} {'executions':>10} {'coverage':>9} {'corpus':>7} {'secon
 
 
 def fuzzed(name: str, seconds: float, out: Path) -> Told:
-    """Fuzz a reader for so long; a process that libFuzzer ends, for time or memory, is begun again for what is left."""
+    """Fuzz a reader for so long; a process that libFuzzer ends is begun again for what is left."""
     told = Told(name)
     crashes, begun = out / "crashes" / name, time.time()
     crashes.mkdir(parents=True, exist_ok=True)
@@ -90,8 +91,8 @@ def _once(told: Told, seconds: float, out: Path, crashes: Path) -> tuple[int, in
     """Run the harness once; return how it ended and what it executed."""
     scratch = tempfile.mkdtemp(prefix="dwindle-fuzz-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
     arguments = [
-        f"-max_total_time={int(seconds)}", f"-timeout={HANGS}", f"-rss_limit_mb={MEMORY}", f"-artifact_prefix={crashes}/",
-        "-use_value_profile=0", "-detect_leaks=0",
+        f"-max_total_time={int(seconds)}", f"-runs={AT_ONCE}", f"-timeout={HANGS}", f"-rss_limit_mb={MEMORY}",
+        f"-artifact_prefix={crashes}/", "-use_value_profile=0", "-detect_leaks=0",
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
                    "ARROW_DEFAULT_MEMORY_POOL": "system", "DWINDLE_FUZZ_SCRATCH": scratch, "TMPDIR": scratch}  # fmt: skip

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from dwindle.decay import L2, Corrected, Decay, Decoupled, Independent
+from dwindle.errors import InvalidValueError
 from dwindle.mask import Mask, Rule
 from dwindle.plan import Group, Plan
 from dwindle.schedule import (
@@ -192,6 +195,18 @@ groups = st.lists(st.builds(Group, patterns, patterns, factor), max_size=3, uniq
     tuple
 )
 peaks = st.one_of(st.sampled_from([0.0, 3e-4, 0.1, 1.0]), st.floats(0.0, 1.9))
+
+
+def _plan(peak: float, schedule: Schedule, decay: Decay | None, *rest: Any) -> Plan:
+    """Return the plan; where its decay overshoots, in a group perhaps, it says that it may."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return Plan(peak, schedule, decay, *rest)
+    except (UserWarning, InvalidValueError):
+        return Plan(peak, schedule, decay and replace(decay, allow_overshoot=True), *rest)
+
+
 plans: SearchStrategy[Plan] = st.builds(
-    Plan, peaks, schedules, st.one_of(st.none(), decays()), masks, groups, st.one_of(st.none(), positive)
+    _plan, peaks, schedules, st.one_of(st.none(), decays()), masks, groups, st.one_of(st.none(), positive)
 )  # fmt: skip

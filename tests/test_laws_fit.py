@@ -219,6 +219,15 @@ def test_an_interval_is_wider_where_the_runs_foretell_each_other_badly():
     assert fit(runs("noise-floor"))._left_out < 1.5
 
 
+@pytest.mark.parametrize("apart", [0.05, 0.3])
+def test_a_run_apart_from_the_others_widens_an_interval_by_as_much_as_it_is_apart_and_not_by_the_square(apart):
+    given = runs("noise-floor", noise=0.004)
+    given[0] = Run(given[0].lr, given[0].step, given[0].loss + apart, "another seed")
+    told = fit(given).predict(PLANS["cosine"], T, at=[T])
+    half = (told.upper[0] - told.lower[0]) / 2.0
+    assert 0.5 * apart < half < 2.0 * apart
+
+
 @pytest.mark.parametrize(
     ("names", "plan", "steps", "said"),
     [
