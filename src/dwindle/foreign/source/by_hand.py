@@ -108,6 +108,7 @@ class _Update(ast.NodeVisitor):
     scope: Scope
     flow: Flow
     found: list[Decay] = field(default_factory=list)
+    seen: set[tuple[str, int, str | None]] = field(default_factory=set)
     statement: ast.stmt | None = None
 
     def visit(self, node: ast.AST) -> None:
@@ -148,9 +149,13 @@ class _Update(ast.NodeVisitor):
             self._take([factor for factor in above if factor not in weights], below, rates)
 
     def _take(self, above: list[ast.expr], below: list[ast.expr], rates: int) -> None:
+        convention = self.flow.convention(self.statement)
+        same = ast.unparse(ast.Tuple([ast.List(above), ast.List(below)])), rates, convention
+        if convention is None or same in self.seen:
+            return
+        self.seen.add(same)
         told = _Told.of(above, below, self.scope, self.tree)
-        convention = None if told is None or told.rates != rates else self.flow.convention(self.statement)
-        if told is None or convention is None:
+        if told is None or told.rates != rates:
             return
         beside = Decoupled(told.lam, cautious=told.agreeing)
         decay = beside if told.agreeing or convention == "decoupled" else L2(told.lam)

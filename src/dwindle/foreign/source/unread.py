@@ -237,7 +237,10 @@ def counted(tree: ast.AST, scope: Scope, name: str) -> ast.expr:
     """
     by_hand = [call for called, call in _set_by_hand(tree, scope) if called == name]
     calls = by_hand or [call for call in _calls(tree) if _is_call_of(call, name)]
-    found = {ast.unparse(expr): expr for expr in (in_steps(call, tree, scope) for call in calls)}
+    texts = {
+        ast.unparse(call): call for call in reversed(calls)
+    }  # each once, the first: the tree is gone through for it
+    found = {ast.unparse(expr): expr for expr in (in_steps(call, tree, scope) for call in reversed(texts.values()))}
     if len(found) > 1:
         raise NoExactMapError(f"{name} is called with {' and with '.join(found)}; call it in one place, with the step.")
     return next(iter(found.values()), ast.Name("step", ast.Load()))
