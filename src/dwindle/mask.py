@@ -21,7 +21,7 @@ from dwindle.errors import (
     shown,
 )
 
-__all__ = ["SUBJECTS", "Decision", "Mask", "Param", "Rule", "report"]
+__all__ = ["SUBJECTS", "Decision", "Mask", "Param", "Rule", "has_norms_name", "report"]
 
 
 SUBJECTS = ("name", "regex", "kind", "ndim")
@@ -104,6 +104,7 @@ _STANDARD = (
     Rule("kind", "*norm*", False),
     Rule("ndim", "2", True),
 )
+_NORM = re.compile("norm(?!al(?!i))", re.IGNORECASE)  # a norm or normalisation, but not a normal, as of a surface
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,15 @@ class Mask:
                 names = ", ".join(d.name for d in decisions[:4])
                 raise UnknownNameError(f"mask rule '{rule}' matches no parameter; the names begin {names} ...")
         return tuple(decisions)
+
+
+def has_norms_name(name: str, rule: str) -> bool:
+    """Return whether a parameter was decided about by its dimensions though it is named as a norm's are.
+
+    >>> has_norms_name("norm1.weight", 'ndim "2" decays'), has_norms_name("normals.weight", 'ndim "2" decays')
+    (True, False)
+    """
+    return _NORM.search(name) is not None and rule == str(_STANDARD[-1])
 
 
 def report(decisions: Iterable[Decision]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,15 +16,11 @@ from dwindle.decay import L2
 from dwindle.errors import DwindleError, InvalidValueError, flag
 from dwindle.jax.clock import numbers, resolved, succeeding
 from dwindle.jax.tree import put
-from dwindle.mask import Mask, Param
+from dwindle.mask import Mask, Param, has_norms_name
 from dwindle.plan import Assignment, Plan
 from dwindle.units import Horizon
 
 __all__ = ["Follower", "Pieces", "PlanState", "decay"]
-
-
-_BY_SHAPE = Mask().rules[-1]
-_NORM = re.compile("norm(?!al(?!i))", re.IGNORECASE)  # a norm or normalisation, but not a normal, as of a surface
 
 
 class PlanState(NamedTuple):
@@ -99,7 +94,7 @@ class Follower:
         if self.chosen is not None or (isinstance(lam, float) and lam == 0.0):
             return
         placed = self._placed(jax.tree_util.tree_flatten_with_path(params)[0]) if jax.tree.leaves(params) else ()
-        looks = [a.name for a in placed if _NORM.search(a.name) and a.rule == str(_BY_SHAPE)]
+        looks = [a.name for a in placed if has_norms_name(a.name, a.rule)]
         if looks:
             warnings.warn(
                 f"{looks[0]} has a norm's name and a matrix's shape, so it decays; to leave it out, give "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import re
 import warnings
 from collections.abc import Collection, Sequence
 
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 
 from dwindle.errors import InvalidValueError, real
-from dwindle.mask import Mask, Param
+from dwindle.mask import Mask, Param, has_norms_name
 from dwindle.plan import Assignment, Plan
 from dwindle.torch.decays import DECOUPLED
 from dwindle.torch.groups import Group
@@ -29,9 +28,6 @@ __all__ = [
     "warn_of_habits",
     "warn_of_mask",
 ]
-
-_BY_SHAPE = Mask().rules[-1]
-_NORM = re.compile("norm(?!al(?!i))", re.IGNORECASE)  # a norm or normalisation, but not a normal, as of a surface
 
 
 def refuse_no_rate(optimizer: torch.optim.Optimizer) -> None:
@@ -169,7 +165,7 @@ def warn_of_mask(assignments: Sequence[Assignment], plan: Plan, model: torch.nn.
             "use Mask.everything() or decay=None.",
             stacklevel=6,
         )
-    looks = [a.name for a in assignments if model is None and _NORM.search(a.name) and a.rule == str(_BY_SHAPE)]
+    looks = [a.name for a in assignments if model is None and has_norms_name(a.name, a.rule)]
     if looks:
         warnings.warn(
             f"{looks[0]} has a norm's name and a matrix's shape, so it decays; give attach(..., model=model), which tells "
