@@ -400,6 +400,7 @@ def in_terminal(words: list[str], interrupt: re.Pattern[bytes] | None = None) ->
     """Run the command in a terminal of 80 columns; press Ctrl-C once the screen has had ``interrupt``."""
     terminal, inside = pty.openpty()
     owned = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"  # so that Ctrl-C reaches it
+    owned += "; import signal; signal.signal(signal.SIGINT, signal.SIG_DFL)"  # a job in the background is deaf to it
     environment = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
     child = subprocess.Popen(
         [sys.executable, "-c", f"{owned}; {DWINDLE}", *words], stdin=inside, stdout=inside, stderr=inside,
