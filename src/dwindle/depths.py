@@ -70,11 +70,8 @@ def blocks_of(names: list[str]) -> dict[str, int]:
         occurs = [(len(under), len(set(under)) > 1) for under in places[place].values()]
         return sum(n for n, recurs in occurs if recurs), sum(n for n, _ in occurs)
 
-    before = re.compile(BEFORE)
-    behind = re.compile(BEHIND)
-
     def stands_back(place: str) -> bool:
-        if any(before.fullmatch(word) or behind.fullmatch(word) for word in re.split("[./]", place)):
+        if any(re.fullmatch(BEFORE, word) or re.fullmatch(BEHIND, word) for word in re.split("[./]", place)):
             return True
         outer = {place[: part.start(1)] for part in re.finditer(BLOCK, place)}
         alone = [size(each)[1] for each in outer if len(numbers[each]) == 1]

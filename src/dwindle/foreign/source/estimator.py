@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from dwindle.errors import DwindleError, NoExactMapError, shown
 from dwindle.foreign.optimizers.classic import NAMES
-from dwindle.foreign.source.flow import paired
+from dwindle.foreign.source.flow import named_values
 from dwindle.foreign.source.literal import Scope, at_line, callee
 from dwindle.foreign.source.unread import check_branches
 
@@ -78,7 +78,7 @@ def set_later(tree: ast.AST, scope: Scope, built: ast.Call) -> Iterator[tuple[as
     for node in ast.walk(tree):
         match node:
             case ast.Assign(targets=targets, value=value):
-                for name, its in (pair for target in targets for pair in paired(target, value)):
+                for name, its in (pair for target in targets for pair in named_values(target, value)):
                     values.setdefault(name, []).append(its)
             case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
                 values.setdefault(name, []).append(value)

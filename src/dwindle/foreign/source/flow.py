@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from dwindle.foreign.source.literal import Scope, callee
+from dwindle.foreign.source.unread import paired
 
-__all__ = ["Flow", "factors", "is_one_minus", "is_weight", "paired"]
+__all__ = ["Flow", "factors", "is_one_minus", "is_weight", "named_values"]
 
 _WEIGHT = re.compile(r"(.*\.)?(w\d*|weights?\d*|theta\d*|params?)", re.IGNORECASE)
 _Given = tuple[str, ast.expr]
@@ -116,13 +117,13 @@ def _made(tree: ast.AST, scope: Scope) -> Iterator[tuple[ast.AST, str, ast.expr]
         pairs: Iterable[_Given] = ()
         match node:
             case ast.Assign(targets=targets, value=value):
-                pairs = [pair for target in targets for pair in paired(target, value)]
+                pairs = [pair for target in targets for pair in named_values(target, value)]
             case ast.AnnAssign(target=target, value=ast.expr() as value):
-                pairs = paired(target, value)
+                pairs = named_values(target, value)
             case ast.AugAssign(target=target, op=op, value=value):
-                pairs = paired(target, ast.BinOp(target, op, value))
+                pairs = named_values(target, ast.BinOp(target, op, value))
             case ast.For(target=target, iter=value) | ast.comprehension(target=target, iter=value):
-                pairs = paired(target, value)
+                pairs = named_values(target, value)
             case ast.Return(value=ast.expr() as value):
                 pairs = [("w" if _is_moved_weight(value) else returns.get(id(node), ""), value)]
             case ast.Call() if callee(node) in scope.functions:
@@ -131,22 +132,13 @@ def _made(tree: ast.AST, scope: Scope) -> Iterator[tuple[ast.AST, str, ast.expr]
         yield from ((node, name, value) for name, value in pairs if name)
 
 
-def paired(target: ast.expr, value: ast.expr) -> Iterator[_Given]:
-    """Return each name in ``target`` with what it is given, told apart where a tuple, zip or enumerate tells it."""
-    parts = target.elts if isinstance(target, ast.Tuple | ast.List) else None
-    if parts is None:
-        yield _name(target), value
-        return
-    given: list[ast.expr] = []
-    match value:
-        case ast.Tuple(elts=given) | ast.List(elts=given):
-            pass
-        case ast.Call(func=ast.Name(id="zip"), args=given):
-            pass
-        case ast.Call(func=ast.Name(id="enumerate"), args=[over]):
-            given = [ast.Constant(0), over]
-    for part, its in zip(parts, given if len(given) == len(parts) else [value] * len(parts), strict=True):
-        yield from paired(part, its)
+def named_values(target: ast.expr, value: ast.expr) -> Iterator[_Given]:
+    """Return each name in ``target`` with what it is given: its own part of the value, or all of it where that is not told."""
+    for to, its in paired(target, value):
+        if isinstance(to, ast.Tuple | ast.List):
+            yield from (pair for part in to.elts for pair in named_values(part, its))
+        else:
+            yield _name(to), its
 
 
 def _is_moved_weight(value: ast.expr) -> bool:

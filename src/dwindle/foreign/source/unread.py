@@ -21,6 +21,7 @@ __all__ = [
     "counted",
     "is_of_steps",
     "last_name",
+    "paired",
     "rate_arguments",
     "rate_function",
 ]
@@ -32,6 +33,7 @@ _LIKE_A_SCHEDULER = re.compile(
 )
 _HARMLESS = re.compile(r"allreduce|exclude_from_weight_decay|load_state|add_decayed|state_dict", re.IGNORECASE)
 _HELD = ("lr", "weight_decay")
+_KEYS = {"learning_rate": "lr"}  # what others call them
 _SETTINGS = re.compile(r"\b(cfg|conf|config|args|hparams)\b")  # what a run is told, such as cfg.optim.lr
 
 
@@ -75,18 +77,25 @@ def assigned(tree: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
     for node in ast.walk(tree):
         match node:
             case ast.Assign(targets=targets, value=value):
-                yield from (pair for target in targets for pair in _pairs(target, value))
+                yield from (pair for target in targets for pair in paired(target, value))
             case ast.AnnAssign(target=target, value=ast.expr() as value) | ast.NamedExpr(target=target, value=value):
                 yield target, value
 
 
-def _pairs(target: ast.expr, value: ast.expr) -> Iterator[tuple[ast.expr, ast.expr]]:
-    to, parts = (node.elts if isinstance(node, ast.Tuple | ast.List) else [node] for node in (target, value))
+def paired(target: ast.expr, value: ast.expr) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """Return each target with its own value where a tuple, zip or enumerate tells them apart; else both as they are."""
+    to = target.elts if isinstance(target, ast.Tuple | ast.List) else [target]
+    parts = [value]
+    match value:
+        case ast.Tuple(elts=parts) | ast.List(elts=parts) | ast.Call(func=ast.Name(id="zip"), args=parts):
+            pass
+        case ast.Call(func=ast.Name(id="enumerate"), args=[over]):
+            parts = [ast.Constant(0), over]
     if len(to) != len(parts) or to == [target]:
         yield target, value
     else:
         for each, part in zip(to, parts, strict=True):
-            yield from _pairs(each, part)
+            yield from paired(each, part)
 
 
 def last_name(node: ast.expr) -> str:
@@ -237,9 +246,8 @@ def counted(tree: ast.AST, scope: Scope, name: str) -> ast.expr:
     """
     by_hand = [call for called, call in _set_by_hand(tree, scope) if called == name]
     calls = by_hand or [call for call in _calls(tree) if _is_call_of(call, name)]
-    texts = {
-        ast.unparse(call): call for call in reversed(calls)
-    }  # each once, the first: the tree is gone through for it
+    # Of calls alike the first alone: the tree is gone through for each.
+    texts = {ast.unparse(call): call for call in reversed(calls)}
     found = {ast.unparse(expr): expr for expr in (in_steps(call, tree, scope) for call in reversed(texts.values()))}
     if len(found) > 1:
         raise NoExactMapError(f"{name} is called with {' and with '.join(found)}; call it in one place, with the step.")
@@ -319,11 +327,8 @@ def changes(tree: ast.AST, scope: Scope) -> Iterator[tuple[str, ast.AST, ast.exp
             case ast.AugAssign(target=target):
                 yield from ((key, node, None) for key in _keys(target, is_group))
             case ast.Assign(targets=targets, value=value):
-                pairs = [pair for target in targets for pair in _pairs(target, value)]
+                pairs = [pair for target in targets for pair in paired(target, value)]
                 yield from ((key, node, its) for target, its in pairs for key in _keys(target, is_group))
-
-
-_KEYS = {"learning_rate": "lr"}
 
 
 def _keys(target: ast.expr, is_group: Callable[[ast.expr], bool]) -> Iterator[str]:
