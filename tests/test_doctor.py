@@ -937,6 +937,9 @@ def test_stairs_between_points_have_no_end_as_pieces_have_none() -> None:
     assert found(stairs) == found(dw.piecewise([300, 600], [1.0, 0.1, 0.01]))
     assert "schedule-short" not in found(stairs)
     assert "schedule-short" in found(dw.interpolate([0, 100, 500, 601], [0.0, 1.0, 1.0, 0.01]))  # held, then down
+    assert "schedule-short" in found(
+        dw.interpolate([0, 100, 300, 400, 500], [1.0, 0.3, 0.3, 0.1, 0.0])
+    )  # a stair, then to 0
 
 
 def test_a_rise_at_the_end_of_the_epochs_is_a_note_as_a_length_of_the_epochs_is() -> None:

@@ -69,7 +69,7 @@ def test_whole_numbers_stay_whole_in_32_bits() -> None:
         ("max(step, -3000000000)", 5),
         ("1 if step < 3000000000 else 0.5", 100),
         ("[1, 0.5, 0.2][step * 1000 // 3000000000]", 4_000_000),
-        ("1 / (1 + step + 1)", 2**31 - 1),
+        ("1 / (1 + step + 1)", 2**31 - 3),
     ],
 )
 def test_a_formula_has_more_room_than_the_type_of_its_steps(text: str, step: int) -> None:
@@ -82,6 +82,24 @@ def test_a_formula_has_more_room_than_the_type_of_its_steps(text: str, step: int
             for at in (jnp.asarray(given), jnp.asarray(given, dtype=float)):
                 np.testing.assert_allclose(f(at), [alone], rtol=1e-6)
                 np.testing.assert_allclose(jax.jit(lambda s: f(s))(at), [alone], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "step"),
+    [
+        ("1 if step + 1 > 17000001 else 0.5", 17_000_001),
+        ("1 if step - 1000 < 17000001 else 0.5", 17_001_001),
+        ("0.5 ** ((step - 1000) // 17000001)", 17_001_000),
+        ("0.5 ** ((step + 1000000000) % 2)", 1_000_000_001),
+    ],
+)
+def test_whole_steps_of_32_bits_are_added_to_exactly(text: str, step: int) -> None:
+    f = Formula(text)
+    assert [float(f(jnp.int32(step + k))) for k in (-1, 0, 1)] == [f(step + k) for k in (-1, 0, 1)]
+
+
+def test_a_number_chosen_without_the_step_is_a_number_beside_steps_of_32_bits() -> None:
+    assert Formula("step if 1 < 2 else max(1.5, 3000000000)")(jnp.array([1, 7])).tolist() == [1.0, 7.0]
 
 
 @pytest.mark.parametrize(

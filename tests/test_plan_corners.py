@@ -525,6 +525,16 @@ def several(place: str, numbers: Iterable[int], inner: tuple[str, ...] = ("norm"
         # a stem and a head of more layers than there are blocks
         (layer(*(f"stem.{i}" for i in range(3)), "blocks.0", "blocks.1", *(f"head.{i}" for i in (0, 2, 4, 6))),
          {"stem.2": 0, "blocks.0": 1, "blocks.1": 2, "head.0": 3, "head.6": 3}),
+        # a trunk that is named an embedder, and a projection of layers behind it
+        ([*layer("embedder.words"), *several("embedder.encoder.layer", range(3)), *layer("projection.0", "projection.2")],
+         {"embedder.words": 0, "embedder.encoder.layer.0": 1, "embedder.encoder.layer.2": 3, "projection.2": 4}),
+        # a network in a wrapper, which is one of its places and no block
+        (layer("1.layers.0", "1.layers.1", "1.layers.2", "1.out"), {"1.layers.0": 1, "1.layers.2": 3, "1.out": 4}),
+        (layer("models.0.net.0", "models.0.net.2", "models.0.norm"),
+         {"models.0.net.0": 1, "models.0.net.2": 3, "models.0.norm": 4}),
+        # one block of experts
+        (layer("embed", "layers.0.norm", "layers.0.attn.q", *(f"layers.0.experts.{i}" for i in range(16))),
+         {"embed": 0, "layers.0.attn.q": 1, "layers.0.experts.0": 1, "layers.0.experts.15": 1}),
         # a head that is all there is
         (layer("embed", "head.0", "head.2"), {"embed": 0, "head.0": 1, "head.2": 3}),
         # layers one after another, and a convolution in front whose parts are numbered

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from dwindle.errors import InvalidValueError
 
-__all__ = ["BEFORE", "BEHIND", "BLOCK", "depths"]
+__all__ = ["BEFORE", "BEHIND", "BLOCK", "CALLED", "depths"]
 
 # blocks.3.weight, block_3/kernel, layer3.0.conv1.weight, stage2.1.weight; not conv_3: that counts the convolutions only
 BLOCK = r"(?:^|[./])(?:[A-Za-z_]*(?:block|layer|stage)s?_?)?(\d+)(?=[./]|$)"
+CALLED = r"(?i)(?:(?:block|layer|stage)s?_?|(?:^|[./])h)[./]?$"  # a place of blocks; any other may be a wrapper
 BEFORE = r"(?i)(?:^|[./_])(?:embed\w*|patch\w*|pos|tok|token|cls|mask_token|wte|wpe|rel_pos\w*|stem\w*)(?=[./_]|$)"
 BEHIND = (
     r"(?i)(?:^|[./_])(?:\w*head|logits|classifier|unembed\w*|\w*norm|ln\w*|fc\w*|out|output|final\w*|pooler)(?=[./_]|$)"
@@ -48,7 +49,7 @@ def blocks_of(names: list[str]) -> dict[str, int]:
     """Return the number of the block that each name lies in; a name in no block is left out.
 
     A place is a name up to a number. The stack of blocks is the place with most names whose rest recurs under another of
-    its numbers; a stem or a head, and what is a part of the one block that there is, are no stack beside another. A place
+    its numbers; the bare layers of a stem, of a head or within the one block that there is are no stack beside another. A place
     of modules with several layers counts too if it stands beside the stack and has its numbers
     (downsample_layers.1 and stages.1), or is like it: at least half of what is in them is alike, and it has at least half
     as many numbers (a decoder's blocks). All other numbers, such as those of a head's layers, are of no blocks.
@@ -71,13 +72,14 @@ def blocks_of(names: list[str]) -> dict[str, int]:
         return sum(n for n, recurs in occurs if recurs), sum(n for n, _ in occurs)
 
     def stands_back(place: str) -> bool:
-        if any(re.fullmatch(BEFORE, word) or re.fullmatch(BEHIND, word) for word in re.split("[./]", place)):
+        words = re.split("[./]", place.rstrip("./"))
+        if re.fullmatch(BEFORE, words[-1]) or any(re.fullmatch(BEHIND, word) for word in words):
             return True
         outer = {place[: part.start(1)] for part in re.finditer(BLOCK, place)}
-        alone = [size(each)[1] for each in outer if len(numbers[each]) == 1]
-        return not layers[place] and size(place)[1] < max(alone, default=0)
+        alone = [size(each)[1] for each in outer if len(numbers[each]) == 1 and re.search(CALLED, each)]
+        return size(place)[1] < max(alone, default=0)
 
-    stack = max([place for place in places if not stands_back(place)] or places, key=size, default="")
+    stack = max([place for place in places if layers[place] or not stands_back(place)] or places, key=size, default="")
 
     def counts(place: str) -> bool:
         above, beside = (re.sub("[^./]*[./]?$", "", each) for each in (stack, place))

@@ -358,8 +358,8 @@ def _end(schedule: Schedule) -> int | None:
 
 
 def _holds(factors: tuple[float, ...]) -> bool:
-    """Return whether the last of the points comes not by a fall, or is a stair: what is held then may be the training itself."""
-    stairs = any(a > b == c for a, b, c in zip(factors, factors[1:], factors[2:], strict=False))
+    """Return whether the last of the points comes by no fall, or is a stair above 0: what is held may be the training itself."""
+    stairs = factors[-1] > 0.0 and any(a > b == c for a, b, c in zip(factors, factors[1:], factors[2:], strict=False))
     return len(factors) < 2 or factors[-1] >= factors[-2] or factors[-1] > 0.5 * max(factors) or stairs
 
 

@@ -79,7 +79,7 @@ def folded(part: Compiled) -> Compiled:
         return Compiled(lambda step, xp: bool(value), "condition") if value in (True, False) else part
     if not math.isfinite(value):
         return part
-    return _whole_number(value) if part.kind == "whole" else Compiled(lambda step, xp: value, part.kind)
+    return _whole_number(value) if part.kind == "whole" else constant(float(value))
 
 
 def wide(value: Any, xp: Namespace) -> Any:
@@ -112,7 +112,7 @@ def _whole_or_float(
         def fits(last: float, most: int) -> bool:
             return max(largest(last), a.largest(last), b.largest(last)) <= most
 
-        wide_enough, narrow_enough = fits(LAST_STEP, _WIDEST), fits(_NARROW, _NARROW)
+        wide_enough, narrow_enough = fits(LAST_STEP, _WIDEST), fits(2**30, _NARROW)  # room for step + 1
 
         def value(step: Any, xp: Namespace) -> Any:
             left, right = a.value(step, xp), b.value(step, xp)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 
-from dwindle.depths import BEFORE, BEHIND, BLOCK, blocks_of
+from dwindle.depths import BEFORE, BEHIND, BLOCK, CALLED, blocks_of
 from dwindle.mask import Mask, Rule
 from dwindle.plan import Plan
 
@@ -51,7 +51,7 @@ def imports_of_split(plan: Plan) -> list[str]:
 def blocks_source() -> str:
     """Return the source of ``blocks_of(names)``: the very function that a plan asks, for its rule has one home."""
     head, about, body = inspect.getsource(blocks_of).split('"""')
-    for name, rule in {"BLOCK": BLOCK, "BEFORE": BEFORE, "BEHIND": BEHIND}.items():
+    for name, rule in {"BLOCK": BLOCK, "CALLED": CALLED, "BEFORE": BEFORE, "BEHIND": BEHIND}.items():
         body = body.replace(name, f'r"{rule}"')
     return f'{head}"""{about.splitlines()[0]}"""{body.rstrip()}'
 
