@@ -510,6 +510,54 @@ def test_nan_in_most_rows_is_an_empty_cell_where_numbers_come_regularly() -> Non
     assert told(held) == []
     assert told(np.where(step > 500, np.nan, held)) == ["The validation loss is not finite from step 420 on."]
     assert told(np.full(100, np.nan)) == ["The validation loss is not finite at any point, and the training loss is."]
+    for second in (0, 1):  # a validation every second epoch
+        assert told(np.where(np.arange(100) % 2 == second, loss, np.nan)) == []
+    loss[60:] = np.nan
+    assert told(np.full(100, np.nan)) == [
+        "The training loss is not finite from step 610 on.",
+        "The validation loss is not finite at any point, and the training loss is at 60 of 100.",
+    ]
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_nan_for_a_training_loss_in_rows_of_validation_is_an_empty_cell(last: bool) -> None:
+    rows = [(s, np.nan if row else 2.0 + s**-0.5) for s in range(10, 510, 10) for row in range(1 + (s % 50 == 0))]
+    step, loss = np.array(rows[: None if last else -1]).T
+    at = np.arange(50.0, 510.0, 50.0)[: None if last else -1]
+    held = Series("val", at, 2.1 + at**-0.5)
+
+    def told(step: Any, loss: Any, held: Series) -> list[tuple[str, str, str]]:
+        history = History(
+            "run", {"l": Series("l", step, loss), "v": held}, {"training loss": "l", "validation loss": "v"}
+        )
+        found = of_history(history)
+        return [(f.severity, f.code, f.verdict) for f in found if f.code in ("divergence", "loss-spike")]
+
+    assert told(step, loss, held) == []
+    loss = np.where(step > 300.0, np.nan, loss)  # but one that stays nan is none
+    said = ("fault", "divergence", "The training loss is not finite from step 310 on.")
+    assert told(step, loss, held)[0] == said
+    late = Series("val", held.step[5:], held.value[5:])
+    assert told(step, loss, late)[0] == said
+
+
+def test_a_last_row_of_validation_alone_is_no_divergence() -> None:
+    step = np.arange(10.0, 5020.0, 10.0)
+    loss = 2.0 + (step / 100.0) ** -0.5
+    train = np.where(step == 5010.0, np.nan, loss)
+
+    def told(held: Series) -> list[tuple[str, str]]:
+        history = History(
+            "run", {"l": Series("l", step, train), "v": held}, {"training loss": "l", "validation loss": "v"}
+        )
+        return [(f.severity, f.verdict) for f in of_history(history) if f.code in ("divergence", "loss-spike")]
+
+    assert told(Series("v", step, loss + 0.1)) == [
+        ("note", "The training loss was not finite at 1 points, first at step 5,010.")
+    ]
+    assert told(Series("v", step[-1:], loss[-1:])) == []
+    said = "The training loss is not finite from step 5,010 on."
+    assert told(Series("v", step[:-1], loss[:-1] + 0.1)) == [("fault", said)]
 
 
 def test_a_loss_that_was_not_finite_before_is_so_from_its_last_number_on() -> None:
@@ -635,7 +683,40 @@ def test_few_losses_before_those_of_0_must_have_stood(points: int) -> None:
     slow = 4.5 - 0.1 * np.arange(200)
     assert zeros(points, None, slow) == ([("loss", said_of(points, slow[points - 1]))] if points > 2 else [])
     assert zeros(points, None, 0.7 * 0.6 ** np.arange(200)) == []  # it was on its way
-    assert filtered_tail(np.r_[slow[:points], np.zeros(points)]) == 0  # too few of 0 to tell
+    for few in (True, False):
+        assert filtered_tail(np.r_[slow[:points], np.zeros(points)], few=few) == 0  # too few of 0 to tell
+
+
+@pytest.mark.parametrize("norm", [None, 1.0, np.nan])
+@pytest.mark.parametrize("points", [3, 5, 7, 8, 20])
+def test_few_losses_before_those_of_0_tell_of_a_divergence_only_with_a_gradient_that_is_no_number(
+    points: int, norm: float | None
+) -> None:
+    loss = np.where(np.arange(200) < points, 0.2 - 0.001 * np.arange(200), 0.0)  # a triplet loss may look so
+    step, series, roles = np.arange(10.0, 2010.0, 10.0), {}, {"training loss": "l"}
+    series["l"] = Series("l", step, loss)
+    if norm is not None:
+        series["n"] = Series("n", step, np.where(loss > 0.0, 1.0, norm))
+        roles["gradient norm"] = "n"
+    ((severity, remedy),) = [
+        (f.severity, str(f.remedy)) for f in of_history(History("run", series, roles)) if f.code == "divergence"
+    ]
+    sure = points >= 8 or bool(norm is not None and np.isnan(norm))
+    assert (severity, "a loss with a margin" in remedy) == (("fault", False) if sure else ("note", True))
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        [0.01] * 4, [0.02, 0.02, 0.01], [0.3, 0.2, 0.2, 0.1, 0.1, 0.1, 0.1], [0.04, 0.03, 0.03, 0.02, 0.02, 0.02, *[0.01] * 5],
+        np.round(0.0003 * np.exp(-np.arange(220) / 120.0), 4)[:210], [0.0003] * 30,
+    ],
+)  # fmt: skip
+def test_a_rounded_loss_that_stands_at_its_last_decimal_has_come_to_0(before: Any) -> None:
+    loss = np.r_[before, np.zeros(250)]
+    assert filtered_tail(loss) == filtered_tail(loss, few=True) == 0
+    far = np.where(loss > 0.0, loss + 10.0, 0.0)
+    assert filtered_tail(far) + filtered_tail(far, few=True) == 250
 
 
 def test_a_gradient_norm_that_is_no_number_is_a_divergence_only_where_the_loss_stands() -> None:

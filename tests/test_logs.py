@@ -249,6 +249,12 @@ def test_losses_of_0_where_they_were_no_numbers_are_left_out_and_said(tmp_path: 
     )
     log = read(written(tmp_path, "step,lr,val_loss\n" + "\n".join(rows) + "\n"))
     assert not np.isnan(log.loss).any()
+    log = read(written(tmp_path, "step,lr,loss\n" + "\n".join(rows[25:]) + "\n"))  # after too few to tell
+    assert not np.isnan(log.loss).any()
+    assert log.notes == (
+        "the last 70 losses are exactly 0 and were kept, but may be no numbers: the Hugging Face Trainer writes 0 where a loss "
+        "is not a number (logging_nan_inf_filter)",
+    )
 
 
 def test_an_empty_column_of_losses_gives_way_to_the_next(tmp_path: Path) -> None:

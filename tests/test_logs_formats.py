@@ -17,8 +17,11 @@ from hypothesis import strategies as st
 
 from dwindle.errors import DataError, UnknownNameError
 from dwindle.logs import History, history, read
+from dwindle.logs.block import Block, Cells
 from dwindle.logs.csv_rows import CsvRows
+from dwindle.logs.own_steps import OwnSteps
 from dwindle.logs.points import Points, last_of, mean_of
+from dwindle.logs.tally import Tally
 
 COLUMNS = "step,lr,train_loss,val_loss\n"
 
@@ -590,6 +593,125 @@ def test_counts_of_batches_and_of_evaluations_are_no_steps(counts: str, tmp_path
     assert run.series["val/loss"].step.tolist() == before
     log = read(tmp_path / "run.jsonl")
     assert np.isnan(log.step[~np.isnan(log.loss)]).all()
+
+
+def train_row(s: int) -> dict[str, float]:
+    return {"step": s, "lr": 0.1, "loss": 3.0}
+
+
+def with_own_steps(kind: str) -> list[dict[str, float]]:
+    """Return the rows of a run of 2,000 steps whose rows of validation have the number of the run's steps as val/step."""
+    if kind == "four an epoch, resumed":
+        rows = list[dict[str, float]]()
+        for e, quarters in [*((e, 4) for e in range(3)), (3, 2), (3, 4), (4, 4)]:  # it crashed in epoch 3
+            rows += [{"val/step": 400 * e + 100 * (q + 1), "val/loss": 3.1} for q in range(quarters)]
+            rows += [train_row(400 * (e + 1))] if quarters == 4 else []
+        return rows
+    if kind == "finer than training, resumed":
+        parts, train, val = ((0, 1099), (1000, 2000)), 100, 30
+    else:
+        parts, train, val = ((0, 1210), (1000, 2000)) if "resumed" in kind else ((0, 2000),), 10, 200
+    rows = []
+    for begin, end in parts:
+        steps = range(begin + 1, end + 1)
+        of_train = [(s, train_row(s)) for s in steps if s % train == 0]
+        late = 60 if kind == "late" else 0
+        of_val = [(s + late, {"val/step": s, "val/loss": 3.1}) for s in steps if s % val == 0]
+        if kind == "validation first":
+            rows += [row for _, row in of_val + of_train]
+        elif "apart" in kind:
+            rows += [row for _, row in of_train + of_val]
+        else:
+            rows += [row for _, row in sorted(of_train + of_val, key=lambda each: each[0])]
+    if "earlier checkpoint" in kind:
+        rows += [{"val/step": 1400, "val/loss": 3.0}] * 2
+    if kind == "for a time":
+        rows = [row for row in rows if row.get("val/step", 0) <= 800]
+    return rows
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["four an epoch, resumed", "finer than training, resumed", "earlier checkpoint", "earlier checkpoint, apart", "late",
+     "resumed", "apart, resumed", "validation first", "for a time"],
+)  # fmt: skip
+def test_rows_of_validation_stand_at_their_own_steps_where_those_go_with_the_runs(kind: str, tmp_path: Path) -> None:
+    rows = with_own_steps(kind)
+    wanted = [row["val/step"] for row in rows if "val/step" in row]
+    run = logged(tmp_path, "\n".join(map(json.dumps, rows)) + "\n", "run.jsonl")
+    assert run.notes == ("rows without 'step' stand at their 'val/step'",)
+    assert run.series["val/loss"].step.tolist() == wanted
+    log = read(tmp_path / "run.jsonl")
+    assert log.step[~np.isnan(log.loss)].tolist() == wanted
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 10])
+@pytest.mark.parametrize("counts", ["constant", "length", "batches", "all batches", "quarters", "examples", "epochs"])
+def test_numbers_that_do_not_rise_with_the_run_are_not_its_steps_and_it_is_said(
+    counts: str, epochs: int, tmp_path: Path
+) -> None:
+    rows = list[dict[str, float]]()
+    for e in range(epochs):
+        rows += [train_row(200 * e + i) for i in range(10, 201, 10)]
+        own = {
+            "constant": [0.6 * 200 * epochs], "length": [150], "batches": range(150), "quarters": [50 * (e + 1)], "epochs": [e],
+            "all batches": range(120 * e, 120 * (e + 1)), "examples": [64 * 200 * (e + 1)],
+        }[counts]  # fmt: skip
+        rows += [{"eval_steps": n, "eval_loss": 3.1} for n in own]
+    run = logged(tmp_path, "\n".join(map(json.dumps, rows)) + "\n", "run.jsonl")
+    per = sum("eval_loss" in row for row in rows) // epochs
+    assert run.series["eval_loss"].step.tolist() == [200 * (e + 1) for e in range(epochs) for _ in range(per)]
+    assert run.notes[0] == "'eval_steps' does not rise with 'step', and no row stands at it"
+    log = read(tmp_path / "run.jsonl")
+    assert np.isnan(log.step[~np.isnan(log.loss)]).all()
+    assert run.notes[0] in log.notes
+
+
+@pytest.mark.parametrize("kind", ["resumed", "apart", "earlier checkpoint"])
+@pytest.mark.parametrize("size", [1, 2, 7, 64])
+def test_whether_own_steps_are_the_runs_does_not_depend_on_the_blocks(kind: str, size: int) -> None:
+    rows = with_own_steps(kind)
+    for wrong in (False, True):
+        own = OwnSteps()
+        for begin in range(0, len(rows), size):
+            part = rows[begin : begin + size]
+            steps, val = (np.array([row.get(name, np.nan) for row in part]) for name in ("step", "val/step"))
+            block = Block(
+                len(part), np.arange(len(part)), ["step", "val/step"], {"val/step": Cells(None, val / (1 + wrong))}
+            )
+            own.placed(block, "step", steps, Tally())
+        assert own.found() == ({"val/step"} if wrong else set())
+
+
+def test_the_steps_of_fairseq_are_those_of_the_run_and_of_its_validations(tmp_path: Path) -> None:
+    rows = list[dict[str, float]]()
+    for s in range(100, 3100, 100):
+        rows += [{"num_updates": s, "lr": 0.1, "loss": 3.0}]
+        rows += [{"valid_loss": 3.1, "valid_num_updates": s}] if s % 1000 == 0 else []
+    for each in (rows, rows[::-1]):  # in whatever order the columns come
+        run = logged(tmp_path, "\n".join(map(json.dumps, each)) + "\n", "run.jsonl")
+        log = read(tmp_path / "run.jsonl")
+        assert sorted(log.step[~np.isnan(log.loss)]) == sorted(run.series["valid_loss"].step) == [1000, 2000, 3000]
+        assert log.columns.step == "num_updates"
+
+
+@pytest.mark.parametrize("epochs", [2, 4, 10])
+@pytest.mark.parametrize("begin", [0, 1])
+@pytest.mark.parametrize("after", [0, 1])  # the validation repeats the last step, or has one more
+def test_steps_begin_anew_where_the_validation_before_carries_the_number_of_the_next_epoch(
+    epochs: int, begin: int, after: int, tmp_path: Path
+) -> None:
+    rows = list[dict[str, float]]()
+    for row in in_epochs(199 + begin, 10, epochs, 9 + begin):
+        rows.append(row)
+        if row["iter"] == 199 + begin:
+            rows.append({"epoch": row["epoch"] + 1, "iter": row["iter"] + after, "val_loss": 3.0})
+    run = logged(tmp_path, "\n".join(map(json.dumps, rows)) + "\n", "run.jsonl")
+    assert (run.unit, run.notes) == ("row", ("the steps in 'iter' begin anew in each epoch, and rows are counted",))
+    with pytest.raises(
+        DataError, match="the steps in 'iter' begin anew in each epoch, and how many an epoch has is not sure"
+    ):
+        read(tmp_path / "run.jsonl")
 
 
 @pytest.mark.parametrize("between", [True, False])

@@ -49,8 +49,8 @@ def history(
     too; or the folder of a run: Lightning's, Hugging Face's output or a checkpoint in it, event files of a run and its restarts.
     ``roles`` maps roles (``ROLES``) to columns and ``step`` names the column of steps, where their usual names are not the ones.
     Steps that begin anew in each epoch are counted on where the epochs are sure to be of one length; else rows are counted. A row
-    without a step stands at its own step of validation (``val/step``), unless those only count batches or evaluations; else at
-    the step before it.
+    without a step stands at its own step of validation (``val/step``) where most of those lie between the steps of the rows
+    around them, as counts of batches or evaluations do not; else at the step before it.
 
     Up to 2¹⁸ points of a column are kept as they are, in the order of the file. Beyond that neighbours are merged pair by pair:
     the later step; of losses, accuracies and norms the mean, NaN or infinite if either is; of rates and counters the later value.

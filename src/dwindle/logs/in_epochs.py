@@ -73,7 +73,7 @@ class InEpochs:
             ends = ends[: _ENOUGH + 1]  # such epochs are no counter, and steps go on
         begin = 0
         for end in ends:
-            self._over(rows[begin:end, 0], float(rows[begin, 1]), rows[end])
+            self._over(rows[begin:end, 0], float(rows[begin, 1]))
             begin = int(end)
         self._rows = [rows[begin:]]
         if len(rows) - begin > _LONGEST:
@@ -81,7 +81,14 @@ class InEpochs:
 
     def begin_anew(self) -> bool:
         """Say whether the step rises within epochs and at hardly any row at which the epoch rises."""
-        return self._rises > 0 and self._on <= _MOST * self._rises and any(each.gap > 0.0 for each in self._epochs)
+        if not self._rows or not self._epochs:
+            return False
+        steps = self._rows[0][:, 0]
+        rises, on = self._rise(steps, float(self._rows[0][0, 1]))
+        if on and _different(steps) == 1:
+            rises = on = 0  # it may be of a validation
+        rises, on = self._rises + rises, self._on + on
+        return rises > 0 and on <= _MOST * rises and any(each.gap > 0.0 for each in self._epochs)
 
     def steps_per_epoch(self) -> float | None:
         """Return the steps of an epoch, if all of them tell the same; else None.
@@ -136,12 +143,22 @@ class InEpochs:
         """Say whether it is known that the steps go on from epoch to epoch."""
         return self._rises >= _ENOUGH and self._on > _MOST * self._rises
 
-    def _over(self, steps: Any, number: float, following: Any) -> None:
+    def _over(self, steps: Any, number: float) -> None:
+        rises, on = self._rise(steps, number)
+        self._rises, self._on = self._rises + rises, self._on + on
         self._epochs += _epochs(steps, number)
-        if following[1] > number:
-            self._rises += 1
-            # a row of validation may carry the number of the epoch that follows
-            self._on += int(following[0] >= self._epochs[-1].last)
+
+    def _rise(self, steps: Any, number: float) -> tuple[int, int]:
+        """Return whether an epoch follows a lower one, and whether its steps [n] go on from there.
+
+        Its first row may be of the validation of the epoch before, at its last step or one more, before they begin as that did.
+        """
+        if not self._epochs or number <= self._epochs[-1].number:
+            return 0, 0
+        before, parts = self._epochs[-1], _rising(steps, steps)
+        validated = len(parts) > 1 and _different(parts[0]) == 1 and parts[1][0] == before.first
+        begins = parts[1] if validated and parts[0][0] <= before.last + 1.0 else parts[0]
+        return 1, int(begins[0] >= before.last)
 
 
 def _rising(rows: Any, steps: Any) -> list[Any]:

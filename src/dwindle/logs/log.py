@@ -86,9 +86,10 @@ def read(
 
     The columns are found by their usual names, those of the Hugging Face Trainer, Keras, Lightning and W&B among them, unless
     ``step``, ``lr`` and ``loss`` name them. A validation loss goes before a training loss, and ``notes`` say so. Steps that begin
-    anew in each epoch are counted on. A training loss of exactly 0 to the end, where it was nowhere near 0, is left out. Where
-    ``needs_lr`` is False a file without learning rates is read too, and ``lr`` is NaN. Rows beyond 2¹⁸ are merged pair by pair:
-    the mean of two losses; step and lr of the row whose loss is used, the later of two.
+    anew in each epoch are counted on. A training loss of exactly 0 to the end, where it was nowhere near 0, is left out; after
+    fewer than eight losses it is kept, and ``notes`` say so. Where ``needs_lr`` is False a file without learning rates is read
+    too, and ``lr`` is NaN. Rows beyond 2¹⁸ are merged pair by pair: the mean of two losses; step and lr of the row whose loss is
+    used, the later of two.
 
     What cannot be read is left out, counted, and said in ``notes`` with the first lines. Raises DataError, with file, line and
     what to do, if the file cannot be opened, a column is missing or several could be it, a column holds no number, or the steps
@@ -291,4 +292,6 @@ def _log(path: Path, reading: Reading, rows: _Rows, used: Columns, wanted: _Want
         if lost := filtered_tail(loss[there]):
             loss[there[-lost:]] = np.nan
             notes.append(f"the last {lost:,} losses, which are exactly 0, were left out: {FILTER}")
+        elif kept := filtered_tail(loss[there], few=True):
+            notes.append(f"the last {kept:,} losses are exactly 0 and were kept, but may be no numbers: {FILTER}")
     return Log(path.stem, step, lr, loss, used, tuple(notes))

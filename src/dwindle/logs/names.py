@@ -54,7 +54,8 @@ _BESIDE = (
 STEP = (
     r"(?:train(?:er)?_)?global_step",
     r"(?:train(?:er)?_)?(?:steps?|iter(?:ation)?s?)",
-    r"(?:train_|valid_)?num_updates|updates|current_steps?|opt(?:imizer)?_steps?|(?:num|n)_(?:steps?|iters?)|(?:step|iter)_num(?:ber)?|time_batch",
+    r"(?:train_)?num_updates|updates|current_steps?|opt(?:imizer)?_steps?|(?:num|n)_(?:steps?|iters?)|(?:step|iter)_num(?:ber)?|time_batch",
+    r"valid_num_updates",
 )
 EPOCH = (r"(?:train(?:er)?_)?epochs?(?:_num(?:ber)?)?|time_epoch",)
 RUN = (r"run(?:_?(?:id|uuid|name|number))?|seed|trial(?:_?(?:id|name|number))?",)

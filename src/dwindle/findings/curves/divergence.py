@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,22 +26,27 @@ _RATTLES = 0.15  # of the height above the best: a late loss that swings by more
 _NO_GRADIENT = 3  # points, the last: a scaler of 16-bit losses finds single ones that are not finite
 _BEYOND = 8.0  # times the noise
 _SPIKE = 12.0  # times the noise
+_SEE = "see whether the weights are numbers: a loss with a margin, such as a hinge or triplet loss, may come to 0 as suddenly."
 _SPIKE_SIZE = 0.15  # of the fall: a smaller spike is not worth a word
 
 
 def divergence(record: Record) -> list[Finding]:
     """Return a divergence, or a note on spikes that the run has recovered from; and one on a validation loss without numbers."""
     train, held = record.history.get("training loss"), record.history.get("validation loss")
-    if held is not None and len(held) and record.training is not None and record.validation is None:
-        return [*_of_losses(record, train, None), _without_numbers(held)]
+    if train and held and record.training is not None and record.validation is None:
+        return [*_of_losses(record, train, None), _without_numbers(held, np.isfinite(train.value))]
     return _of_losses(record, train, held)
 
 
 def _of_losses(record: Record, train: Series | None, held: Series | None) -> list[Finding]:
-    for role, series in (("training loss", train), ("validation loss", held)):
-        if series is not None and len(series) and (found := _not_a_number(record, series, role)):
-            return found
-    if found := _filtered(record) or _no_gradient(record):
+    if train and (found := _not_a_number(record, *_beside(train, held), "training loss")):
+        return found
+    if held and (found := _not_a_number(record, held, np.zeros(0), "validation loss")):
+        return found
+    found = _filtered(record)
+    if not found or found[0].severity == "note":
+        found = _no_gradient(record) or found
+    if found:
         return found
     loss = record.loss
     if loss is None or loss.size < 5:
@@ -48,22 +54,36 @@ def _of_losses(record: Record, train: Series | None, held: Series | None) -> lis
     return _exploded(record, loss) or _spikes(record, loss)
 
 
-def _without_numbers(held: Series) -> Finding:
-    """Return the note on a validation loss that is finite nowhere, beside a training loss that is."""
-    said = "The validation loss is not finite at any point, and the training loss is."
+def _without_numbers(held: Series, good: Any) -> Finding:
+    """Return the note on a validation loss that is finite nowhere, beside a training loss that is where ``good`` [n]."""
+    where = "" if good.all() else f" at {int(good.sum())} of {len(good)}"
+    said = f"The validation loss is not finite at any point, and the training loss is{where}."
     remedy = Remedy("see how the validation loss is computed and logged.")
     return Finding(
         "divergence", "note", said, {"points": len(held), "column": held.name}, remedy, "measured", held.name
     )
 
 
-def _not_a_number(record: Record, series: Series, role: str) -> list[Finding]:
+def _beside(train: Series, held: Series | None) -> tuple[Series, Any]:
+    """Return the training loss without the empty cells of rows of validation, and the steps [n] at which that is finite."""
+    steps = np.zeros(0) if held is None else held.step[np.isfinite(held.value)]
+    lost = np.isnan(train.value) & np.isin(train.step, steps)
+    among = not (lost[1:] & lost[:-1] & (np.diff(train.step) != 0.0)).any()  # those of training, none after another
+    if lost.all() or not among or not np.isin(steps, train.step[lost]).all():
+        return train, steps
+    return Series(train.name, train.step[~lost], train.value[~lost]), steps
+
+
+def _not_a_number(record: Record, series: Series, alive: Any, role: str) -> list[Finding]:
+    """Return what is said of a loss that is not finite somewhere; ``alive`` are the steps of validations that are."""
     bad = ~np.isfinite(series.value)
     if not bad.any() or _is_sparse(series.value):
         return []
     points, tail = int(bad.sum()), _points_after_the_last(~bad)
     stopped = points == tail < len(bad) and series.step[-1] > series.step[-tail - 1]  # at its first, as scripts do
     last = tail >= max(1, len(bad) // 50) or stopped
+    if tail and (series.step[-tail:] == series.step[-1]).all() and (alive >= series.step[-1]).any():
+        last = False  # the last row is one of validation
     first = float(series.step[-tail if last else np.argmax(bad)])
     if not last:
         evidence = {"first": first, "points": points, "column": series.name, "lr": _lr(record, first)}
@@ -81,13 +101,17 @@ def _points_after_the_last(good: Any) -> int:
 
 
 def _filtered(record: Record) -> list[Finding]:
-    """Return the finding of a training loss that is 0 to the end, and was nowhere near it before."""
+    """Return the finding of a training loss that is 0 to the end, and was nowhere near it before; a note where few tell so."""
     series = record.history.get("training loss")
-    if series is None or not (points := filtered_tail(series.value)):
+    if series is None:
+        return []
+    sure = filtered_tail(series.value)
+    if not (points := sure or filtered_tail(series.value, few=True)):
         return []
     first, before = float(series.step[-points]), float(series.value[-points - 1])
     said = f"The training loss is exactly 0 from {record.at(first)} on, and {before:.4g} before: {FILTER}."
-    return [_not_finite(record, said, first, points, series)]
+    found = _not_finite(record, said, first, points, series)
+    return [found if sure else replace(found, severity="note", remedy=Remedy(_SEE))]
 
 
 def _no_gradient(record: Record) -> list[Finding]:
@@ -115,9 +139,9 @@ def _not_finite(record: Record, said: str, first: float, points: int, series: Se
 
 
 def _is_sparse(value: Any) -> bool:
-    """Whether nan stands for an empty cell: numbers come regularly in a column that says nan in most rows."""
+    """Whether nan stands for an empty cell: numbers come regularly in a column that says nan in between."""
     there = np.flatnonzero(~np.isnan(value))
-    if len(there) < 2 or 2 * len(there) >= len(value):
+    if len(there) < 2 or 2 * len(there) > len(value) + 1:
         return False
     gaps = np.diff(there, prepend=-1, append=len(value))
     return bool(gaps.max() <= 2.0 * np.median(gaps))
