@@ -284,6 +284,46 @@ def test_a_script_whose_schedule_cannot_be_read_is_judged_by_its_optimiser(tmp_p
     assert "adam-l2" in {f.code for f in of_config(written(tmp_path / "train.py", text))}
 
 
+GROUPS = {
+    "params.append({'params': [p], 'weight_decay': 0.0})": "the param groups of AdamW are made piece by piece (line 6)",
+    "optimizer.add_param_group({'params': p, 'weight_decay': 0.0})": "adds parameters with an lr or weight_decay of their own",
+    "for g in optimizer.param_groups: g['weight_decay'] = f(p)": "changes the decay as the run goes (line 5)",
+    "for g in optimizer.param_groups: g.update(lr=f(p), weight_decay=f(p))": "changes the learning rate by hand (line 5)",
+    "pass\nif p is None: decay = 0.0": "decay is assigned in an if (line 6)",
+}
+
+
+@pytest.mark.parametrize("line", GROUPS)
+@pytest.mark.parametrize("length", ["90", "unknown()", None])
+def test_what_is_no_schedule_is_not_left_out_with_it(tmp_path: Path, line: str, length: str | None) -> None:
+    groups = "params" if "append" in line else "model.parameters()"
+    decay = "decay" if "decay =" in line else "0.1"
+    text = (
+        f"import torch\nparams = []\nfor p in model.parameters():\n    x = 1\n    {line}\n"
+        f"optimizer = torch.optim.AdamW({groups}, lr=1e-3, weight_decay={decay})\n"
+    )
+    text += f"scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, {length})\n" if length else ""
+    with pytest.raises(DwindleError) as raised:
+        read_config(written(tmp_path / "train.py", text))
+    assert GROUPS[line] in str(raised.value) or (length == "unknown()" and "unknown()" in str(raised.value))
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("for g in optimizer.param_groups: g['lr'] *= 0.5", "changes the learning rate by hand"),
+        ("print(get_lr(optimizer))", "get_lr takes the optimiser and is not known"),
+        ("adjust_learning_rate(optimizer, epoch)", "adjust_learning_rate takes the optimiser and is not known"),
+    ],
+)
+def test_what_is_done_with_rates_beside_a_schedule_is_left_out_with_it(tmp_path: Path, line: str, why: str) -> None:
+    text = (PROGRAM % ("", "Adam(model.parameters(), lr=1e-3, weight_decay=1e-2)", 90)) + f"    {line}\n"
+    config = read_config(written(tmp_path / "train.py", text))
+    assert config.looked == ("the optimiser",)
+    assert why in config.unread[0]
+    assert "adam-l2" in {f.code for f in config.findings()}
+
+
 def test_the_defaults_of_a_command_line_are_taken(tmp_path: Path) -> None:
     text = """
 import argparse
@@ -477,6 +517,66 @@ def test_an_option_whose_value_cannot_be_told_is_refused_with_its_line(tmp_path:
         read_config(written(tmp_path / "train.py", text))
 
 
+SCALED = """
+import argparse, torch
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", default=1e-3)
+parser.add_argument("--scale-lr", action="store_true")
+%s
+optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=0.05)
+"""
+SCALE = "def scale(args):\n    args.lr = args.lr * 8\n"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        f"{SCALE}args = parser.parse_args()\nif args.scale_lr:\n    scale(args)",
+        f"args = parser.parse_args()\n{SCALE}",
+        f"args = parser.parse_args()\nclass Warm:\n    {SCALE}".replace("\n    args.lr =", "\n        args.lr ="),
+        f"def get():\n    args = parser.parse_args()\n    return args\n{SCALE}",
+        "args = parser.parse_args()\nsetattr(args, 'lr', 1.0)",
+        "args = parser.parse_args()\nargs.lr = 1.0\nvars(args)['lr'] = 2.0",
+        "args = parser.parse_args()\nvars(args).update(lr=1.0)",
+        "args = parser.parse_args()\nargs.__dict__.update(json.load(file))",
+        "args = parser.parse_args()\nfor k, v in read().items():\n    setattr(args, k, v)",
+    ],
+)
+def test_an_option_that_may_be_set_elsewhere_has_no_value(tmp_path: Path, lines: str) -> None:
+    with pytest.raises(ParseError, match=r"^'args\.lr' is not a number"):
+        read_config(written(tmp_path / "train.py", SCALED % lines))
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "if args.config:\n    vars(args).update(json.load(file))",
+        "vars(args).update(epochs=3)\nsetattr(args, 'seed', 3)",
+        "wandb.init(config=vars(args))\nconfig.update(args.__dict__)\nsetattr(model, name, args.lr)",
+    ],
+)
+def test_what_is_set_elsewhere_is_no_matter_for_other_options(tmp_path: Path, lines: str) -> None:
+    config = read_config(written(tmp_path / "train.py", SCALED % f"args = parser.parse_args()\n{lines}"))
+    assert config.unread[0] == "what its command line says: the defaults are taken (lr=0.001)"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "args = parser.parse_args()\nargs.lr = args.lr * 8",
+        "def get():\n    args = parser.parse_args()\n    args.lr = args.lr * 8\n    return args\nargs = get()",
+        "def main(args):\n    args.lr = args.lr * 8\n    lr = args.lr\n    return AdamW(lr)\nargs = parser.parse_args()\n",
+    ],
+)
+def test_an_option_that_is_assigned_before_in_a_function_around_has_that_value(tmp_path: Path, lines: str) -> None:
+    text = SCALED % lines
+    if "main" in lines:
+        text = text[: text.index("optimizer =")].replace("AdamW(lr)", "torch.optim.AdamW(model.parameters(), lr=lr)")
+    config = read_config(written(tmp_path / "train.py", text))
+    assert config.setups[0].groups[0].lr == 8e-3
+    assert config.unread[0] == "what its command line says: the defaults are taken (lr=0.001)"
+
+
 LOOPS = {
     "for": "for epoch in range(%d):",
     "goes on": "for epoch in range(start, start + %d):",
@@ -527,6 +627,9 @@ for step in range(1000):
         "for e in range(10):\n    for epoch_step, batch in enumerate(loader):\n        ",
         "for e in range(10):\n    for step_in_epoch in range(100):\n        ",
         "while epoch_step < 100:\n    ",
+        "for i in range(epochs * 100):\n    ",
+        "for i in range(steps_per_epoch):\n    ",
+        "for i in range(len_epoch):\n    ",
     ],
 )
 def test_a_loop_over_the_updates_of_an_epoch_is_none_over_epochs(tmp_path: Path, loop: str) -> None:
@@ -541,16 +644,23 @@ def test_a_loop_over_the_updates_of_an_epoch_is_none_over_epochs(tmp_path: Path,
 
 
 @pytest.mark.parametrize(
-    "loop", ["for current_epoch in range(90):", "while self.epoch < 90:", "for epochIdx in range(90):"]
-)
+    "loop",
+    [
+        "for current_epoch in range(90):", "while self.epoch < 90:", "for epochIdx in range(90):",
+        "for epoch_counter in range(90):", "for epoch_count in range(90):", "for e in range(num_epochs):",
+        "EPOCHS = 90\nfor t in range(EPOCHS):", "for _ in tqdm(range(start, start + cfg['epochs'])):",
+        "p.add_argument('--epochs', default=90)\nargs = p.parse_args()\nfor t in range(args.epochs):",
+    ],
+)  # fmt: skip
 def test_a_loop_over_epochs_is_seen_by_what_it_counts(tmp_path: Path, loop: str) -> None:
     text = (
         "import torch\nopt = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)\n"
         "sched = torch.optim.lr_scheduler.CosineAnnealingLR(opt, 30)\n"
         f"{loop}\n    train(model, opt, loader)\n    sched.step()\n"
     )
-    found = of_config(written(tmp_path / "train.py", text), steps=9000, steps_per_epoch=100)
-    assert {f.code for f in found if f.severity != "note"} == {"schedule-short", "lr-rise"}
+    config = read_config(written(tmp_path / "train.py", text), steps=9000, steps_per_epoch=100)
+    assert config.looked[-1] == "the schedule over 90 epochs, at whose end it is stepped"
+    assert {f.code for f in config.findings() if f.severity != "note"} == {"schedule-short", "lr-rise"}
 
 
 @pytest.mark.parametrize(
@@ -668,15 +778,66 @@ def test_a_rule_that_answers_a_metric_leaves_the_optimiser_to_look_at(tmp_path: 
         assert code in {f.code for f in config.findings()}
 
 
-def test_arguments_in_python_whose_rate_answers_a_metric_are_read(tmp_path: Path) -> None:
-    text = (
-        "from transformers import TrainingArguments\nargs = TrainingArguments('out', learning_rate=5e-5, weight_decay=0.1, "
-        "lr_scheduler_type='reduce_lr_on_plateau', lr_scheduler_kwargs={'factor': 0.5}, max_steps=1000)\n"
-    )
+BUILT = "TrainingArguments('out', learning_rate=5e-5, weight_decay=0.1, max_steps=1000, %s)"
+ANSWERS = "lr_scheduler_type='reduce_lr_on_plateau', lr_scheduler_kwargs={'factor': 0.5}"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"args = {BUILT % ANSWERS}",
+        f"args: TrainingArguments = {BUILT % ANSWERS}",
+        f"Trainer(model, {BUILT % ANSWERS}).train()",
+        f"def arguments():\n    return {BUILT % ANSWERS}",
+        f"kind = 'reduce_lr_on_plateau'\nargs = {BUILT % 'lr_scheduler_type=kind'}",
+        f"more = dict({ANSWERS})\nargs = {BUILT % '**more'}",
+    ],
+)
+def test_arguments_in_python_whose_rate_answers_a_metric_are_read(tmp_path: Path, line: str) -> None:
+    text = f"from transformers import Trainer, TrainingArguments\n{line}\n"
     config = read_config(written(tmp_path / "train.py", text), dtype="bfloat16")
     assert config.looked == ("the optimiser",)
     assert config.unread[0].startswith("the schedule: reduce_lr_on_plateau answers a metric")
     assert "decay-rounds-away" in {f.code for f in config.findings()}
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "rule = keras.callbacks.ReduceLROnPlateau(factor=0.2)\nmodel.fit(x, y, callbacks=[rule])",
+        "model.fit(x, y, callbacks=[keras.callbacks.ReduceLROnPlateau(factor=0.2)])",
+    ],
+)
+def test_an_optimiser_of_keras_beside_a_rule_that_answers_a_metric_is_looked_at(tmp_path: Path, lines: str) -> None:
+    text = f"import keras\nmodel.compile(keras.optimizers.Adam(1e-3), loss='mse')\n{lines}\n"
+    config = read_config(written(tmp_path / "train.py", text))
+    assert config.looked == ("the optimiser",)
+    assert config.unread[0] == "what Plateau does: it answers a metric"
+    assert config.setups[0].groups[0].lr == 1e-3
+
+
+TIMM_LOOP = """
+import timm
+from timm.optim import create_optimizer_v2
+from timm.scheduler import CosineLRScheduler
+optimizer = create_optimizer_v2(model, opt="adamw", lr=5e-4, weight_decay=0.05)
+scheduler = CosineLRScheduler(optimizer, t_initial=%s)
+for epoch in range(100):
+    for batch in loader:
+        optimizer.step()
+        scheduler.step_update(num_updates=n)
+    scheduler.step(epoch + 1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("length", "wanted"), [("100", []), ("30", ["schedule-short"]), ("100, t_in_epochs=False", ["schedule-short"])]
+)
+def test_a_scheduler_of_timm_counts_the_epochs_of_its_loop(tmp_path: Path, length: str, wanted: list[str]) -> None:
+    config = read_config(written(tmp_path / "train.py", TIMM_LOOP % length), steps=9000)
+    by_epochs = "the schedule over 100 epochs, at whose end it is stepped" in config.looked
+    assert by_epochs is ("False" not in length)
+    assert [f.code for f in config.findings() if f.severity != "note"] == wanted
 
 
 @pytest.mark.parametrize(
@@ -687,11 +848,23 @@ def test_arguments_in_python_whose_rate_answers_a_metric_are_read(tmp_path: Path
         ({"loss": [3.0, 2.0, 1.5, 1.2, 1.1], "epochs": 5}, "log"),
         ({"history": {"loss": [3.0, 2.0, 1.5], "val_loss": [3.0, 2.5, 2.4]}}, "log"),
         ({"lr": [0.1, 0.01], "loss": [3.0, 2.0]}, "log"),
+        ({"loss": [1.0, 0.5], "milestones": [30, 60]}, "config"),
+        ({"loss": [1.0, 0.5], "val_loss": [1.0]}, "config"),
+        ({"loss": [2.3, 2.1], "val_loss": [2.3, 2.2]}, "log"),
+        ({"loss": [2.3, 2.1], "epoch": [1, 2]}, "log"),
+        ({"loss": [2.3, 9.1, float("nan")]}, "log"),
+        ({"loss": [2.3, "inf"]}, "log"),
     ],
 )
 def test_a_configuration_that_holds_lists_is_no_log(tmp_path: Path, given: dict[str, object], kind: str) -> None:
     path = Path(written(tmp_path / "config.json", json.dumps({"lr": 1e-3, "weight_decay": 0.01, **given})))
     assert kind_of(path) == kind
+
+
+def test_a_short_log_of_a_run_that_diverged_keeps_its_fault(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = written(tmp_path / "run.json", '{"lr": 0.5, "loss": [2.3, 9.1, NaN, NaN]}')
+    code, out, _ = run(capsys, file, "--json")
+    assert (code, codes(out)) == (1, ["divergence"])
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from dwindle.errors import DwindleError, InvalidValueError
+from dwindle.findings.command_line import with_defaults
 from dwindle.foreign import OPTIMIZERS, read
 from dwindle.foreign.habits import steps_by_epochs
 from dwindle.foreign.optimizers.training_arguments import CLASSES
@@ -16,6 +17,7 @@ from dwindle.foreign.reading import peer_of_text
 from dwindle.foreign.source.literal import Scope, callee
 from dwindle.foreign.source.pair import plan_from_pair
 from dwindle.foreign.source.spec import pair_of_spec
+from dwindle.foreign.source.unread import USUAL_NAMES, changes
 from dwindle.plan import Plan
 from dwindle.setup import epochs_of
 from dwindle.units import Horizon
@@ -24,10 +26,9 @@ __all__ = ["Program", "assigned", "program_of"]
 
 _OPTIMIZER = re.compile(r"\b(SGD|ASGD|\w*[Aa]dam\w*|[Ll]ion\w*|RMSprop|Ada\w+|Muon|adafactor|lamb)\b")
 _BUILDS = re.compile(r"(LR|Plateau|_schedule\w*|Scheduler|get_scheduler)$")
+_OF_RATES = re.compile(r"sched|warm_?up|anneal|learning_?rate|(^|_)lrs?(_|$)", re.I)
 # Not those that count within an epoch, or say how long one is.
-_EPOCH = re.compile(
-    r"(?!.*(?:step|batch|iter|(?:^|_)(?:in|per|of)_))\w*epoch(?:s|_?(?:i|id|idx|index|n|no|num|number))?", re.I
-)
+_EPOCH = re.compile(r"(?!.*(?:step|batch|iter|len|size|(?:^|_)(?:in|per|of)_))\w*epoch\w*", re.I)
 
 
 class Program(NamedTuple):
@@ -61,16 +62,16 @@ def program_of(text: str, run: Horizon | None = None) -> Program:
         tree: ast.Module | None = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         tree = None
-    unread: list[str] = []
+    unread, written = list[str](), tree
     if tree is not None:
-        text, taken = _with_defaults(text, tree)
+        text, taken = with_defaults(text, tree)
         tree = ast.parse(text)
         if taken:
             unread.append(f"what its command line says: the defaults are taken ({', '.join(taken)})")
     try:
         found, schedule_known = read(text, run=run), True
     except DwindleError as error:
-        bare = None if tree is None else _without_schedule(tree)
+        bare = None if tree is None else _without_schedule(text)
         if bare is None:
             raise
         try:
@@ -87,11 +88,13 @@ def program_of(text: str, run: Horizon | None = None) -> Program:
     peer = peer_of_text(text)
     names = _OPTIMIZER.findall(text)
     epochs = dtype = None
-    if tree is not None:
+    by_epochs = schedule_known and steps_by_epochs(text, peer, run)
+    if tree is not None and written is not None:
         calls = [callee(node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
         names = [name for name in calls if name in OPTIMIZERS.get(peer, ())] or names
-        epochs, dtype = _epochs(tree, run) if peer in ("torch", "hf") else None, _dtype(tree)
-    by_epochs = schedule_known and steps_by_epochs(text, peer, run)
+        dtype = _dtype(tree)
+        if peer in ("torch", "hf") or (peer == "timm" and by_epochs):
+            epochs = _epochs(tree, written, run)
     return Program(found, peer, names[0] if names else "", epochs, by_epochs, dtype, schedule_known, tuple(unread))
 
 
@@ -115,127 +118,83 @@ def assigned(text: str) -> dict[str, Any]:
     return found
 
 
-def _with_defaults(text: str, tree: ast.Module) -> tuple[str, list[str]]:
-    """Return ``text`` with the defaults of argparse's options where they are read, and these as name=value.
-
-    An option that the source assigns once is from there on a name, args_lr; of one that it assigns otherwise nothing is told.
-    """
-    defaults: dict[str, ast.expr] = {}
-    parsed: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and callee(node) == "add_argument" and node.args:
-            words = {k.arg: k.value for k in node.keywords}
-            names = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
-            name = max(names, key=lambda n: n.startswith("--"), default="").lstrip("-").replace("-", "_")
-            dest = words.get("dest")
-            name = dest.value if isinstance(dest, ast.Constant) and isinstance(dest.value, str) else name
-            if isinstance(words.get("default"), ast.Constant | ast.UnaryOp):
-                defaults[name] = words["default"]
-        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and callee(node.value) == "parse_args":
-            parsed |= {ast.unparse(target) for target in node.targets}
-    if not parsed:
-        return text, []
-    every = [*ast.walk(tree)]
-    printed = {id(part) for node in every if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
-    perhaps = {id(part) for node in every if _is_branch(node) for part in ast.walk(node)}
-    options = sorted(
-        (
-            node
-            for node in every
-            if isinstance(node, ast.Attribute)
-            and ast.unparse(node.value) in parsed
-            and id(node) not in printed
-            and node.lineno == node.end_lineno
-        ),
-        key=lambda node: (node.lineno, node.col_offset),
-    )
-    stored = [node.attr for node in options if not isinstance(node.ctx, ast.Load)]
-    whole = {id(target): node for node in every if isinstance(node, ast.Assign) for target in node.targets}
-    once = {
-        node.attr: whole[id(node)] for node in options
-        if id(node) in whole and id(node) not in perhaps and stored.count(node.attr) == 1
-    }  # fmt: skip
-    taken: dict[str, str] = {}
-    parts: list[tuple[ast.expr, str]] = []
-    for node in options:
-        by = once.get(node.attr)
-        if by is not None and (not isinstance(node.ctx, ast.Load) or _follows(node, by)):
-            parts.append((node, ast.unparse(node).replace(".", "_")))
-        elif node.attr in defaults and (node.attr not in stored or (by is not None and node in ast.walk(by.value))):
-            taken[node.attr] = ast.unparse(defaults[node.attr])
-            parts.append((node, f"({taken[node.attr]})"))
-    return _replaced(text, parts), [f"{name}={value}" for name, value in taken.items()]
-
-
-def _follows(node: ast.expr, other: ast.stmt) -> bool:
-    return (node.lineno, node.col_offset) > (other.end_lineno or 0, other.end_col_offset or 0)
-
-
-def _is_branch(node: ast.AST) -> bool:
-    """Return whether what stands within a node is perhaps not run, or more than once."""
-    if isinstance(node, ast.If) and "__main__" in ast.unparse(node.test):
-        return False
-    return isinstance(node, ast.If | ast.For | ast.AsyncFor | ast.While | ast.Try | ast.Match)
-
-
-def _replaced(text: str, parts: Iterable[tuple[ast.expr, str]]) -> str:
-    """Return ``text`` with other words at the places of these nodes, each of which is within a line."""
-    lines = [line.encode() for line in re.sub("\r\n?", "\n", text).split("\n")]
-    for node, words in sorted(parts, key=lambda part: (part[0].lineno, part[0].col_offset), reverse=True):
-        line = lines[node.lineno - 1]
-        lines[node.lineno - 1] = line[: node.col_offset] + words.encode() + line[node.end_col_offset :]
-    return b"\n".join(lines).decode()
-
-
 def _beside_a_rule(text: str, tree: ast.Module | None, run: Horizon | None) -> Any:
     """Return the plan of the optimiser that stands beside a rule which answers a metric; None if none does."""
     if tree is not None:
-        bare = _without_schedule(tree)
+        bare = _without_schedule(text)
         return None if bare is None else read(bare, run=run)
     pair = pair_of_spec(text)
     return None if pair.optimizer is None else plan_from_pair(replace(pair, schedule=None))
 
 
-def _without_schedule(tree: ast.Module) -> str | None:
-    """Return the source's imports and values without those that build a schedule; None where it builds none."""
+def _without_schedule(text: str) -> str | None:
+    """Return the source without the statements that build a schedule or do otherwise with rates; None where it builds none."""
+    tree = ast.parse(text)
+    scope = Scope.of(tree)
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     builders = [call for call in calls if _BUILDS.search(callee(call))]
-    answering = [call for call in calls if callee(call) in CLASSES and any(map(_is_plateau, call.keywords))]
+    answering = [
+        (call, given) for call in calls if callee(call) in CLASSES and _is_plateau(given := _named(call, scope), scope)
+    ]
     if not builders and not answering:
         return None
-    for call in answering:
-        rest = [word for word in call.keywords if word.arg not in ("lr_scheduler_type", "lr_scheduler_kwargs")]
-        call.keywords = [*rest, ast.keyword("lr_scheduler_type", ast.Constant("constant"))]
-    kept = [
-        node for node in ast.walk(tree)
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        or (isinstance(node, ast.Assign) and not any(part in builders for part in ast.walk(node)))
-    ]  # fmt: skip
-    return "\n".join(ast.unparse(node) for node in sorted(kept, key=lambda node: node.lineno))
+    for call, given in answering:
+        call.keywords = [ast.keyword(key, value) for key, value in given.items() if not key.startswith("lr_scheduler_")]
+        call.keywords.append(ast.keyword("lr_scheduler_type", ast.Constant("constant")))
+    optimizers = {*USUAL_NAMES, *_assigned_to(tree, _OPTIMIZER)}
+    builders += [
+        call for call in calls if _OF_RATES.search(callee(call)) and optimizers & set(map(ast.unparse, call.args))
+    ]
+    cut = {id(call) for call in builders} | (_setting(tree, scope, "lr") - _setting(tree, scope, "weight_decay"))
+    for node in ast.walk(tree):
+        for block in (getattr(node, name, None) for name in ("body", "orelse", "finalbody")):
+            if isinstance(block, list):
+                block[:] = [ast.Pass() if _is_plain(line) and _holds(line, cut) else line for line in block]
+    return ast.unparse(tree)
 
 
-def _is_plateau(word: ast.keyword) -> bool:
-    return word.arg == "lr_scheduler_type" and "plateau" in ast.unparse(word.value).lower()
+def _setting(tree: ast.AST, scope: Scope, wanted: str) -> set[int]:
+    return {id(node) for key, node, _ in changes(tree, scope) if key == wanted}
 
 
-def _epochs(tree: ast.Module, run: Horizon | None) -> int | None:
+def _is_plain(line: ast.stmt) -> bool:
+    return not hasattr(line, "body") and not isinstance(line, ast.Match)
+
+
+def _holds(line: ast.stmt, parts: Collection[int]) -> bool:
+    return any(id(part) in parts for part in ast.walk(line))
+
+
+def _named(call: ast.Call, scope: Scope) -> Mapping[str, ast.expr]:
+    """Return what a call is given by name; nothing where that cannot be told."""
+    try:
+        given = scope.call(call)
+    except DwindleError:
+        return {}
+    return {} if given is None else given.named
+
+
+def _is_plateau(given: Mapping[str, ast.expr], scope: Scope) -> bool:
+    kind = given.get("lr_scheduler_type")
+    return kind is not None and "plateau" in ast.unparse(scope.looked_up(kind)).lower()
+
+
+def _epochs(tree: ast.Module, written: ast.Module, run: Horizon | None) -> int | None:
     """Return how often the loop runs at whose own level a scheduler steps while the optimiser steps in one within it.
 
     That may be in a function that the loop calls: one of the source, or one from elsewhere that is given the optimiser, where
-    the loop speaks of epochs. How many there are is told by the loop, else by the ``run``.
+    the loop speaks of epochs as it is ``written``, before the options had their values. How many there are is told by the
+    loop, else by the ``run``.
     """
     scope, trains = Scope.of(tree), _training_functions(tree)
     schedulers, optimizers = _assigned_to(tree, _BUILDS), _assigned_to(tree, _OPTIMIZER)
-    for loop in ast.walk(tree):
-        if not isinstance(loop, ast.For | ast.While):
-            continue
-        inside = [node for node in ast.walk(loop) if isinstance(node, ast.For | ast.While) and node is not loop]
-        deep = {id(part) for inner in inside for part in ast.walk(inner)}
+    for loop, as_written in zip(_loops(tree), _loops(written), strict=True):
+        deep = {id(part) for inner in _loops(loop) if inner is not loop for part in ast.walk(inner)}
         steps = [(_owner(node), id(node) in deep) for node in ast.walk(loop) if _owner(node)]
         outer = {name for name, is_deep in steps if not is_deep and _is_scheduler(name, schedulers)}
         within = any(is_deep for name, is_deep in steps if not _is_scheduler(name, schedulers))
         called = [node for node in ast.walk(loop) if isinstance(node, ast.Call)]
-        if _counts_epochs(loop):
+        if _counts_epochs(as_written):
             given = [part for call in called for part in (*call.args, *(word.value for word in call.keywords))]
             within = within or any(ast.unparse(part) in optimizers for part in given)
         if outer and (within or any(callee(call) in trains for call in called)):
@@ -243,16 +202,33 @@ def _epochs(tree: ast.Module, run: Horizon | None) -> int | None:
     return None
 
 
+def _loops(tree: ast.AST) -> Iterator[ast.For | ast.While]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.For | ast.While))
+
+
 def _counts_epochs(loop: ast.For | ast.While) -> bool:
     """Return whether a loop names an epoch: as what it runs over, or as what is below the end of a ``while``."""
-    if isinstance(loop, ast.For):
-        return any(_is_epoch(part) for part in ast.walk(loop.target))
-    return any(isinstance(part, ast.Compare) and _is_epoch(part.left) for part in ast.walk(loop.test))
+    if isinstance(loop, ast.While):
+        return any(isinstance(part, ast.Compare) and _is_epoch(part.left) for part in ast.walk(loop.test))
+    ends = [part for end in _range(loop)[-1:] for part in ast.walk(end)]
+    if any(isinstance(part, ast.Mult) for part in ends):  # epochs * steps
+        ends = []
+    return any(map(_is_epoch, (*ast.walk(loop.target), *ends)))
 
 
 def _is_epoch(node: ast.AST) -> bool:
-    name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
-    return _EPOCH.fullmatch(name) is not None
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name) | ast.Constant(value=str() as name):
+            return _EPOCH.fullmatch(name) is not None
+    return False
+
+
+def _range(loop: ast.For) -> list[ast.expr]:
+    """Return what ``range`` is given, where a loop runs over it, also within tqdm(...) or enumerate(...)."""
+    over = loop.iter
+    while isinstance(over, ast.Call) and callee(over) in ("tqdm", "enumerate") and over.args:
+        over = over.args[0]
+    return over.args if isinstance(over, ast.Call) and callee(over) in ("range", "trange") else []
 
 
 def _training_functions(tree: ast.AST) -> set[str]:
@@ -295,17 +271,15 @@ def _turns(loop: ast.For | ast.While, scope: Scope) -> int | None:
             case ast.Compare(left=ast.Name() as count, ops=[ast.Lt()], comparators=[end]) if _is_epoch(count):
                 return _whole(end, scope) or None
         return None
-    over = loop.iter
-    while isinstance(over, ast.Call) and callee(over) in ("tqdm", "enumerate") and over.args:
-        over = over.args[0]
-    if not isinstance(over, ast.Call) or callee(over) not in ("range", "trange") or not 1 <= len(over.args) <= 2:
-        return None
-    match over.args:
+    match _range(loop):
         case [begin, ast.BinOp(left=same, op=ast.Add(), right=turns)] if ast.unparse(begin) == ast.unparse(same):
             return _whole(turns, scope) or None
-    last = _whole(over.args[-1], scope)
-    first = _whole(over.args[0], scope) or 0 if len(over.args) == 2 else 0
-    return last - first if last is not None and last > first else None
+        case [end]:
+            return _whole(end, scope) or None
+        case [begin, end]:
+            first, last = _whole(begin, scope) or 0, _whole(end, scope)
+            return last - first if last is not None and last > first else None
+    return None
 
 
 def _whole(node: ast.expr, scope: Scope) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ __all__ = ["kind_of", "text_of"]
 _LARGEST = 1_000_000
 _HEAD = 2**16  # bytes of a text that are looked at
 _DEEPEST = 3  # levels of a JSON at which the curves of a log are looked for
-_FEWEST = 5  # numbers of a curve beside a rate; fewer are weights of losses, say, and as a curve would tell nothing
+_FEWEST = 5  # numbers that are a curve beside a rate by their count alone; fewer may be weights of losses, say
 _CURVES = ("training loss", "validation loss", "training accuracy", "validation accuracy", "gradient norm")
 
 
@@ -45,12 +46,22 @@ def _kind_of_json(path: Path) -> str:
     if "peak" in value and ("format" in value or "schedule" in value):
         return "plan"
     if any(_is_number(each) for name, each in value.items() if matches([name], LR)):  # a curve's rate is a list
-        long = {k: v for k, v in value.items() if not isinstance(v, list) or len(v) >= _FEWEST}
-        return "log" if _has_curve(long) else "config"
+        return "log" if _has_curve(_without_short_lists(value)) else "config"
     numbers = [
         v for v in value.values() if isinstance(v, list) and len(v) > 1 and all(isinstance(x, int | float) for x in v)
     ]
     return "log" if len(numbers) >= 2 or _has_curve(value) else "config"
+
+
+def _without_short_lists(value: dict[str, Any]) -> dict[str, Any]:
+    """Return ``value`` without short lists of finite numbers, but those that are as long as another column of a log."""
+    columns = [
+        len(v) for k, v in value.items() if isinstance(v, list) and (_is_curve(k) or matches([k], (*STEP, *EPOCH)))
+    ]
+    return {
+        k: v for k, v in value.items()
+        if not isinstance(v, list) or len(v) >= _FEWEST or columns.count(len(v)) > 1 or any(map(_is_past_numbers, v))
+    }  # fmt: skip
 
 
 def _has_curve(value: dict[str, Any], depth: int = 1) -> bool:
@@ -78,6 +89,12 @@ def _is_number(value: object) -> bool:
     return (isinstance(value, int | float) and not isinstance(value, bool)) or (
         isinstance(value, str) and as_number(value) is not None
     )
+
+
+def _is_past_numbers(value: Any) -> bool:
+    """Say whether a value is a number that is not finite."""
+    number: Any = as_number(value) if isinstance(value, str) else value
+    return _is_number(value) and not abs(number) <= sys.float_info.max
 
 
 def _kind_of_text(path: Path) -> str:
