@@ -278,6 +278,20 @@ def test_parts_that_are_no_means_tell_the_spread_of_the_result() -> None:
     assert [len(parts(n)) for n in (1, 2, 50, 51, 1000)] == [0, 2, 50, 50, 50]
 
 
+def test_bounds_of_an_accuracy_are_those_of_a_share_and_few_examples_have_none_in_words() -> None:
+    rows, tested = on_parts(1.0 + np.random.default_rng(3).random((2, 2, 3)))
+    for row, shares in zip(rows, ([0.2, 0.9], [0.3, 0.2]), strict=True):
+        row["test_accuracy"] = shares
+    found = {c["metric"]: c for c in comparisons(rows, tested)}
+    assert (found["test_accuracy"]["lower"], found["test_accuracy"]["upper"]) == (-1.0, 1.0)
+    assert found["test_accuracy"]["verdict"] == "not distinguishable"
+    assert found["test_loss"]["freedom"] == [1, 0.5]
+    trial = {**rows[0], "final": {"validation_loss": 1.0}}
+    setting = {"trials": [trial], "winner": rows[0], "contenders": rows, "comparisons": [*found.values()]}
+    (said,) = [each["said"] for each in advice(setting) if each["knob"] == "weight decay"]
+    assert said.startswith("Whether weight decay matters cannot be told from 3 test examples; "), said
+
+
 def test_more_examples_are_asked_for_where_more_seeds_would_not_tell() -> None:
     rng = np.random.default_rng(8)
     mine = rng.standard_normal((2, 1, 40))
@@ -338,6 +352,7 @@ def test_noise_leaves_out_who_diverged_and_pools_what_stands_apart() -> None:
     assert both.df == a.df + b.df == 6 + 7
     assert both.sd**2 * both.df == pytest.approx(a.sd**2 * a.df + b.sd**2 * b.df)
     assert pooled([[[1.0, 2.0]], []]) is None
+    assert pooled([[*one.tolist(), [9e200, 1.0, 2.0, 3.0]]]) == a  # all but diverged: no square of it is a number
 
 
 def test_noise_is_that_of_plans_like_the_winner() -> None:
@@ -723,6 +738,19 @@ def test_the_end_of_the_range_is_said_with_the_way_beyond() -> None:
     assert all(a["edge"] is None for name, a in found.items() if name != "peak")  # λ = 0 and constant are no ends
     level = advice(simulated(GRID, flat, np.random.default_rng(1)))
     assert all(a["edge"] is None for a in level)  # nothing to gain beyond
+
+
+def test_a_winner_that_the_sweep_let_go_is_not_advised_against() -> None:
+    study = simulated(GRID, flat, np.random.default_rng(1))
+    peak = study["winner"]["peak"]
+    study["trials"] = [{**t, "stopped_at": 1.0} if t["peak"] == peak else t for t in study["trials"]]
+    (found,) = [each for each in advice(study) if each["knob"] == "peak"]
+    assert found["verdict"] == UNKNOWN
+    assert found["said"].startswith(
+        f"Whether the peak matters cannot be told: in the sweep no training with the winner's, {peak:g}, came to the end; it won "
+        "on further seeds."
+    )
+    assert "guess" not in found["said"]
 
 
 @pytest.mark.parametrize("convention", ["decoupled", "independent", "l2"])

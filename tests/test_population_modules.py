@@ -948,7 +948,6 @@ def check(make, loss, rows: int = 8) -> None:
     check_together(make, loss, *examples((6,), rows))
 
 
-@pytest.mark.filterwarnings("ignore:There is a performance drop")
 @pytest.mark.parametrize("name", PICKING)
 def test_what_picks_entries_by_values_is_refused_before_training_and_in_it(name):
     words = (
@@ -967,7 +966,6 @@ def test_a_mask_that_picks_nothing_of_the_examples_tried_is_refused_too():
         check(lambda: nn.Linear(6, CLASSES), lambda z, y: functional.mse_loss(z[y > 5], z[y > 5] * 0.5))
 
 
-@pytest.mark.filterwarnings("ignore:There is a performance drop")
 @pytest.mark.parametrize("name", KEEPING)
 def test_masks_that_keep_all_entries_are_torchs_to_rounding(name):
     loss = KEEPING[name]
@@ -1055,6 +1053,127 @@ def test_a_loss_that_is_another_each_time_is_refused(draw):
     dropping = lambda: nn.Sequential(nn.Linear(6, CLASSES), nn.Dropout(0.5))  # noqa: E731
     check(dropping, functional.cross_entropy)
     trained(dropping, examples((6,)), rates(2, 3))
+
+
+class Logging(nn.Linear):
+    """Keeps what it gave, as a mean, a list and a count of calls, and computes nothing of them."""
+
+    def __init__(self):
+        super().__init__(6, CLASSES)
+        self.mean, self.norms, self.calls = 0.0, [], 0
+
+    def forward(self, x):
+        z = super().forward(x)
+        self.calls += 1
+        self.mean = 0.9 * self.mean + 0.1 * z.detach().mean()
+        self.norms.append(z.detach().norm())
+        self.largest = torch.stack(self.norms[-10:]).max()
+        return z
+
+
+class LoggingLoss:
+    def __init__(self):
+        self.mean, self.calls = 0.0, 0
+
+    def __call__(self, z, y):
+        found = functional.cross_entropy(z, y)
+        self.mean = 0.9 * self.mean + 0.1 * found.detach()
+        self.calls += 1
+        return found
+
+
+def test_what_is_kept_for_logging_alone_changes_nothing():
+    pair, table = examples((6,)), rates(3, 9)
+    plain = trained(lambda: nn.Linear(6, CLASSES), pair, table)
+    for make, loss in ((Logging, functional.cross_entropy), (lambda: nn.Linear(6, CLASSES), LoggingLoss())):
+        check(make, loss)
+        found = trained(make, pair, table, loss=loss)
+        for k in range(3):
+            torch.testing.assert_close(found.state_dict(k), plain.state_dict(k), rtol=0, atol=0)
+        np.testing.assert_array_equal(found.train_loss, plain.train_loss)
+    assert float(loss.mean) > 0  # no tensor of a trace
+
+
+def test_a_loss_that_keeps_tensors_of_a_trace_in_a_list_is_refused_in_words():
+    kept = []
+
+    def loss(z, y):
+        found = functional.cross_entropy(z, y)
+        kept.append(found.detach())
+        return found + 0.0 * torch.stack(kept).mean()
+
+    with pytest.raises(
+        InvalidValueError, match=r"^the module or the loss keeps a tensor from one call .* or keep nothing\.$"
+    ):
+        check(lambda: nn.Linear(6, CLASSES), loss)
+
+
+class Later(nn.Linear):
+    """What comes of its count of calls in training."""
+
+    def __init__(self, factor):
+        super().__init__(6, CLASSES)
+        self.factor, self.calls = factor, 0
+
+    def forward(self, x):
+        self.calls += self.training
+        return super().forward(x) * self.factor(self.calls)
+
+
+LATER = {
+    "from the fifth call": lambda calls: 0.1 if calls > 4 else 1.0,
+    "a ramp of 100,000": lambda calls: min(1.0, 0.5 + calls / 100_000),
+    "one of a million": lambda calls: 1.0 + 1e-6 * calls,
+}
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_what_changes_with_a_later_call_is_refused(name):
+    factor = LATER[name]
+    words = r"loss of the same examples was \S+, then \S+: .* counts its calls"
+
+    def loss(z, y):
+        loss.calls += 1
+        return functional.cross_entropy(z, y) * factor(loss.calls)
+
+    later, plain = lambda: Later(factor), lambda: nn.Linear(6, CLASSES)
+    for start in (
+        lambda: check(later, functional.cross_entropy),
+        lambda: trained(later, examples((6,)), rates(2, 3)),
+        lambda: check(plain, loss),
+        lambda: trained(plain, examples((6,)), rates(2, 3), loss=loss),
+    ):
+        loss.calls = 0
+        with pytest.raises(InvalidValueError, match=words):
+            start()
+
+
+class Graphed(nn.Linear):
+    def __init__(self, buffer):
+        super().__init__(6, CLASSES)
+        sparse = torch.eye(6).to_sparse()
+        if buffer:
+            self.register_buffer("graph", sparse)
+        else:
+            self.graph = sparse
+
+    def forward(self, x):
+        return super().forward(torch.sparse.mm(self.graph, x.T).T)
+
+
+def test_a_sparse_attribute_is_taken_and_a_sparse_buffer_refused():
+    pair, table = examples((6,)), rates(2, 5)
+    check(lambda: Graphed(False), functional.cross_entropy)
+    found, plain = (trained(make, pair, table) for make in (lambda: Graphed(False), lambda: nn.Linear(6, CLASSES)))
+    torch.testing.assert_close(found.state_dict(1), plain.state_dict(1))
+    for start in (
+        lambda: check(lambda: Graphed(True), functional.cross_entropy),
+        lambda: trained(lambda: Graphed(True), pair, table),
+    ):
+        with pytest.raises(
+            InvalidValueError, match=r"^graph is a sparse tensor, .* Keep it as a plain attribute of the module"
+        ):
+            start()
 
 
 class Scaling(nn.Linear):

@@ -7,12 +7,17 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+import threading
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import attrs
+import msgspec
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse
 import torch
 from torch import nn
 from torch.nn import functional
@@ -395,8 +400,61 @@ class Rounded:
     by: Any
 
 
-@pytest.mark.parametrize("kind", [Held, _Private, Linked, Rounded, lambda by: [Held(Held(by))]])
-def test_what_a_loss_holds_in_slots_tells_it_apart(kind: Any) -> None:
+class Told:
+    """Has a text that rounds, and slots."""
+
+    __slots__ = ("by",)
+
+    def __init__(self, by: Any) -> None:
+        self.by = by
+
+    def __repr__(self) -> str:
+        return f"Told({self.by})"
+
+
+class Reduced:
+    """Says itself what is to be pickled, which no attribute shows."""
+
+    __slots__ = ()
+    held: ClassVar[dict[int, Any]] = {}
+
+    def __init__(self, by: Any) -> None:
+        self.held[id(self)] = by
+
+    def __reduce__(self) -> Any:
+        return Reduced, (self.held[id(self)],)
+
+
+class Struct(msgspec.Struct):
+    by: Any
+
+
+@attrs.define
+class Defined:
+    by: Any
+
+
+@dataclass
+class Table(dict[str, Any]):
+    by: Any
+
+
+def series(by: Any) -> Any:
+    return pd.DataFrame({"by": np.asarray(by)}, index=["a", "b"])
+
+
+def masked(by: Any) -> Any:
+    return np.ma.array([1.0, 2.0], mask=np.asarray(by) > 2.1)
+
+
+KINDS = [Held, _Private, Linked, Rounded, lambda by: [Held(Held(by))], Told, Reduced, Struct, Defined, Table, series, masked,
+         lambda by: np.array([by, None], dtype=object), lambda by: {"by": by}.values(), lambda by: by.dot,
+         lambda by: np.poly1d(np.asarray(by)), lambda by: scipy.sparse.csr_array(np.diag(np.asarray(by))),
+         lambda by: torch.diag(torch.as_tensor(by)).to_sparse()]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_loss_holds_tells_it_apart(kind: Any) -> None:
     def weighted(by: float) -> Any:
         held = kind(torch.tensor([1.0, by], dtype=torch.float64))
         return lambda output, y: held
@@ -410,7 +468,77 @@ def test_what_a_loss_holds_in_slots_tells_it_apart(kind: Any) -> None:
         assert json.dumps(one) == json.dumps(again)
 
 
+class Weighing(nn.Module):
+    """Has an attribute of its own that is private, and torch's."""
+
+    def __init__(self, by: float) -> None:
+        super().__init__()
+        self._by = by
+
+
+def test_private_attributes_and_hooks_of_a_module_are_told() -> None:
+    def hooked(by: float) -> nn.Module:
+        module = Weighing(1.0)
+        module.register_forward_hook(lambda module, given, output: by * output)
+        return module
+
+    for made in (Weighing, hooked):
+        one, other, again = (of_module(made(by)) for by in (1.0, 2.0, 1.0))
+        assert one == again != other
+
+
+def test_what_cannot_be_read_is_another_each_time_and_a_lock_is_nothing() -> None:
+    def reading(thing: Any) -> Any:
+        return of_function(lambda output, y: thing)
+
+    numbers = (n for n in range(3))
+    assert reading(numbers) != reading(numbers)
+    assert list(numbers) == [0, 1, 2]  # nothing was taken of it
+    assert reading(threading.Lock()) == reading(threading.Lock())
+    assert reading(sys.stderr) == reading(sys.stderr)
+    assert reading(functional) == reading(functional) != reading(nn)
+    loop: list[Any] = [1]
+    loop.append(loop)
+    assert reading(loop) == reading(loop)
+
+
+@dataclass(slots=True)
+class Memo:
+    """Weights per batch size, worked out when asked for."""
+
+    scale: float
+    _made: dict[int, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    def __call__(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        weights = self._made.setdefault(len(y), torch.full((len(y),), self.scale))
+        return (weights * (output[:, 0] - y).square()).mean()
+
+
+@pytest.mark.parametrize(("refit", "folds"), [(False, 1), (True, 1), (True, 2)])
+def test_a_memo_that_training_fills_does_not_make_a_study_train_anew(tmp_path: Path, refit: bool, folds: int) -> None:
+    records = []
+    for scale in (1.0, 1.0, 2.0):  # a memo that is empty again, as in another process
+        task = Task(
+            data=dataset("regression", 30), model=lambda: nn.Linear(5, 1), loss=Memo(scale), batch_size=8, epochs=1,
+        )  # fmt: skip
+        study(task, "lam 0 | peak 1e-2 1e-3 | schedule constant", seeds=2, folder=tmp_path, refit=refit, folds=folds)
+        records.append(len((tmp_path / "trials.jsonl").read_text().splitlines()))
+    assert records[0] == records[1] == records[2] / 2
+
+
+class Cached:
+    def __init__(self, by: float) -> None:
+        self.by = by
+
+    @functools.cached_property
+    def twice(self) -> float:
+        return 2 * self.by
+
+
 def test_what_was_worked_out_on_the_way_makes_no_other_thing() -> None:
+    asked = Cached(1.0)
+    assert asked.twice == 2.0
+    assert of_function(functools.partial(max, asked)) == of_function(functools.partial(max, Cached(1.0)))
     used, new = Path("a/b"), Path("a/b")
     assert hash(used), used.parts  # which a Path keeps in slots
     assert of_function(functools.partial(max, used)) == of_function(functools.partial(max, new))

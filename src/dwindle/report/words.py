@@ -87,12 +87,12 @@ def places(width: float) -> int:
 
 
 def decimals(value: float, width: float) -> str:
-    """Return a loss with the decimals that something as wide as ``width`` warrants.
+    """Return a loss with the decimals that something as wide as ``width`` warrants, from a million on with four digits.
 
-    >>> decimals(2.97358, 0.0075), decimals(2.97358, 0.42)
-    ('2.9736', '2.97')
+    >>> decimals(2.97358, 0.0075), decimals(2.97358, 0.42), decimals(9.4964e200, 1e-6)
+    ('2.9736', '2.97', '9.496e+200')
     """
-    return f"{value:.{places(width)}f}"
+    return f"{value:.{places(width)}f}" if abs(value) < 1e6 else f"{value:.4g}"
 
 
 def listed(names: Sequence[str]) -> str:

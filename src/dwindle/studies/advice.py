@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from dwindle.decay import CONVENTIONS
 from dwindle.report import decimals
 from dwindle.report.evidence import DECAYS
+from dwindle.report.words import plural
 from dwindle.studies.evidence import half_width, interval
 from dwindle.studies.knobs import ALIKE, MATTERS, UNKNOWN, Knob, Tried, Value, edge, knob, labels
 from dwindle.studies.seed_noise import Noise, same, seed_noise
@@ -224,6 +226,8 @@ def _much(one: _Against) -> str:
 
 def _anywhere(decay: str, whose: str, one: _Against) -> str:
     lower, higher = (decimals(value, one.half) for value in (one.found["upper"], -one.found["lower"]))
+    if any(nu < 1 for nu in one.found["freedom"]):
+        return f"Whether {decay} matters cannot be told from {plural(one.found['examples'], 'test example')}"
     return (
         f"Whether {decay} matters cannot be told: the test loss of {whose} lies anywhere from {lower} lower to {higher} higher "
         "(95 %)"
@@ -303,9 +307,16 @@ def _values(
     judged = knob([_tried(label(t["params"][name]), t, hidden) for t in own], noise)
     if judged is None:
         return None
-    said = _sentence(
-        {"lam": "λ"}.get(name) or (f"the {_NAMES[name]}" if name in _NAMES else f"'{name}'"), judged, noise
-    )
+    called = {"lam": "λ"}.get(name) or (f"the {_NAMES[name]}" if name in _NAMES else f"'{name}'")
+    chosen = {label(v) for v in raw if v == winner["params"].get(name)}
+    if any(v.value in chosen and v.best is None for v in judged.values):
+        judged = replace(judged, verdict=UNKNOWN)
+        said = (
+            f"Whether {called} matters cannot be told: in the sweep no training with the winner's, {', '.join(chosen)}, came to "
+            "the end; it won on further seeds."
+        )
+    else:
+        said = _sentence(called, judged, noise)
     found = None
     if not isinstance(raw[0], str):
         found = edge(winner["params"][name], [t["params"][name] for t in (*trials, *nearby) if name in t["params"]])

@@ -88,6 +88,8 @@ def comparison(
     94 % of 300 simulated studies with 30 test examples and in 97 % of 120 with 100, over the seeds alone in 50 % and 46 %
     (measured: a noisy logistic rule in 8 features, 8 seeds, 2 or 3 plans compared).
 
+    Shares differ by 1 at most: the bounds of an accuracy are cut there.
+
     None where fewer than two seeds of both have a value, because runs diverged, or where the differences are too large to square.
     """
     theirs = dict(zip(other["seeds"], other[metric], strict=True))
@@ -110,6 +112,8 @@ def comparison(
         freedom[1] = min(freedom[1], (tested.examples - 1) / _SKEWED)
     mean, half = float(samples[0].mean()), half_width(variances, freedom, together)
     lower, upper = mean - half, mean + half
+    if metric == "test_accuracy":
+        lower, upper = max(lower, -1.0), min(upper, 1.0)
     low, high = (lower, upper) if _LOWER_IS_BETTER[metric] else (-upper, -lower)
     return {
         "against": other["role"], "metric": metric, "difference": mean, "lower": lower, "upper": upper,

@@ -36,17 +36,18 @@ class Fit(NamedTuple):
 
 
 def fit(
-    task: Task, winner: Candidate, seed: int, store: Store, *, refit: bool, tail: str,
+    task: Task, winner: Candidate, seed: int, store: Store, *, mark: str, refit: bool, tail: str,
     progress: Callable[[int, int], None], stop: Callable[[], bool],
 ) -> Fit:  # fmt: skip
     """Train ``winner`` from ``seed``, with ``refit`` on the validation rows too; keep its weights in the store's folder.
 
-    There they are weights.npz with the ``tail`` of the task, to be read by ``numpy.load``.
+    There they are weights.npz with the ``tail`` of the task, to be read by ``numpy.load``. ``mark``: the task's fingerprint.
     """
     task = of_size(task, winner)
     if refit:
         task = replace(task, data=with_validation(task.data))
-    key = hashlib.sha256(f"fit {task.fingerprint()} {winner.plan} {seed}".encode()).hexdigest()[:24]
+    size = "" if winner.batch_size is None else f" batch {winner.batch_size}"
+    key = hashlib.sha256(f"fit {mark} {winner.plan} {seed}{size}{' refit' * refit}".encode()).hexdigest()[:24]
     path = None if store.folder is None else store.folder / f"weights{tail}.npz"
     kept = store.records.get(key)
     weights = _read(path, kept["sha256"]) if kept is not None and path is not None else None

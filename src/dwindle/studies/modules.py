@@ -214,8 +214,8 @@ class Own(NamedTuple):
         """The model in words: its class, its size, its loss."""
         module = self.module()
         numbers = sum(p.numel() for p in module.parameters())
-        usual = {cross_entropy: "softmax cross-entropy", squared_error: "squared error"}
-        said = usual[self.loss] if self.loss in usual else name_of(self.loss).replace("_", " ")
+        usual = ((cross_entropy, "softmax cross-entropy"), (squared_error, "squared error"))
+        said = next((text for loss, text in usual if loss is self.loss), name_of(self.loss).replace("_", " "))
         return f"{type(module).__name__}, {numbers:,} parameters, {said}"
 
     def identity(self) -> dict[str, Any]:

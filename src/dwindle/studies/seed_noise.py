@@ -16,6 +16,7 @@ __all__ = ["FEWEST", "Noise", "pooled", "same", "seed_noise"]
 _CHOSEN = tuple(role for role in ROLES if not role.startswith("winner "))
 FEWEST = 3  # degrees of freedom of the noise; with fewer it may be anything
 ENOUGH = 8  # with these its estimate is no more than a quarter off, mostly
+_LARGEST = 1e150  # of which the square of a difference, and a sum of many such, is still a number
 
 
 class Noise(NamedTuple):
@@ -30,14 +31,15 @@ def pooled(tables: Iterable[Sequence[Sequence[float | None]]]) -> Noise | None:
 
     A seed makes every plan's loss higher or lower, and a difference between plans does not feel that. So what counts is
     what neither the plan nor the seed explains, r_ij = y_ij - ȳ_i - ȳ_j + ȳ: sd² = Σ r² / Σ (plans - 1)·(seeds - 1), the residual
-    mean square of a two-way layout. A row with a missing value (a run diverged) is left out. None without two rows.
+    mean square of a two-way layout. A row with a missing value (a run diverged), or one too large to square, is left out. None
+    without two rows.
 
     >>> pooled([[[1.0, 2.0, 4.0], [2.0, 3.0, 5.0]]])  # only plan and seed: no noise
     Noise(sd=0.0, df=2)
     """
     squares, df = 0.0, 0
     for table in tables:
-        whole = [row for row in table if len(row) > 1 and None not in row]
+        whole = [row for row in table if len(row) > 1 and all(y is not None and abs(y) < _LARGEST for y in row)]
         y = np.array([row for row in whole if len(row) == len(whole[0])], dtype=np.float64)
         if len(y) < 2:
             continue

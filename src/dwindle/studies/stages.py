@@ -59,6 +59,8 @@ class Stages:
         self._check_batches(min(len(part.train_x) for part in parts), k)
         trainings.folded = k is not None
         self.tasks = [self.task] if k is None else [replace(self.task, data=part) for part in parts]
+        for task in (self.task, *self.tasks):
+            trainings.mark(task)  # before anything is trained
         trainings.total = (
             (search.most + len(self.rounds) * BATCH) * len(parts)
             + 2 * _SHORTLIST * len(self.choice_seeds)

@@ -202,9 +202,9 @@ class Task:
     def fingerprint(self) -> str:
         """Return a short hash of everything that decides a trial's outcome but its plan and seed.
 
-        Of a model: what it draws from seed 0, its text and attributes, and the source of its classes, of the loss and of the
-        metrics. It does not see a global that their code reads, nor a function which that code calls by a global name; who
-        changes one of those takes a new folder.
+        Of a model: what it draws from seed 0, its text, attributes and hooks, the source of its classes, of the loss and of the
+        metrics, and what these hold. It does not see a global that their code reads, nor a function which that code calls by a
+        global name, nor the code of a class whose object they hold; who changes one of those takes a new folder.
         """
         said: dict[str, Any] = {
             "dwindle": version("dwindle"), "data": self.data.fingerprint(),

@@ -104,12 +104,15 @@ class Trainings:
         def tick(done: int, total: int) -> None:
             self._say("fit", done / max(total, 1))
 
-        found = fit(self.task, winner, seed, self.store, refit=refit, tail=tail, progress=tick, stop=self.stop)
+        mark = self.mark(self.task)
+        found = fit(
+            self.task, winner, seed, self.store, mark=mark, refit=refit, tail=tail, progress=tick, stop=self.stop
+        )
         self._advance("fit", 1, ())
         return found
 
     def mark(self, task: Task) -> str:
-        """Return the fingerprint of a task, whose data is hashed once."""
+        """Return the fingerprint of a task as it was when first asked for: training may fill what its code remembers."""
         if id(task) not in self._marks:
             self._marks[id(task)] = task, task.fingerprint()
         return self._marks[id(task)][1]

@@ -17,6 +17,7 @@ from dwindle.population import Optimiser, Rates, epoch_order
 from dwindle.population.dropout import member_key
 from dwindle.population.legs import Leg, State
 from dwindle.population.modules.graph import TRACING, Program, explained, trace
+from dwindle.population.modules.kept import given_back
 from dwindle.population.modules.layers import Layers, step_keys
 from dwindle.population.modules.members import Members
 from dwindle.population.modules.update import descend, idle_slots, steps_of
@@ -246,7 +247,8 @@ class _Chunk:
             with TRACING:
                 if name not in self.job.programs:
                     self.job.members.module.train(kind == "step")
-                    self.job.programs[name] = trace(step, given)
+                    with given_back(self.job.members.module, self.job.loss):
+                        self.job.programs[name] = trace(step, given)
         return self.job.programs[name]
 
     def _stepped(self, *given: Tensor) -> Any:
@@ -315,7 +317,7 @@ class _Chunk:
             if len(rows) == EVALUATED_ROWS:
                 found = self._program("evaluation", given, rows.shape, self._evaluated)(*given)
             else:  # so few are not worth a trace of their own
-                with TRACING, explained():
+                with TRACING, explained(), given_back(self.job.members.module):
                     self.job.members.module.eval()
                     found = self._evaluated(*given)
             for leaf in found:

@@ -6,6 +6,7 @@ import operator
 import random
 import threading
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from dwindle.errors import InvalidValueError
 from dwindle.population.modules.lines import calls_in, line_of
 
-__all__ = ["TRACING", "Program", "drawing_nothing", "explained", "recorded", "refuse_another", "trace"]
+__all__ = ["DRAWS", "TRACING", "Program", "drawing_nothing", "explained", "recorded", "trace"]
 
 Program: TypeAlias = Callable[..., Sequence[torch.Tensor]]
 
@@ -58,7 +59,7 @@ _VIEWS = (  # those that start where their argument starts
     aten.alias.default,
 )
 
-_DRAWS = "the module or the loss draws random numbers"
+DRAWS = "the module or the loss draws random numbers"
 _DRAW_SO = (
     ", which would differ from those of a member alone. Draw by nn.Dropout only, which follows the member's seed."
 )
@@ -110,9 +111,14 @@ def recorded(step: Callable[..., Any], given: Sequence[torch.Tensor]) -> GraphMo
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turn torch's refusals to compute for many members at once into words about the module."""
+    """Turn torch's refusals to compute for many members at once into words about the module, and say nothing of their pace.
+
+    What torch has no rule for is slow while it is traced, and only then.
+    """
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "There is a performance drop")
+            yield
     except torch.OutOfMemoryError:
         raise
     except ZeroDivisionError as error:
@@ -127,7 +133,7 @@ def explained() -> Iterator[None]:
         if any(said in text for said in _READS_VALUES):
             raise _by_values(where) from error
         if "called random operation" in text:
-            raise InvalidValueError(f"{_DRAWS}{where and f' ({where})'}{_DRAW_SO}") from error
+            raise InvalidValueError(f"{DRAWS}{where and f' ({where})'}{_DRAW_SO}") from error
         if "in-place" in text and ("vmap" in text or "captured Tensor" in text):
             raise InvalidValueError(
                 "the module changes in place a buffer or another tensor that all members share; members must keep no state "
@@ -150,20 +156,7 @@ def drawing_nothing() -> Iterator[None]:
     before = states()
     yield
     if states() != before:
-        raise InvalidValueError(f"{_DRAWS}{_DRAW_SO}")
-
-
-def refuse_another(first: torch.Tensor, second: torch.Tensor) -> None:
-    """Refuse a loss that is not the same a second time: a trace would keep what it was made of the first time.
-
-    A generator of the user's own is seen by that alone. What rounding does on some devices is no difference.
-    """
-    if not torch.allclose(first, second, rtol=1e-5, equal_nan=True):
-        raise InvalidValueError(
-            f"the loss of the same examples was {float(first):.9g}, then {float(second):.9g}: {_DRAWS}, or counts its calls, "
-            "and members trained together would keep the first. Draw by nn.Dropout only, which follows the member's seed, and "
-            "keep nothing between calls."
-        )
+        raise InvalidValueError(f"{DRAWS}{_DRAW_SO}")
 
 
 def _by_values(where: str) -> InvalidValueError:

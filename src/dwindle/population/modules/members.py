@@ -88,6 +88,12 @@ def _one(make: Callable[[], nn.Module], seed: int) -> nn.Module:
                 f"{name or 'the module'} is a {type(part).__name__}, which keeps statistics from example to example; a member "
                 "would not be what it is alone. Use nn.GroupNorm or nn.LayerNorm."
             )
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if tensor.layout is not torch.strided:
+            raise InvalidValueError(
+                f"{name} is a sparse tensor, and those of several members cannot be stacked. Keep it as a plain attribute of the "
+                "module, or make it dense."
+            )
     lazy = [name for name, p in module.named_parameters() if isinstance(p, nn.parameter.UninitializedParameter)]
     if lazy:
         raise InvalidValueError(f"{lazy[0]} has no shape yet. Let make() run the lazy module once on an example.")

@@ -31,7 +31,8 @@ from dwindle.population.modules.chunk import (
     scalar,
     train_chunk,
 )
-from dwindle.population.modules.graph import drawing_nothing, recorded, refuse_another
+from dwindle.population.modules.graph import drawing_nothing, recorded
+from dwindle.population.modules.kept import given_back, refuse_another
 from dwindle.population.modules.layers import Layers
 from dwindle.population.modules.members import Members, made
 from dwindle.population.modules.result import ModuleResult
@@ -204,9 +205,19 @@ def check_together(
     _form(members.module, x)
     given = [*members.parameters, *members.own.values(), torch.zeros(2, dtype=torch.int64), x, y]
     members.module.train()
-    with torch.random.fork_rng(), drawing_nothing():
+    with torch.random.fork_rng(), drawing_nothing(), given_back(members.module, loss):
         recorded(lambda *given: gradients(members, loss, given, None), given)
-    refuse_another(*(_loss_of(members.module, loss, x, y) for _ in range(2)))
+    # another module: that one may keep tensors of the trace in a list
+    module = made(make, [0], Mask(), torch.device("cpu")).module
+    try:
+        refuse_another(lambda: _loss_of(module, loss, x, y), module, loss)
+    except RuntimeError as error:
+        if "functorch" not in str(error):
+            raise
+        raise InvalidValueError(
+            "the module or the loss keeps a tensor from one call for the next, in a list or elsewhere than in an attribute; what "
+            "was kept while many members were computed is of no use to the next call. Keep it in an attribute, or keep nothing."
+        ) from error
 
 
 def device_of(name: str) -> torch.device:
@@ -282,8 +293,8 @@ def _bytes_of_a_step(job: Job) -> int:
     module, (x, y) = job.members.module, (t[: job.batch_size] for t in job.parts["train"])
     counted = _Bytes()  # type: ignore[no-untyped-call]
     with counted:
-        first = _loss_of(module, job.loss, x, y)
-    refuse_another(first, _loss_of(module, job.loss, x, y))
+        _loss_of(module, job.loss, x, y)
+    refuse_another(lambda: _loss_of(module, job.loss, x, y), module, job.loss)
     parameters = sum(p[0].numel() * p.element_size() for p in job.members.parameters)
     return max(int(counted.total) + parameters, 1)
 
