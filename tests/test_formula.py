@@ -98,6 +98,35 @@ def test_whole_steps_of_32_bits_are_added_to_exactly(text: str, step: int) -> No
     assert [float(f(jnp.int32(step + k))) for k in (-1, 0, 1)] == [f(step + k) for k in (-1, 0, 1)]
 
 
+@pytest.mark.parametrize(
+    "given", ["20000001.0", "20000001.5", "floor(20000001.5)", "20000001", "20000000 * 1.00000005"]
+)
+@pytest.mark.parametrize(
+    "text", [*(f"1 if step {sign} GIVEN else 0.5" for sign in ("<", "<=", "==", "!=")), "min(step, GIVEN) / 3e7",
+             "max(step - 5, GIVEN) / 3e7", "(step if step < 7 else GIVEN) / 3e7", "(step + GIVEN) / 5e7"],
+)  # fmt: skip
+def test_whole_steps_beside_a_fraction_are_told_apart_beyond_24_bits(text: str, given: str) -> None:
+    f = Formula(text.replace("GIVEN", given))
+    steps = np.arange(20_000_000, 20_000_008)
+    alone = [f(step) for step in steps.tolist()]
+    assert f(steps).tolist() == f(torch.from_numpy(steps)).tolist() == alone
+    assert [f(torch.tensor(step)).item() for step in steps.tolist()] == alone
+    with jax.enable_x64(True):
+        for at in (jnp.asarray(steps), jnp.asarray(steps, dtype=jnp.int32)):
+            np.testing.assert_allclose(f(at), alone, rtol=1e-15)
+
+
+def test_a_whole_number_beside_a_fraction_is_compared_as_the_float_that_arrays_make_of_it() -> None:
+    f = Formula("1 if step * 9007199254740993 == 9007199254740992.0 else 0.5")
+    assert f(1) == f(np.array([1]))[0] == f(torch.tensor([1])).item() == 1.0
+
+
+@pytest.mark.parametrize("last", ["* floor(2.5)", "+ floor(2.5)", "* floor(1e30)", "% floor(1e30)"])
+def test_a_bound_of_whole_numbers_may_exceed_a_float(last: str) -> None:
+    f = Formula(f"min(1, {'*'.join(['step'] * 20)} {last})")
+    assert f(3) == f(np.array([3]))[0] == f(torch.tensor([3])).item() == 1.0
+
+
 def test_a_number_chosen_without_the_step_is_a_number_beside_steps_of_32_bits() -> None:
     assert Formula("step if 1 < 2 else max(1.5, 3000000000)")(jnp.array([1, 7])).tolist() == [1.0, 7.0]
 

@@ -356,8 +356,20 @@ DOWN = [
     optax.chain(optax.clip(1.0), optax.inject_hyperparams(optax.rmsprop)(0.1)),
     optax.MultiSteps(optax.adam(1e-3), 4).gradient_transformation(),
     optax.adam(lambda count: 1e-3 * (count > 5)),
+    optax.chain(optax.adam(1e-3), optax.contrib.reduce_on_plateau(patience=5)),  # which asks for the loss
 ]
 OWN = {  # made for the tree {"a": .., "b": ..}
+    "a function of labels": optax.multi_transform(
+        {"moves": optax.adam(1e-3), "rests": optax.set_to_zero()},
+        lambda tree: {name: "moves" if name == "a" else "rests" for name in tree},
+    ),
+    "functions of a mask": optax.chain(
+        optax.masked(optax.adam(1e-3), lambda tree: {name: name == "a" for name in tree}),
+        optax.masked(optax.set_to_zero(), lambda tree: {name: name != "a" for name in tree}),
+    ),
+    "sums": optax.MultiSteps(
+        optax.multi_transform({"moves": optax.adam(1e-3)}, {"a": "moves", "b": "moves"}), 20
+    ).gradient_transformation(),
     "labels": optax.multi_transform(
         {"moves": optax.adam(1e-3), "rests": optax.set_to_zero()}, {"a": "moves", "b": "rests"}
     ),
@@ -407,19 +419,60 @@ def test_bad_inputs_are_refused(build: Callable[[], Any], said: str) -> None:
         build()
 
 
+def test_cycles_begin_beyond_the_steps_of_32_bits() -> None:
+    shape = dw.parse("peak 1 | (linear to 0% over 3000000000st) repeat every 3000000000st growth 2").schedule
+    with jax.enable_x64(True):
+        for step in (2_999_999_999, 3_000_000_000, 4_500_000_000):
+            assert float(shape(jnp.asarray(step))) == shape(step)
+
+
+@pytest.mark.parametrize("shift", [1, 1001, 2**30])
+def test_a_negative_shift_stays_within_the_steps_of_32_bits(shift: int) -> None:
+    shape = dw.linear(20_000_001, end=0.1)
+    ahead = dw.schedule.Shift(shape, -shift)
+    for step in (2**31 - 1, 2**31 - 2, 2**31 - shift, 2**31 - shift - 1):
+        assert float(ahead(jnp.int32(step))) == pytest.approx(ahead(step))
+    assert float(ahead(jnp.int32(17_000_001))) == pytest.approx(shape(17_000_001 + shift), rel=1e-6)
+
+
 @pytest.mark.parametrize("direction", UP, ids=range(len(UP)))
 def test_a_direction_is_taken_that_points_up_the_gradient_or_cannot_be_asked(direction: Any) -> None:
     djax.attach(direction, PLAN, RUN)
     assert jax.jit(lambda w: djax.attach(direction, PLAN, RUN) and w)(1.0) == 1.0
 
 
+@pytest.mark.parametrize("direction", DOWN, ids=range(len(DOWN)))
+def test_a_direction_that_points_down_is_refused_in_a_compiled_function_too(direction: Any) -> None:
+    with pytest.raises(InvalidValueError, match="give the direction alone"):
+        jax.jit(lambda w: djax.attach(direction, PLAN, RUN) and w)(1.0)
+
+
+def test_to_ask_a_direction_compiles_nothing_where_it_moves_at_once_and_one_update_else() -> None:
+    labels = {f"{i}": "adam" for i in range(30)}
+    w, compiled = {name: jnp.ones((2, 3)) for name in labels}, []
+
+    def counted(direction: Any) -> Any:
+        def update(updates: Any, state: Any, params: Any = None) -> Any:
+            compiled.append(isinstance(jnp.ones(()) + jax.tree.leaves(state)[0], jax.core.Tracer))
+            return direction.update(updates, state, params)
+
+        return optax.GradientTransformation(direction.init, update)
+
+    parts = optax.multi_transform({"adam": optax.scale_by_adam()}, labels)
+    djax.attach(counted(parts), PLAN, RUN).init(w)
+    assert compiled == [False, False]
+    compiled.clear()
+    djax.attach(optax.MultiSteps(counted(parts), 20).gradient_transformation(), PLAN, RUN).init(w)
+    assert sum(compiled) == 2  # of one update: for the shapes, and in the condition of MultiSteps
+
+
 @pytest.mark.parametrize("direction", OWN.values(), ids=OWN)
 def test_a_direction_made_for_a_tree_is_asked_on_it(direction: Any) -> None:
     w = {"a": jnp.ones((2000, 3)), "b": jnp.zeros(3)}
     tx = djax.attach(direction, PLAN, RUN)
-    with pytest.raises(InvalidValueError, match="give the direction alone"):
-        tx.init(w)
-    jax.eval_shape(tx.init, w)  # has no numbers to ask for
+    for init in (tx.init, jax.jit(tx.init), lambda w: jax.eval_shape(tx.init, w)):
+        with pytest.raises(InvalidValueError, match="give the direction alone"):
+            init(w)
     up = djax.attach(optax.chain(direction, optax.scale(-1.0)), PLAN, RUN)
     assert jax.tree.structure(up.init(w)) == jax.tree.structure(up.update(w, up.init(w), w)[1])
 

@@ -202,6 +202,13 @@ def test_a_norm_in_the_shape_of_a_matrix_is_named_where_the_model_is_not_given()
     attach(torch.optim.AdamW(nn.ModuleDict({"normals_head": nn.Linear(3, 2)}).named_parameters()), PLAN, 10)  # no norm
 
 
+@pytest.mark.parametrize("decay", [dw.decoupled(0.0), dw.l2(0.0), None])
+@pytest.mark.parametrize("weight", [("norm.weight", (2, 2)), ("fc.bias", (2,))])
+def test_of_a_decay_of_zero_nothing_is_warned(decay, weight):
+    name, shape = weight
+    attach(torch.optim.SGD([(name, nn.Parameter(torch.ones(shape)))], lr=0.1), dw.Plan(0.1, decay=decay), 10)
+
+
 # Groups of the user's own
 
 

@@ -209,7 +209,7 @@ def _jax() -> Namespace:
         return jnp.searchsorted(jnp.asarray(edges, dtype=x.dtype), x, side="right")
 
     def table(values: Sequence[float], index: Any) -> Any:
-        kept = [held(v, index) for v in values]
+        kept = [held(v, jnp.zeros((), int)) for v in values]
         return jnp.asarray(kept)[jnp.asarray(index, dtype=jnp.int32)]
 
     return Namespace(

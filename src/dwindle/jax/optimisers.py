@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from dwindle.decay import L2
@@ -18,7 +19,7 @@ from dwindle.units import Horizon
 
 __all__ = ["adam", "adamw", "attach", "sgd"]
 
-_ASKED = 64  # updates: a rate may begin at 0, and gradients may be summed before the first move
+_ASKED = 256  # updates: a rate may begin at 0, and gradients may be summed before the first move
 _DOWN = (
     "direction points down the gradient, as an optimiser with a learning rate of its own does, and the plan's rate would "
     "turn it up; give the direction alone, such as optax.scale_by_adam() for optax.adam(...)."
@@ -37,8 +38,9 @@ def attach(
     matrix with a norm's name is warned of.
     Sums are formed in float32 or wider; what optax.apply_updates then rounds away in a bf16 weight is lost, as ever.
 
-    Raises InvalidValueError for what is no transformation or plan, and for a direction that points down a gradient of ones (at
-    init, if it is made for the user's own tree); at init, UnknownNameError for a rule or group that matches no parameter.
+    Raises InvalidValueError for what is no transformation or plan, and for a direction whose first moves all point down a
+    gradient of ones, at a loss of 1 (at init, if a tree of one kernel does not tell; asked for 256 updates, on leaves cut to 2
+    a side); at init, UnknownNameError for a rule or group that matches no parameter.
 
     >>> from dwindle.decay import Decoupled
     >>> tx = attach(optax.scale_by_lion(), Plan(0.1, decay=Decoupled(0.5)), 100)
@@ -56,21 +58,28 @@ def attach(
 
 
 def _descends(direction: optax.GradientTransformation, params: Any) -> bool | None:
-    """Whether ``direction`` moves a small tree like ``params`` down a gradient of ones at first; None if it cannot be asked."""
-    moves: list[float] = []
+    """Whether ``direction`` moves a small tree like ``params`` down a gradient of ones at first; None if that cannot be told."""
+    moves: list[Any] = []
     try:
-        ones = jax.tree.map(lambda w: jnp.ones([min(n, 2) for n in jnp.shape(w)], jnp.result_type(w)), params)
-        state, update = direction.init(ones), direction.update
-        for asked in range(_ASKED):
-            if asked > 1 and any(moves):
-                break
-            if asked == 2:
-                update = jax.jit(update)  # what has not moved yet is asked often
-            move, state = update(ones, state, ones)
-            moves += [float(end(u)) for u in jax.tree.leaves(move) for end in (jnp.min, jnp.max)]
-    except Exception:  # it is made for another tree, for a loss, or is traced
+        with jax.ensure_compile_time_eval():  # init may be traced
+            ones = jax.tree.map(lambda w: jnp.ones([min(n, 2) for n in jnp.shape(w)], jnp.result_type(w)), params)
+            inside = optax.with_extra_args_support(direction)
+
+            def ask(state: Any) -> Any:
+                return inside.update(ones, state, ones, value=jnp.ones(()))
+
+            state, compiled = inside.init(ones), jax.jit(ask)
+            for asked in range(_ASKED):
+                if asked > 1 and any(moves):
+                    return all(-math.inf < u <= 0.0 for u in moves)
+                with jax.disable_jit(asked < 2):  # op by op: most directions move at once, and to compile takes longer
+                    move, state = (ask if asked < 2 else compiled)(state)
+                moves += [
+                    end(u).item() for u in jax.device_get(jax.tree.leaves(move)) if u.size for end in (np.min, np.max)
+                ]
+    except Exception:  # it is made for another tree, or asks for more than a loss
         return None
-    return all(-math.inf < u <= 0.0 for u in moves) and any(moves)
+    return None
 
 
 def _around(

@@ -352,9 +352,10 @@ class Shift(Schedule):
         steps = number_of_steps(self.steps)
         if steps is None:
             raise _unresolved(self)
-        if steps < 0:  # a negative step is step 0 of the whole, not of what was shifted
-            step = namespace(step).clip(step, 0, _LAST_STEP)
         step, steps = _wide(step, steps)
+        if steps < 0:  # a negative step is step 0 of the whole, not of what was shifted; the sum stays within its type
+            xp = namespace(step)
+            step = xp.clip(step, 0, min(_LAST_STEP, xp.most(step) + steps))
         return self.schedule(step - steps)
 
 

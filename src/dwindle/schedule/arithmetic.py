@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ __all__ = [
     "OPERATORS",
     "Compiled",
     "as_array",
+    "comparable",
     "constant",
     "folded",
     "kind_of",
@@ -41,7 +42,7 @@ class Compiled(NamedTuple):
 
     value: Callable[[Any, Namespace], Any]
     kind: str
-    largest: Callable[[float], float] = lambda last: last
+    largest: Callable[[int], int] = lambda last: last
 
 
 def scalar(part: Compiled, step: Any) -> Any:
@@ -65,11 +66,15 @@ def constant(value: float) -> Compiled:
     return Compiled(lambda step, xp: number, "real")
 
 
-def _whole_number(value: Any) -> Compiled:
-    if abs(value) <= _NARROW:
-        return Compiled(lambda step, xp: value, "whole", lambda last: abs(value))
-    number = float(value)  # beside steps whose type does not hold it
-    return Compiled(lambda step, xp: value if xp.most(step) == _WIDEST else number, "whole", lambda last: abs(value))
+def _whole_number(value: int) -> Compiled:
+    bound, number = abs(value), float(value)
+    if bound <= _NARROW:
+        return Compiled(lambda step, xp: value, "whole", lambda last: bound)
+
+    def held(step: Any, xp: Namespace) -> Any:
+        return value if bound <= xp.most(step) < math.inf else number  # beside steps whose type does not hold it
+
+    return Compiled(held, "whole", lambda last: bound)
 
 
 def folded(part: Compiled) -> Compiled:
@@ -79,7 +84,7 @@ def folded(part: Compiled) -> Compiled:
         return Compiled(lambda step, xp: bool(value), "condition") if value in (True, False) else part
     if not math.isfinite(value):
         return part
-    return _whole_number(value) if part.kind == "whole" else constant(float(value))
+    return _whole_number(int(value)) if part.kind == "whole" else constant(float(value))
 
 
 def wide(value: Any, xp: Namespace) -> Any:
@@ -92,8 +97,16 @@ def kind_of(*parts: Compiled) -> str:
     return "whole" if all(part.kind == "whole" for part in parts) else "real"
 
 
+def comparable(values: Sequence[Any], kind: str, xp: Namespace) -> Sequence[Any]:
+    """Return the values of parts that are together of this ``kind``: as they are, if they are whole, else as floats.
+
+    Left to itself torch compares whole steps with a fraction in float32, and Python compares what float64 does not tell apart.
+    """
+    return values if kind == "whole" else [_float(value, xp) for value in values]
+
+
 def _whole_or_float(
-    operation: Callable[[Any, Any], Any], bound: Callable[[float, float], float]
+    operation: Callable[[Any, Any], Any], bound: Callable[[int, int], int]
 ) -> Callable[[Compiled, Compiled], Compiled]:
     """Return how an operation that keeps whole numbers whole is built; beside a fraction all becomes float64.
 
@@ -106,10 +119,10 @@ def _whole_or_float(
                 lambda step, xp: operation(wide(a.value(step, xp), xp), wide(b.value(step, xp), xp)), "real"
             )
 
-        def largest(last: float) -> float:
+        def largest(last: int) -> int:
             return bound(a.largest(last), b.largest(last))
 
-        def fits(last: float, most: int) -> bool:
+        def fits(last: int, most: int) -> bool:
             return max(largest(last), a.largest(last), b.largest(last)) <= most
 
         wide_enough, narrow_enough = fits(LAST_STEP, _WIDEST), fits(2**30, _NARROW)  # room for step + 1

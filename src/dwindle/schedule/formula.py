@@ -22,6 +22,7 @@ from dwindle.schedule.arithmetic import (
     OPERATORS,
     Compiled,
     as_array,
+    comparable,
     constant,
     folded,
     kind_of,
@@ -207,10 +208,10 @@ def _counts(node: ast.expr) -> bool:
 
 def _comparison(node: ast.Compare, depth: int) -> Compiled:
     parts = [_compiled(side, depth) for side in (node.left, *node.comparators)]
-    tests = [COMPARISONS.get(type(op)) for op in node.ops]
+    tests, kind = [COMPARISONS.get(type(op)) for op in node.ops], kind_of(*parts)
 
     def value(step: Any, xp: Namespace) -> Any:
-        sides = [part.value(step, xp) for part in parts]
+        sides = comparable([part.value(step, xp) for part in parts], kind, xp)
         held = [test(a, b) for test, a, b in zip(tests, sides, sides[1:], strict=False) if test is not None]
         return reduce(operator.and_, held)
 
@@ -288,7 +289,7 @@ def _extreme(name: str, parts: list[Compiled]) -> Compiled:
     kind = kind_of(*parts)
 
     def value(step: Any, xp: Namespace) -> Any:
-        values = [part.value(step, xp) for part in parts]
+        values = comparable([part.value(step, xp) for part in parts], kind, xp)
         best = values[0]
         for other in values[1:]:
             first = best < other if name == "min" else best > other

@@ -159,6 +159,8 @@ def unplanned_progress(optimizer: torch.optim.Optimizer, step: int) -> str:
 
 def warn_of_mask(assignments: Sequence[Assignment], plan: Plan, model: torch.nn.Module | None) -> None:
     """Warn of a mask that lets nothing decay, and of a norm's matrix that decays because nobody told its module's kind."""
+    if plan.decay is None or plan.decay.weight_decay == 0.0:
+        return
     if not any(a.decays for a in assignments):
         warnings.warn(
             f"the plan has {plan.decay} but its mask lets none of the optimiser's {len(assignments)} parameters decay; "
