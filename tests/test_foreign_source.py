@@ -444,6 +444,31 @@ READ |= {
     f"{ARGUMENTS}setattr(args, 'generation_num_beams', 4)\nargs.__dict__['seed'] = 1": LINEAR,
     f"{ARGUMENTS}evaluating = dataclasses.replace(args, output_dir='p')\ntext = text.replace(self.args, '')": LINEAR,
     f"{ARGUMENTS[:-1]}.set_logging(steps=3)\nargs = args.set_save(steps=9)": LINEAR,
+    f"{ARGUMENTS}d = vars(args).copy()\nd.update(learning_rate=3)": LINEAR,
+}  # fmt: skip
+
+TRAINABLE = "import torch\nps = []\nfor p in model.parameters(): ps.append(p)\no = torch.optim.AdamW(ps, lr=0.1)\n"
+
+READ |= {
+    # mappings with a rate that get into no list of groups
+    f"{TRAINABLE}wandb.log({{**metrics, 'lr': o.param_groups[0]['lr']}})": USUAL,
+    f"{TRAINABLE}history.append({{**metrics, 'lr': 0.1}})\nmetrics['lr'] = 0.1": USUAL,
+    "import torch\nmeta = {'params': count, 'lr': 0.1}\no = torch.optim.AdamW(get_trainable(model), lr=0.1)": USUAL,
+    "import torch\nconfig = {**base, 'lr': 0.1}\nmodel = Net(config)\no = torch.optim.AdamW(trainable(model), lr=0.1)": USUAL,
+    # settings that are called as an optimiser
+    f"{MODEL}opt = parser.parse_args()\nopt.weight_decay *= 2": USUAL,
+    f"{MODEL}def train(opt):\n  opt.weight_decay *= opt.batch_size / 64\n  opt.lr = 0.2": USUAL,
+    f"{MODEL}optim = ml_collections.ConfigDict()\noptim.lr = 0.2": USUAL,
+    "import torch\ns = torch.optim.lr_scheduler.OneCycleLR(o, 0.1, total_steps=9)\nclass Args:\n"
+    "  optim: str = field(default='adamw')": str(foreign.read("torch: OneCycleLR(0.1, total_steps=9)")),
+    f"{MODEL}for row, g in zip(rows, o.param_groups): row['lr'] = g['lr']": USUAL,
+    # updates by hand beside torch's gradients
+    "import torch\ndef get_lr(t): return 0.1 * 0.5 ** (t // 9)\nwd = 1e-3\nfor t in r:\n  w -= get_lr(t) * (w.grad + wd * w)": (
+        'peak 0.1 | formula "0.5 ** (step // 9)" | l2 1e-3'
+    ),
+    "import torch\ndef get_lr(t): return 0.1 * 0.5 ** (t // 9)\nw.data -= get_lr(t) * (w.grad + 1e-3 * w.data)": (
+        'peak 0.1 | formula "0.5 ** (step // 9)" | l2 1e-3'
+    ),
 }  # fmt: skip
 
 GROUP = "{'params': [p], 'weight_decay': 0.1}"
@@ -486,7 +511,41 @@ REFUSED |= {
     f"import torch\ndef of(p):\n  return {GROUP}\no = torch.optim.AdamW([of(p) for p in m.parameters()], lr=1e-3)": (
         "the param groups of AdamW are made piece by piece (line 4)"
     ),
+    f"import torch\ngs = []\ndef add(to, p):\n  to.append({GROUP})\nadd(gs, p)\no = torch.optim.AdamW(gs, lr=1e-3)": (
+        "the param groups of AdamW are made piece by piece (line 6)"
+    ),
+    f"import torch\ndef of(m):\n  yield {GROUP}\no = torch.optim.AdamW(list(of(m)), lr=1e-3)": (
+        "the param groups of AdamW are made piece by piece (line 4)"
+    ),
+    f"import torch\ngs = make(m)\ngs.append({GROUP})\no = torch.optim.AdamW(gs, lr=1e-3)": (
+        "the param groups of AdamW are made piece by piece (line 4)"
+    ),
+    f"import torch\nd = {{}}\nd.setdefault(n, {GROUP})\no = torch.optim.AdamW(d.values(), lr=1e-3)": (
+        "the param groups of AdamW are made piece by piece (line 4)"
+    ),
+    "import torch\ngs = []\nfor p in ps:\n  g = {'params': p}\n  g['weight_decay'] = 0.0\n  gs.append(g)\n"
+    "o = torch.optim.AdamW(gs, lr=1e-3)": "the param groups of AdamW are made piece by piece (line 7)",
     # settings that are changed later, however
+    f"{MODEL}first, *rest = o.param_groups\nfirst['lr'] = 0.5": "\"first['lr'] = 0.5\" changes the learning rate by hand",
+    f"{MODEL}g = next(iter(o.param_groups))\ng['lr'] = 0.5": "\"g['lr'] = 0.5\" changes the learning rate by hand (line 4)",
+    f"{MODEL}s = PiecewiseLinear(o, 'lr', milestones_values=[(0, 0.0), (9, 0.1)])": "PiecewiseLinear takes the optimiser and is",
+    "import keras\nopt = keras.optimizers.AdamW(1e-3)\nprint(opt.batch_size)\nopt.weight_decay = 0.1": "opt.weight_decay = 0.1",
+    f"{INJECTED}state = optax.tree_utils.tree_set(state, learning_rate=0.1)": (
+        "'optax.tree_utils.tree_set(state, learning_rate=0.1)' changes the learning rate by hand (line 3), which is not read; "
+        "give the optimiser a schedule, as in optax.adamw(get_lr, weight_decay=0.1)."
+    ),
+    f"{INJECTED}state = otu.tree_set(state, weight_decay=0.1)": "otu.tree_set(state, weight_decay=0.1) changes the decay as",
+    f"{INJECTED}state = state._replace(hyperparams={{**state.hyperparams, 'learning_rate': 0.1}})": (
+        "\"state._replace(hyperparams={**state.hyperparams, 'learni... changes the learning rate by hand (line 3)"
+    ),
+    f"{INJECTED}def get_lr(t): return 0.1 / (1 + t)\nstate.hyperparams['learning_rate'] = get_lr(t)": (
+        "\"state.hyperparams['learning_rate'] = get_lr(t)\" changes the learning rate by hand (line 4), which is not read; "
+        "give the optimiser a schedule"
+    ),
+    f"{ARGUMENTS}a = args\na.learning_rate = 1e-3": "'a.learning_rate = 0.001' changes the arguments (line 4)",
+    f"{ARGUMENTS}a = copy.deepcopy(args)\na.learning_rate = 1e-3": "'a.learning_rate = 0.001' changes the arguments (line 4)",
+    f"{ARGUMENTS}d = vars(args)\nd.update(learning_rate=1e-3)": "'d.update(learning_rate=0.001)' changes the arguments (line 4)",
+    f"{ARGUMENTS}object.__setattr__(args, 'learning_rate', 1e-3)": "\"object.__setattr__(args, 'learning_rate', 0.001)\" changes",
     f"{BY_HAND}gs = o.param_groups\nfor g in gs: g['weight_decay'] = 0.5": "g['weight_decay'] = 0.5 changes the decay as",
     f"{BY_HAND}gs = o.param_groups\ngs[0]['lr'] = 0.5": "\"gs[0]['lr'] = 0.5\" changes the learning rate by hand (line 4)",
     f"{BY_HAND}for g in o.param_groups: g['lr'], g['weight_decay'] = 0.5, 0.1": (

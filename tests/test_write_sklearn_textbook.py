@@ -17,7 +17,7 @@ from sklearn.neural_network import MLPRegressor
 import dwindle as dw
 from dwindle import foreign
 from dwindle.decay import L2, Independent
-from dwindle.errors import NoExactMapError, UnresolvedTimeError
+from dwindle.errors import InvalidValueError, NoExactMapError, UnresolvedTimeError
 from dwindle.mask import Mask
 from dwindle.plan import Plan
 from dwindle.reference import SGD, run, textbook_step
@@ -362,6 +362,27 @@ LOOP = f"{RATE}for step in range(9):\n    lr = learning_rate(step)\n"
         (f"{LOOP}    l2 = f(l1 @ w1)\n    w1 -= lr * l1.T @ (l2 - y)", None),
         (f"{LOOP}    w = (1 - lr * decay(step)) * w\ndef decay(step):\n    return 0.1 / (1 + step)",
          '(formula "0.1 / (1 + step)")'),
+        # λ by any name, or by none, where it is a share of the weights in what moves them
+        *((f"{name} = 0.01\n{LOOP}    w -= lr * (g + {name} * w)", "0.01")
+          for name in ("lambda_reg", "l2_coef", "reg_param", "weight_decay_rate", "penalty", "C")),
+        (f"{LOOP}    w -= lr * (g + 0.01 * w)", "0.01"),
+        (f"{LOOP}    dW = f(W)\n    dW += 0.01 * W\n    W -= lr * dW", "0.01"),
+        (f"{LOOP}    w = w - lr * g - lr * 0.01 * w", "0.01"),
+        (f"def grad(w): return f(w) + 0.01 * w\n{LOOP}    w = w - lr * grad(w)", "0.01"),
+        (f"lam = 0.01\n{LOOP}    dw = lam * w - f(w)\n    w = w - lr * dw", "0.01"),
+        # and where more than the rate scales it
+        (f"lam, m = 0.1, 10\n{LOOP}    dw = (1 / m) * (x.T @ r + lam * w)\n    w -= lr * dw", "0.01"),
+        (f"lam, m = 0.1, 10\n{LOOP}    w -= lr * (x.T @ r + lam * w) / m", "0.01"),
+        # numbers times weights that are none: a model, a cost, an average
+        (f"x = 2.0\n{LOOP}    error = w * x + b - y\n    dw = 2 * error * x\n    w -= lr * dw", None),
+        (f"{LOOP}    w = w - lr * (2 * w - 6)", None),
+        (f"{LOOP}    w -= lr * g\n    mean = 0.9 * mean + 0.1 * w", None),
+        (f"alpha = 0.3\n{LOOP}    x = x - lr * f(x)\n    score = base + alpha * weights", None),
+        # what is called as λ and is none
+        (f"{LOOP}    w -= lr * g\nreg = LinearRegression()\nreg.fit(x, y)\nscore(reg, x)", None),
+        (f"reg = 1e-3\n{LOOP}    w -= lr * g\nprint('reg', reg, f'{{2 * reg}}')", None),
+        (f"weight_decay = None\n{LOOP}    w -= lr * g\n    if weight_decay: w *= 1 - weight_decay", None),
+        (f"regularization = None\n{LOOP}    w -= lr * g\n    if regularization is not None: print(w)", None),
     ],
 )  # fmt: skip
 def test_a_decay_by_hand_is_that_of_the_weights_where_it_multiplies_them(source: str, decay: str | None) -> None:
@@ -389,6 +410,10 @@ BY_HAND = [
     (SGD(0.9, lr_in_buffer=True), "l2", "    v = 0.9 * v - lr * (grad(w) + wd * w)\n    w = w + v"),
     (SGD(0.9, lr_in_buffer=True), "decoupled", "    m += 0.1 * (lr * grad(w) / 0.1 - m)\n    w = w - lr * wd * w - m"),
     (SGD(), "l2", "    w = (1 - lr * wd) * w - lr * grad(w)\n    loss = 0.9 * loss + 0.1 * np.sum(w ** 2)"),
+    (SGD(), "l2", "    d = (4 * grad(w) + 4 * wd * w) / 4\n    w = w - lr * d"),
+    (SGD(), "l2", "    d = np.zeros(2)\n    for i in range(4): d += grad(w)\n    d *= 1 / 4\n    w = w - lr * (d + wd * w)"),
+    (SGD(0.9), "decoupled", "def of(d, m): return 0.9 * m + d\n\n    m = of(grad(w), m)\n    w = w - lr * (m + wd * w)"),
+    (SGD(0.9), "decoupled", "    m = np.add(0.9 * m, grad(w))\n    w = w - lr * (m + wd * w)"),
 ]  # fmt: skip
 
 
@@ -425,12 +450,38 @@ def test_a_decay_by_hand_beside_momentum_is_decoupled_and_before_it_l2(
         (f"{LOOP}    w -= lr * f(w, 0.1)\ndef f(w, reg):\n    return g + reg * w", "how reg decays the weights"),
         (f"{LOOP}    train(lr, 5.0)\ndef train(eta, lmbda):\n    return (1 - eta * lmbda / n) * w", "how lmbda decays"),
         (f"{LOOP}    w *= 1 - lr * 0.1\n    v *= 1\n    W2 *= 1 - lr * 0.2", "decay by l2 0.1 and by l2 0.2 here"),
+        (f"self.reg = 0.01\n{LOOP}    d = g + self.reg * self.w\n    self.w -= lr * d",
+         "how self.reg decays the weights cannot be told (line 6); write the update as (1 - eta * reg) * w with reg a number"),
+        (f"cfg = dict(wd=0.01)\n{LOOP}    w -= lr * (g + cfg['wd'] * w)", "how cfg['wd'] decays the weights cannot be told"),
+        (f"{LOOP}    w -= lr * (g + self.regularization.grad(w))", "how self.regularization decays the weights cannot be told"),
+        (f"reg = 0.01\n{LOOP}    w = update(w, g, lr, reg)", "how reg decays the weights cannot be told (line 6)"),
+        (f"{LOOP}    w = 0.999 * w - lr * g", "whether and how 0.999 * w decays the weights cannot be told (line 5); write the "
+         "update as (1 - eta * lam) * w with lam a number"),
+        (f"{LOOP}    d = g - 0.01 * w\n    w += lr * d", "whether and how 0.01 * w decays the weights cannot be told (line 5)"),
+        (f"lam = 0.1\n{LOOP}    w -= lr * (x.T @ r + lam * w) / len(y)", "whether and how lam decays the weights cannot be told"),
+        (f"lam = 0.1\n{LOOP}    w -= lr * ((g + lam * w) + (h + lam * w))", "whether and how lam decays the weights cannot be"),
     ],
 )  # fmt: skip
 def test_a_decay_by_hand_that_cannot_be_told_is_not_lost(source: str, why: str) -> None:
     with pytest.raises(NoExactMapError) as caught:
         foreign.read(source)
     assert why in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("update", "convention"),
+    [
+        ("    g = grad(w)\n    w = w - lr * (np.sign(g) + wd * w)", "decoupled"),
+        ("    g = grad(w) + wd * w\n    w = w - lr * np.sign(g)", "l2"),
+        ("    g = grad(w)\n    w = w - lr * g / np.linalg.norm(g) - lr * wd * w", "decoupled"),
+        ("    d = x.T @ (p - y) / len(y)\n    w -= lr * (d + wd * w)", "l2"),
+        ("    h = np.tanh(x @ w1)\n    d = h.T @ (p - y) + wd * w\n    w -= lr * d", "l2"),
+    ],
+)  # fmt: skip
+def test_a_decay_beside_the_signs_of_the_gradients_is_decoupled(update: str, convention: str) -> None:
+    plan = foreign.read(f"wd = 0.1\n{LOOP}{update}")
+    assert isinstance(plan, Plan)
+    assert str(plan.decay) == f"{convention} 0.1"
 
 
 @pytest.mark.parametrize("schedule", ["constant", "warmup 3st, linear to 0% over 9st"])
@@ -466,6 +517,16 @@ CONSTANT = "SGDClassifier(alpha=0.1, eta0=0.1, learning_rate='constant')"
         (CONSTANT, "b = MultinomialNB(); b.set_params(alpha=0.5)", CONSTANT),
         (CONSTANT, "c, b = 1, MultinomialNB(); b.set_params(alpha=decay(t))\ndef decay(t): return 0.1 / (1 + t)", CONSTANT),
         (CONSTANT, "m.set_params(max_iter=5); self.alpha = 3; args.learning_rate = 7", CONSTANT),
+        (CONSTANT, "t = Trainer(m); t.alpha = 3; t.eta0 = 7; setattr(t, 'eta0', 7); setattr(m, 'max_iter', 7)", CONSTANT),
+        (CONSTANT, "c = m; c.alpha, c.eta0 = 0.5, 0.2", "SGDClassifier(alpha=0.5, eta0=0.2, learning_rate='constant')"),
+        (CONSTANT, "m.alpha: float = 0.5; setattr(m, 'eta0', 0.2)",
+         "SGDClassifier(alpha=0.5, eta0=0.2, learning_rate='constant')"),
+        (CONSTANT, "other.alpha = m.alpha = 0.5", "SGDClassifier(alpha=0.5, eta0=0.1, learning_rate='constant')"),
+        (CONSTANT, "def made(): return m\nc = made(); c.alpha = 0.5",
+         "SGDClassifier(alpha=0.5, eta0=0.1, learning_rate='constant')"),
+        (CONSTANT, "for c in [m]: c.alpha = 0.5", "SGDClassifier(alpha=0.5, eta0=0.1, learning_rate='constant')"),
+        (CONSTANT, "p = make_pipeline(scale, m); p.named_steps['sgdclassifier'].alpha = 0.5",
+         "SGDClassifier(alpha=0.5, eta0=0.1, learning_rate='constant')"),
         ("SGDClassifier(penalty=None, learning_rate='constant')", "m.set_params(alpha=0.5)",
          "SGDClassifier(penalty=None, learning_rate='constant')"),
         ("SGDClassifier()", "m.set_params(alpha=0.5)", "SGDClassifier(alpha=0.5)"),  # whose rate is made of alpha
@@ -488,6 +549,11 @@ def test_what_is_set_later_counts_as_where_the_estimator_is_built(built: str, la
         ("m.set_params(eta0=0.01)\nm.set_params(eta0=0.02)", "'m.set_params(eta0=0.02)' sets its eta0 by hand (line 4)"),
         ("m.set_params(**best)", "sets its settings by hand (line 3), which is not read; give SGDClassifier its settings where"),
         ("p = made(m)\np.set_params(it__alpha=0.1)", "sets its it__alpha by hand (line 4)"),
+        ("for e in range(9):\n    m.eta0 *= 0.9", "'m.eta0 *= 0.9' sets its eta0 by hand (line 4), which is not read; give"),
+        ("m.alpha *= 2", "'m.alpha *= 2' sets alpha by hand (line 3), which is not read;"),
+        ("m.fit(x, y)\nm.eta0, m.alpha = 0.5, 0.1", "sets its eta0 by hand (line 4), which is not read; give SGDClassifier its"),
+        ("for k in best: setattr(m, k, best[k])", "'setattr(m, k, best[k])' sets its settings by hand (line 3)"),
+        ("p = make_pipeline(scale, m)\np[-1].eta0 = 0.5", "'p[-1].eta0 = 0.5' sets its eta0 by hand (line 4)"),
         ("m.learning_rate = kind", "'m.learning_rate = kind' sets its learning_rate by hand (line 3)"),
         ("m.set_params(learning_rate='optimal')\nm.set_params(alpha=decay(t))\ndef decay(t): return 0.1 / (1 + t)",
          "changes the learning rate too (line 4), which is made of alpha where it is 'optimal'; give SGDClassifier another"),
@@ -500,6 +566,12 @@ def test_what_is_set_later_and_cannot_be_told_is_refused(later: str, why: str) -
 
 
 # --- what they cannot do -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("set_so", ["m.set_params(alpha=0.5)", "m.alpha = 0.5"])
+def test_what_is_set_in_some_case_only_is_refused_in_fitting_words(set_so: str) -> None:
+    with pytest.raises(InvalidValueError, match=r"is run only if big \(line 3\); give the source without the if\."):
+        foreign.read(f"from sklearn.linear_model import SGDClassifier\nm = {CONSTANT}\nif big: {set_so}\n")
 
 
 @pytest.mark.parametrize("peer", ["sklearn", "textbook"])

@@ -9,7 +9,9 @@ from typing import Any
 
 import dwindle.foreign.schedules.peers as peers
 from dwindle.errors import InvalidValueError, ParseError, shown
+from dwindle.foreign.optimizers import OPTIMIZERS
 from dwindle.foreign.optimizers.training_arguments import CLASSES, READ, from_training_json, training_settings
+from dwindle.foreign.source.arguments import check_arguments
 from dwindle.foreign.source.by_hand import with_alpha, with_textbook_decay
 from dwindle.foreign.source.estimator import with_later_settings
 from dwindle.foreign.source.function import formula_of
@@ -17,8 +19,7 @@ from dwindle.foreign.source.literal import Scope, callee
 from dwindle.foreign.source.own import with_comment
 from dwindle.foreign.source.program import parsed, read_tree
 from dwindle.foreign.source.spec import is_spec, pair_of_spec, read_spec
-from dwindle.foreign.source.unread import check_arguments
-from dwindle.foreign.source.whose import peer_of
+from dwindle.foreign.source.whose import home_of, peer_of
 from dwindle.plan import Plan
 from dwindle.schedule.feedback import FeedbackRule
 from dwindle.units import Horizon, as_horizon
@@ -107,9 +108,9 @@ def _read_program(text: str, run: Horizon | None) -> Plan | FeedbackRule[Any]:
     if len(calls) != 1:
         ours = parsed(text, _NO_RECIPE)  # reading changes a tree, and the comment is compared with this one
         found = read_tree(with_later_settings(ours) if peer == "sklearn" else ours, text, peer, run)
-        if peer == "textbook":
-            return with_textbook_decay(found, tree, scope) if isinstance(found, Plan) else found
-        plan = with_comment(found, text, tree, peer) if isinstance(found, Plan) else found
+        plan = with_comment(found, text, tree, peer) if isinstance(found, Plan) and peer != "textbook" else found
+        if isinstance(plan, Plan) and (peer == "textbook" or (peer == "torch" and not _builds(ours, scope))):
+            return with_textbook_decay(plan, tree, scope)
         if peer == "sklearn" and isinstance(plan, Plan):
             return with_alpha(plan, with_later_settings(tree), scope)
         return plan
@@ -129,6 +130,12 @@ def _read_program(text: str, run: Horizon | None) -> Plan | FeedbackRule[Any]:
     if not isinstance(plan, Plan):
         return plan
     return with_alpha(replace(plan, schedule=formula_of(factor, scope)) if factor else plan, tree, scope)
+
+
+def _builds(tree: ast.AST, scope: Scope) -> bool:
+    """Return whether source for torch builds an optimiser or a scheduler; else it moves its weights by hand."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return any(callee(node) in OPTIMIZERS["torch"] or home_of(node, "torch", scope) is not None for node in calls)
 
 
 def _complete_arguments(call: ast.Call, scope: Scope, run: Horizon | None) -> None:

@@ -12,9 +12,11 @@ from dwindle.decay import L2, Decay, Decoupled
 from dwindle.errors import DwindleError, NoExactMapError, shown
 from dwindle.foreign.optimizers.classic import NAMES
 from dwindle.foreign.source.estimator import estimator_in, set_later
-from dwindle.foreign.source.flow import Flow, factors, is_one_minus, is_weight
+from dwindle.foreign.source.flow import Flow, is_rate
 from dwindle.foreign.source.function import formula_of
+from dwindle.foreign.source.given import is_weight
 from dwindle.foreign.source.literal import Scope, at_line, callee
+from dwindle.foreign.source.sums import factors, is_one_minus, terms
 from dwindle.foreign.source.unread import counted
 from dwindle.plan import Plan
 from dwindle.schedule import Schedule
@@ -22,19 +24,24 @@ from dwindle.schedule import Schedule
 __all__ = ["with_alpha", "with_textbook_decay"]
 
 _LAMBDA = re.compile(
-    r"(weight_?)?decay|wd|lmbda|lambda_?|lambd|lam|reg(ularization)?|(reg|l2)_?(lambda|strength|reg|penalty)",
+    r"(weight_?)?decay|weight_decay_rate|wd|(lmbda|lambda|lambd|lmbd|lamb|lam)_?(reg|l[12]|w|val|value)?"
+    r"|(reg|l2)_?(lambda|strength|reg|penalty|coeff?|param|rate|weight)",
     re.IGNORECASE,
 )
 _OFTEN_LAMBDA = re.compile(r"l2|alpha", re.IGNORECASE)
 """Names of λ where they multiply weights; elsewhere they name much else."""
+_PENALTY = re.compile(r"reg(ulari[sz]ation)?|penalty", re.IGNORECASE)
+"""Names of λ, or of a penalty or a model that is made."""
+_TELLING = re.compile(r"(print|repr|str|isinstance|type)$|(logg(er|ing)|log|wandb|plt|ax|writer)\.")
 
 
 def with_textbook_decay(plan: Plan, tree: ast.Module, scope: Scope) -> Plan:
     r"""Return ``plan`` with the decay by which the code updates its weights: (1 - rate * λ) * w, or the gradient + λ * w.
 
-    Beside momentum or mean squares it is decoupled, before them l2 (`Flow`); in plain gradient descent, where the two are the
-    same, l2. λ is a number, also one worked out of several (lmbda / n), or a function of the step. A ``decay`` of the rate's
-    own, as in eta0 / (1 + decay * step), is none of the weights; ``lmbda`` and ``n`` that nothing uses are the textbook's own.
+    Beside momentum, mean squares or the signs of gradients it is decoupled, before them l2 (`Flow`); in plain gradient descent,
+    where the two are the same, l2. λ is a number, also one worked out of several (lmbda / n), or a function of the step: by its
+    name, or by its place where it is below 1. A ``decay`` of the rate's own, as in eta0 / (1 + decay * step), is none of the
+    weights, and neither is what is only printed or compared; ``lmbda`` and ``n`` that nothing uses are the textbook's own.
     Raises NoExactMapError for a decay that is used in any other way.
 
     >>> tree = ast.parse("n = 50_000\nw = (1 - eta * 5.0 / n) * w - eta * g")
@@ -45,19 +52,19 @@ def with_textbook_decay(plan: Plan, tree: ast.Module, scope: Scope) -> Plan:
         return plan
     update = _Update(tree, scope, Flow.of(tree, scope))
     update.visit(tree)
-    if len(update.found) == 1:
-        return replace(plan, decay=update.found[0])
-    if update.found:
+    if len(update.found) > 1:
         raise NoExactMapError(
             f"the weights decay by {' and by '.join(map(str, update.found))} here; give the source of one update."
         )
-    used = next(_used(tree, scope), None)
+    used = next(iter(update.untold), None) or (None if update.found else next(_used(tree, scope), None))
     if used is not None:
+        lam = _last_name(used) or "lam"
         raise NoExactMapError(
-            f"whether and how {used.id} decays the weights cannot be told{at_line(used)}; write the update as "
-            f"(1 - eta * {used.id}) * w with {used.id} a number or a function of the step, or take it out and give the plan its "
-            "decay."
+            f"whether and how {ast.unparse(used)} decays the weights cannot be told{at_line(used)}; write the update as "
+            f"(1 - eta * {lam}) * w with {lam} a number or a function of the step, or take it out and give the plan its decay."
         )
+    if update.found:
+        return replace(plan, decay=update.found[0])
     if {"lmbda", "n"} <= scope.values.keys() and "lmbda" not in _loaded(tree):
         return replace(plan, decay=L2.from_cost(scope.value(ast.Name("lmbda")), scope.value(ast.Name("n"))))
     return plan
@@ -108,6 +115,9 @@ class _Update(ast.NodeVisitor):
     scope: Scope
     flow: Flow
     found: list[Decay] = field(default_factory=list)
+    untold: list[ast.expr] = field(default_factory=list)
+    shares: set[tuple[int, str]] = field(default_factory=set)
+    scales: dict[int, tuple[list[ast.expr], list[ast.expr]]] = field(default_factory=dict)
     seen: set[tuple[str, int, str | None]] = field(default_factory=set)
     statement: ast.stmt | None = None
 
@@ -117,12 +127,14 @@ class _Update(ast.NodeVisitor):
 
     def visit_BinOp(self, node: ast.BinOp) -> None:
         match node.op:
-            case ast.Mult():
+            case ast.Mult() | ast.Div():
+                self._scaled(node)
                 self._multiplied(factors(node)[0])
             case ast.Add() if not _is_between(node):
                 self._moved(node.left, rates=0)
                 self._moved(node.right, rates=0)
             case ast.Sub():
+                self._moved(node.left, rates=0)
                 self._moved(node.right, rates=1)
         self.generic_visit(node)
 
@@ -134,6 +146,17 @@ class _Update(ast.NodeVisitor):
                 self._moved(node.value, rates=int(isinstance(node.op, ast.Sub)))
         self.generic_visit(node)
 
+    def _scaled(self, node: ast.BinOp) -> None:
+        """Note what scales the terms of a sum: numbers and divisors, but for the share of an average."""
+        above, below = factors(node)
+        if self.flow.averages(self.statement):
+            return
+        more, less = self.scales.get(id(node), ([], []))
+        numbers = [each for each in above if _number(each, self.scope) is not None]
+        for factor in above:
+            for term, _ in terms(factor):
+                self.scales.setdefault(id(term), (numbers + more, below + less))
+
     def _multiplied(self, found: list[ast.expr]) -> None:
         """Find (1 - rate * λ) * w."""
         match sorted(found, key=is_weight):
@@ -141,21 +164,49 @@ class _Update(ast.NodeVisitor):
                 self._take(*factors(share.right), rates=1)  # type: ignore[attr-defined]
 
     def _moved(self, share: ast.expr, rates: int) -> None:
-        """Find λ * w in a gradient, or rate * λ * w taken from the weights, where λ has its name: so is an average written."""
+        """Find λ * w in a gradient, or rate * λ * w taken from the weights, where λ has its name or is seen to be one.
+
+        Elsewhere a number times weights is an average of them, or a part of a model.
+        """
         above, below = factors(share)
         weights = [factor for factor in above if is_weight(factor)]
-        names = {name for factor in (*above, *below) if not is_one_minus(factor) for name in _loaded(factor)}
-        if len(weights) == 1 and any(_LAMBDA.fullmatch(name) or _OFTEN_LAMBDA.fullmatch(name) for name in names):
-            self._take([factor for factor in above if factor not in weights], below, rates)
+        if len(weights) != 1 or len(above) + len(below) < 2:
+            return
+        others = [factor for factor in above if factor not in weights]
+        often = (_OFTEN_LAMBDA, _PENALTY) if self.flow.updates else ()
+        names = [part for each in (*others, *below) if not is_one_minus(each) for part in _named(each, _LAMBDA, *often)]
+        sign, seen = self.flow.own.get(id(share)), id(share) in self.flow.added
+        if sign is not None:
+            rates = int(sign < 0)
+            seen = all(_number(each, self.scope) is not None or is_rate(each, self.scope) for each in others)
+        if names or seen:
+            more, less = self.scales.get(id(share), ([], []))
+            again = id(self.statement), ast.unparse(share)
+            rates = -1 if again in self.shares else rates  # added twice, it is twice as much
+            self.shares.add(again)
+            self._take(others + more, below + less, rates, names[0] if names else share, sign)
 
-    def _take(self, above: list[ast.expr], below: list[ast.expr], rates: int) -> None:
+    def _take(
+        self,
+        above: list[ast.expr],
+        below: list[ast.expr],
+        rates: int,
+        lam: ast.expr | None = None,
+        sign: int | None = None,
+    ) -> None:
+        """Take a decay, or keep as untold the ``lam`` of one; ``sign``: that of a term which the weights themselves are given."""
         convention = self.flow.convention(self.statement)
         same = ast.unparse(ast.Tuple([ast.List(above), ast.List(below)])), rates, convention
         if convention is None or same in self.seen:
             return
         self.seen.add(same)
         told = _Told.of(above, below, self.scope, self.tree)
-        if told is None or told.rates != rates:
+        named = lam is None or _last_name(lam) != ""
+        if not named and (told is None or not isinstance(told.lam, float) or told.lam >= 1.0):  # a part of the cost
+            return
+        if told is None or told.rates != rates or (sign or -1) > 0:
+            if lam is not None and (named or (told is not None and told.rates == 0)):
+                self.untold.append(lam)
             return
         beside = Decoupled(told.lam, cautious=told.agreeing)
         decay = beside if told.agreeing or convention == "decoupled" else L2(told.lam)
@@ -193,7 +244,7 @@ class _Told:
 def _number(node: ast.expr, scope: Scope) -> float | None:
     try:
         return scope.number(node)
-    except (DwindleError, OverflowError):
+    except (DwindleError, OverflowError, RecursionError):
         return None
 
 
@@ -217,12 +268,41 @@ def _loaded(tree: ast.AST) -> set[str]:
     return {part.id for part in ast.walk(tree) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load)}
 
 
-def _used(tree: ast.AST, scope: Scope) -> Iterator[ast.Name]:
-    """Return where a name of λ is used, but for functions of the step."""
-    apart = {id(part) for function in ast.walk(tree) if _is_of_the_step(function, scope) for part in ast.walk(function)}
+def _last_name(node: ast.AST) -> str:
+    """Return c of ``c``, ``a.c`` and ``a['c']``, "" for anything else."""
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name) | ast.Subscript(slice=ast.Constant(value=str() as name)):
+            return name
+    return ""
+
+
+def _named(node: ast.expr, *patterns: re.Pattern[str]) -> list[ast.expr]:
+    """Return what has a name of λ within a factor of weights."""
+    return [part for part in ast.walk(node) if isinstance(part, ast.expr) and _is_named(_last_name(part), *patterns)]
+
+
+def _is_named(name: str, *patterns: re.Pattern[str]) -> bool:
+    return any(pattern.fullmatch(name) for pattern in patterns)
+
+
+def _used(tree: ast.AST, scope: Scope) -> Iterator[ast.expr]:
+    """Return where a name of λ is used, but for functions of the step; what is only told or compared is not."""
+    apart = {id(part) for node in ast.walk(tree) if _is_apart(node, scope) for part in ast.walk(node)}
+    asked = {id(call.func) for call in ast.walk(tree) if isinstance(call, ast.Call) and any(map(is_weight, call.args))}
+    apart |= {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute) and id(node) not in asked}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and _LAMBDA.fullmatch(node.id) and isinstance(node.ctx, ast.Load):
-            yield from () if id(node) in apart else [node]
+        if id(node) in apart or not isinstance(node, ast.Name | ast.Attribute | ast.Subscript):
+            continue
+        if isinstance(node.ctx, ast.Load) and _is_named(_last_name(node), _LAMBDA, _PENALTY):
+            value = scope.looked_up(node)
+            made = isinstance(value, ast.Call) and _is_named(_last_name(node), _PENALTY)
+            if not made and not (isinstance(value, ast.Constant) and _number(value, scope) is None):
+                yield node
+
+
+def _is_apart(node: ast.AST, scope: Scope) -> bool:
+    telling = isinstance(node, ast.Call) and _TELLING.match(ast.unparse(node.func))
+    return bool(telling) or isinstance(node, ast.Compare | ast.JoinedStr) or _is_of_the_step(node, scope)
 
 
 def _is_of_the_step(node: ast.AST, scope: Scope) -> bool:

@@ -12,7 +12,7 @@ from typing import TypeGuard
 from dwindle.errors import NoExactMapError, shown
 from dwindle.foreign.optimizers import OPTIMIZERS
 from dwindle.foreign.source.literal import Scope, at_line, callee
-from dwindle.foreign.source.unread import USUAL_NAMES, assigned, last_name
+from dwindle.foreign.source.unread import SETTINGS, USUAL_NAMES, assigned, last_name
 
 __all__ = ["check_beside", "check_elsewhere", "check_named"]
 
@@ -20,6 +20,7 @@ _ASK = {*dir(builtins), "LearningRateScheduler"}
 """Calls that ask a schedule for its rates, and build nothing with it."""
 _ASKING = ("jax", "jnp", "np", "numpy", "plt", "ax", "math", "logging", "logger", "wandb", "tf.summary")
 _ASKING_PACKAGES = {*sys.stdlib_module_names, "jax", "matplotlib", "numpy", "wandb"} - {"functools"}
+_PLAIN = re.compile(r"(Optional\[)?(str|int|float|bool|Literal\[.*\])\]?( \| None)?")
 _DECAY = re.compile("weight_decay|wd$")
 _PARAMETERS = re.compile(r"(?<![a-z])param(s|eters)?\b")
 _EXAMPLES = {
@@ -42,8 +43,9 @@ def check_elsewhere(tree: ast.AST, scope: Scope, schedules: Sequence[ast.Call]) 
     driven += [word.value for node in schedules for word in node.keywords if word.arg == "optimizer"]
     names = {last_name(node) for node in driven} | {*USUAL_NAMES}
     built = [node for node in driven if isinstance(node, ast.Call)]
+    fields = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.AnnAssign) and _is_plain(node)}
     for target, value in assigned(tree):
-        if isinstance(value, ast.Call) and callee(value) != "prepare":
+        if isinstance(value, ast.Call) and callee(value) not in ("prepare", *SETTINGS) and id(value) not in fields:
             parts = {last_name(part) for part in ast.walk(target) if isinstance(part, ast.expr)}
             built += [value] if names & parts - {""} else []
     for call in built:
@@ -52,6 +54,10 @@ def check_elsewhere(tree: ast.AST, scope: Scope, schedules: Sequence[ast.Call]) 
                 f"the optimiser is built elsewhere, by {ast.unparse(call.func)}{at_line(call)}, and the rates alone do not "
                 f"tell its weight decay; give the source that builds it, such as {_EXAMPLE}."
             )
+
+
+def _is_plain(node: ast.AnnAssign) -> bool:
+    return _PLAIN.fullmatch(ast.unparse(node.annotation)) is not None
 
 
 def check_beside(tree: ast.AST, scope: Scope, peer: str, read: Callable[[ast.expr], str], found: bool) -> None:

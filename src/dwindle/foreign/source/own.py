@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from dwindle.errors import DwindleError, NoExactMapError
 from dwindle.foreign.optimizers import OPTIMIZERS
+from dwindle.foreign.source.given import arguments_of, given, name_of
 from dwindle.foreign.source.literal import Scope, at_line, callee
 from dwindle.foreign.source.unread import changes
 from dwindle.foreign.source.whose import BUILD
@@ -157,13 +158,13 @@ _WITH_GROUPS = {name for peer in BUILD for name in OPTIMIZERS[peer]}
 
 
 def _check_groups(node: ast.Call, tree: ast.AST, scope: Scope) -> None:
-    given = node.args[0] if node.args else next((word.value for word in node.keywords if word.arg == "params"), None)
-    groups = None if given is None else scope.looked_up(given)
+    params = node.args[0] if node.args else next((word.value for word in node.keywords if word.arg == "params"), None)
+    groups = None if params is None else scope.looked_up(params)
     if isinstance(groups, ast.ListComp | ast.GeneratorExp) and _holds(groups):
         made = "by a loop"
     elif isinstance(groups, ast.Call) and re.search(r"group|split|decay|lrd", callee(groups)):
         made = f"by {callee(groups)}"
-    elif groups is not None and not _is_told(groups, scope) and any(map(_is_group, ast.walk(tree))):
+    elif params is not None and not _is_told(params, scope) and any(map(_is_group, _made_of(params, tree, scope))):
         made = "piece by piece"
     else:
         return
@@ -179,7 +180,7 @@ def _is_told(groups: ast.expr, scope: Scope) -> bool:
     match node:
         case ast.Dict():
             return True
-        case ast.List(elts=parts) | ast.Tuple(elts=parts):
+        case ast.List(elts=[_, *_] as parts) | ast.Tuple(elts=[_, *_] as parts):
             return all(_is_told(part, scope) for part in parts)
         case ast.ListComp(elt=each, generators=loops) | ast.GeneratorExp(elt=each, generators=loops):
             return not isinstance(each, ast.Call) and all(_is_told(loop.iter, scope) for loop in loops)
@@ -192,6 +193,38 @@ def _is_told(groups: ast.expr, scope: Scope) -> bool:
         case ast.Call(args=[_, *_] as args) if callee(node) in ("chain", "filter", "iter", "list", "tuple"):
             return all(isinstance(arg, ast.Lambda) or _is_told(arg, scope) for arg in args)
     return False
+
+
+def _made_of(groups: ast.expr, tree: ast.AST, scope: Scope) -> Iterator[ast.AST]:
+    """Return the parts of ``groups``, of what its names are given or take in here, and of what the functions return."""
+    values: dict[str, list[ast.expr]] = {}
+    for name, value in (*((name, value) for _, name, value in given(tree, scope)), *_taken_in(tree, scope)):
+        values.setdefault(name, []).append(value)
+    waiting, seen = list[ast.AST]([groups]), set[str]()
+    while waiting:
+        node = waiting.pop()
+        yield node
+        name = callee(node) if isinstance(node, ast.Call) else name_of(node)
+        if isinstance(node, ast.Call) and (name in ("parameters", "named_parameters") or name[:1].isupper()):
+            continue  # a model, and what it is built with
+        waiting += [*ast.iter_child_nodes(node), *(() if name in seen else values.get(name, ()))]
+        seen.add(name)
+
+
+_TAKES_IN = ("append", "extend", "insert", "setdefault", "update")
+
+
+def _taken_in(tree: ast.AST, scope: Scope) -> Iterator[tuple[str, ast.expr]]:
+    """Return (name, value) for what a list or a mapping takes in; and for what a function adds to one that it is given."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(value=owner, attr=method), args=args) if method in _TAKES_IN:
+                yield from ((name_of(owner), arg) for arg in args)
+            case ast.Assign(targets=[ast.Subscript(value=owner, slice=ast.Constant() as key)], value=value):
+                yield name_of(owner), ast.Dict([None, key], [owner, value])
+            case ast.Call(args=args) if callee(node) in scope.functions:
+                names = arguments_of(scope.functions[callee(node)])
+                yield from ((name_of(arg), ast.Name(name)) for name, arg in zip(names, args, strict=False))
 
 
 def _is_group(node: ast.AST) -> bool:

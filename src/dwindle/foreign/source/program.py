@@ -109,7 +109,7 @@ def _read(tree: ast.Module, peer: str, run: Horizon | None, text: str) -> Plan |
         if found is not None:
             check_branches(tree, [node for node in ast.walk(tree) if isinstance(node, ast.Call) and is_part(node)])
             check_beside(tree, scope, peer, partial(_kind, peer=peer, scope=scope), plan is not None)
-            check_changes(tree, scope, ())
+            check_changes(tree, scope, (), "give the optimiser a schedule, as in optax.adamw(get_lr, weight_decay=0.1)")
             return found
     pair = _pair_in(tree, scope, peer)
     found = plan_from_pair(pair)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import cache, partial
 
 from dwindle.errors import DwindleError, InvalidValueError, NoExactMapError, UnknownNameError, shown
+from dwindle.foreign.optimizers import OPTIMIZERS
 from dwindle.foreign.source.counting import in_steps
 from dwindle.foreign.source.literal import Scope, at_line, callee
 
 __all__ = [
+    "SETTINGS",
     "USUAL_NAMES",
     "assigned",
     "changes",
-    "check_arguments",
     "check_branches",
     "check_changes",
     "check_schedulers",
@@ -28,12 +30,21 @@ __all__ = [
 
 USUAL_NAMES = ("opt", "optim", "optimizer", "optimiser")
 """What an optimiser is usually called."""
+SETTINGS = ("parse_args", "parse_opt", "parse", "field", "Field", "ConfigDict", "EasyDict", "SimpleNamespace")
+"""Calls that make the settings of a run, or one of them."""
+_OPTIMISERS = {name for names in OPTIMIZERS.values() for name in names}
 _LIKE_A_SCHEDULER = re.compile(
-    r"sched|anneal|warm_?up|decay|restart|learning_?rate|plateau|(^|_)lrs?(_|$)|l_?r$|LR|Lr(?![a-z])", re.IGNORECASE
+    r"sched|anneal|warm_?up|decay|restart|piecewise|learning_?rate|plateau|(^|_)lrs?(_|$)|l_?r$|LR|Lr(?![a-z])",
+    re.IGNORECASE,
 )
 _HARMLESS = re.compile(r"allreduce|exclude_from_weight_decay|load_state|add_decayed|state_dict", re.IGNORECASE)
 _HELD = ("lr", "weight_decay")
 _KEYS = {"learning_rate": "lr"}  # what others call them
+_OF_OPTIMISERS = re.compile(
+    r"param_groups|state(_dict)?|defaults|lr|learning_rate|weight_decay|(\w+_)?optim\w*|opt|init|update|step|iterations|variables"
+    r"|weights|loss\w*|name|momentum|beta\w*|epsilon|eps|\w*clip\w*|\w*ema\w*|apply\w*|built|dtype|_.*"
+)
+"""What is read of an optimiser; a name of which anything else is read holds the settings of a run."""
 _SETTINGS = re.compile(r"\b(cfg|conf|config|args|hparams)\b")  # what a run is told, such as cfg.optim.lr
 
 
@@ -103,8 +114,8 @@ def last_name(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
-def check_branches(tree: ast.AST, built: Sequence[ast.Call]) -> None:
-    """Raise InvalidValueError if one of ``built`` is built in some case only: whether it is cannot be told.
+def check_branches(tree: ast.AST, built: Sequence[ast.AST], done: str = "built") -> None:
+    """Raise InvalidValueError if one of ``built`` is built, or ``done``, in some case only: whether it is cannot be told.
 
     >>> tree = ast.parse("if quick: s = StepLR(o, 30)")
     >>> check_branches(tree, [node for node in ast.walk(tree) if isinstance(node, ast.Call)])
@@ -115,9 +126,10 @@ def check_branches(tree: ast.AST, built: Sequence[ast.Call]) -> None:
     wanted = {id(node) for node in built}
     for node in ast.walk(tree):
         for part, case in _cases(node):
-            if isinstance(part, ast.Call) and id(part) in wanted:
+            if id(part) in wanted:
+                what = callee(part) if isinstance(part, ast.Call) else shown(ast.unparse(part))
                 raise InvalidValueError(
-                    f"{callee(part)} is built only if {case}{at_line(node)}; give the source without the {_WORDS[type(node)]}."
+                    f"{what} is {done} only if {case}{at_line(node)}; give the source without the {_WORDS[type(node)]}."
                 )
 
 
@@ -144,65 +156,6 @@ def _cases(node: ast.AST) -> Iterator[tuple[ast.AST, str]]:
             }
             again = [value for each in body for to, value in assigned(each) if ast.unparse(to) in others]
             yield from ((part, "nothing in the try fails") for value in again for part in ast.walk(value))
-
-
-def check_arguments(tree: ast.AST, call: ast.Call, read: Collection[str]) -> None:
-    """Raise NoExactMapError if the TrainingArguments that ``call`` builds are given one of ``read`` afterwards.
-
-    >>> tree = ast.parse("args = TrainingArguments('out'); args.learning_rate = 3e-4")
-    >>> check_arguments(tree, tree.body[0].value, ["learning_rate"])
-    Traceback (most recent call last):
-        ...
-    dwindle.errors.NoExactMapError: 'args.learning_rate = 0.0003' changes the arguments (line 1), which is not read; ...
-    """
-    names = {ast.unparse(to) for to, value in assigned(tree) if call in ast.walk(value)}
-
-    def ours(node: ast.expr) -> bool:
-        match node:
-            case ast.Call(func=ast.Attribute(value=owner, attr=method)) if method.startswith("set_"):
-                return ours(owner)
-            case ast.Attribute(attr="args" | "training_args"):
-                return True
-        return node is call or ast.unparse(node) in names
-
-    def theirs(node: ast.expr) -> bool:
-        """Return whether ``node`` is the mapping that holds the arguments."""
-        match node:
-            case ast.Attribute(value=owner, attr="__dict__") | ast.Call(func=ast.Name(id="vars"), args=[owner]):
-                return ours(owner)
-        return False
-
-    def may_be_read(key: ast.expr) -> bool:
-        return not isinstance(key, ast.Constant) or key.value in read
-
-    def is_set(target: ast.AST) -> bool:
-        match target:
-            case ast.Attribute(value=owner, attr=key):
-                return key in read and ours(owner)
-            case ast.Subscript(value=owner, slice=key):
-                return may_be_read(key) and theirs(owner)
-        return False
-
-    for node in ast.walk(tree):
-        match node:
-            case ast.Assign() | ast.AugAssign() | ast.AnnAssign():
-                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                changed = any(is_set(part) for target in targets for part in ast.walk(target))
-            case ast.Call(func=ast.Attribute(value=owner, attr="set_training" | "set_optimizer" | "set_lr_scheduler")):
-                changed = ours(owner)
-            case ast.Call(func=ast.Attribute(value=owner, attr="update"), args=args, keywords=words) if theirs(owner):
-                changed = bool(args) or any(word.arg is None or word.arg in read for word in words)
-            case ast.Call(args=[first, key, _]) if callee(node) == "setattr":
-                changed = may_be_read(key) and ours(first)
-            case ast.Call(args=[first], keywords=words) if callee(node) == "replace":
-                changed = ours(first) and any(word.arg is None or word.arg in read for word in words)
-            case _:
-                continue
-        if changed:
-            raise NoExactMapError(
-                f"{shown(ast.unparse(node))} changes the arguments{at_line(node)}, which is not read; give {callee(call)} its "
-                "values where it is built."
-            )
 
 
 # --- the learning rate, changed by hand
@@ -258,20 +211,25 @@ def _is_call_of(call: ast.Call, name: str) -> bool:
     return isinstance(call.func, ast.Name) and call.func.id == name and len(call.args) == 1 and not call.keywords
 
 
-def check_changes(tree: ast.AST, scope: Scope, read: Collection[str]) -> None:
+def check_changes(
+    tree: ast.AST,
+    scope: Scope,
+    read: Collection[str],
+    instead: str = "write it as a scheduler, or as a function get_lr(step)",
+) -> None:
     """Raise NoExactMapError if the lr of an optimiser is set by hand, but to the value of a function among ``read``."""
     for key, node, value in changes(tree, scope):
         call = _called(value, scope) if key == "lr" else None
         if key == "lr" and (call is None or callee(call) not in read):
             raise NoExactMapError(
-                f"{shown(ast.unparse(node))} changes the learning rate by hand{at_line(node)}, which is not read; write it as a "
-                "scheduler, or as a function get_lr(step)."
+                f"{shown(ast.unparse(node))} changes the learning rate by hand{at_line(node)}, which is not read; {instead}."
             )
+    settings = cache(partial(_of_settings, tree))
     for call in _calls(tree):
-        _check_call(call, scope)
+        _check_call(call, scope, settings)
 
 
-def _check_call(call: ast.Call, scope: Scope) -> None:
+def _check_call(call: ast.Call, scope: Scope, settings: Callable[[], set[str]]) -> None:
     name = callee(call)
     if name == "add_param_group" and call.args:
         try:
@@ -286,22 +244,38 @@ def _check_call(call: ast.Call, scope: Scope) -> None:
     func = call.func
     rate = func.value if name in ("assign", "assign_sub") and isinstance(func, ast.Attribute) else None
     rate = call.args[0] if name == "set_value" and call.args else rate
-    if rate is not None and _is_held(rate):
+    if rate is not None and _is_held(rate, settings):
         raise NoExactMapError(
             f"{shown(ast.unparse(call))} changes the {'decay' if last_name(rate) == 'weight_decay' else 'learning rate'} by hand"
             f"{at_line(call)}, which is not read; write it as a schedule of the step."
         )
 
 
-def _is_held(node: ast.expr) -> bool:
-    """Return whether ``node`` is the learning rate or the decay that an optimiser holds."""
+def _is_held(node: ast.expr, settings: Callable[[], set[str]]) -> bool:
+    """Return whether ``node`` is the learning rate or the decay that an optimiser holds, and no one of the ``settings``."""
     if not isinstance(node, ast.Attribute) or node.attr not in (*_HELD, *_KEYS):
         return False
-    return last_name(node.value) in USUAL_NAMES and _SETTINGS.search(ast.unparse(node.value)) is None
+    owner = ast.unparse(node.value)
+    return last_name(node.value) in USUAL_NAMES and _SETTINGS.search(owner) is None and owner not in settings()
+
+
+def _of_settings(tree: ast.AST) -> set[str]:
+    """Return what holds the settings of a run though it may be called as an optimiser: so it is made, or its options are read."""
+    called = {id(call.func) for call in _calls(tree)}
+    read = {
+        ast.unparse(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and id(node) not in called
+        if last_name(node.value) in USUAL_NAMES and _OF_OPTIMISERS.fullmatch(node.attr) is None
+    }
+    built = [(ast.unparse(to), callee(value)) for to, value in assigned(tree) if isinstance(value, ast.Call)]
+    parsed = {to for to, name in built if name in SETTINGS}
+    return parsed | (read - {to for to, name in built if name in _OPTIMISERS})
 
 
 def changes(tree: ast.AST, scope: Scope) -> Iterator[tuple[str, ast.AST, ast.expr | None]]:
     """Return (key, statement, value) for each key of a param group that is set; the value of ``*=`` is None."""
+    settings = cache(partial(_of_settings, tree))
     injected = any(callee(call).startswith("inject_") for call in _calls(tree))  # optax's inject_hyperparams
     lists = {ast.unparse(to) for to, value in assigned(tree) if last_name(value) == "param_groups"}
 
@@ -310,12 +284,16 @@ def changes(tree: ast.AST, scope: Scope) -> Iterator[tuple[str, ast.AST, ast.exp
 
     def is_entry(node: ast.expr) -> bool:
         listed = isinstance(node, ast.Subscript) and is_list(node.value)
-        return listed or (injected and last_name(node) == "hyperparams")
+        first = isinstance(node, ast.Call) and callee(node) == "next" and any(map(is_list, ast.walk(node)))
+        return listed or first or (injected and last_name(node) == "hyperparams")
 
     groups = {ast.unparse(to) for to, value in assigned(tree) if is_entry(value)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.For | ast.comprehension) and any(map(is_list, ast.walk(node.iter))):
-            groups |= {part.id for part in ast.walk(node.target) if isinstance(part, ast.Name)}
+    loops = (node for node in ast.walk(tree) if isinstance(node, ast.For | ast.comprehension))
+    unpacked = [pair for loop in loops for pair in paired(loop.target, loop.iter)]
+    unpacked += [(to, value) for to, value in assigned(tree) if isinstance(to, ast.Tuple | ast.List)]
+    for target, value in unpacked:
+        if any(map(is_list, ast.walk(value))):
+            groups |= {part.id for part in ast.walk(target) if isinstance(part, ast.Name)}
 
     def is_group(held: ast.expr) -> bool:
         return is_entry(held) or ast.unparse(held) in groups
@@ -324,23 +302,27 @@ def changes(tree: ast.AST, scope: Scope) -> Iterator[tuple[str, ast.AST, ast.exp
         match node:
             case ast.Call(func=ast.Attribute(value=held, attr="update")) if is_group(held):
                 yield from ((_KEYS.get(key, key), node, value) for key, value in _updated(node, scope))
+            case ast.Call(keywords=words) if callee(node) == "tree_set":  # of optax
+                yield from ((_KEYS.get(str(word.arg), str(word.arg)), node, word.value) for word in words)
+            case ast.Call(keywords=[ast.keyword(arg="hyperparams")]) if callee(node) == "_replace":
+                yield "lr", node, None
             case ast.AugAssign(target=target):
-                yield from ((key, node, None) for key in _keys(target, is_group))
+                yield from ((key, node, None) for key in _keys(target, is_group, settings))
             case ast.Assign(targets=targets, value=value):
                 pairs = [pair for target in targets for pair in paired(target, value)]
-                yield from ((key, node, its) for target, its in pairs for key in _keys(target, is_group))
+                yield from ((key, node, its) for target, its in pairs for key in _keys(target, is_group, settings))
 
 
-def _keys(target: ast.expr, is_group: Callable[[ast.expr], bool]) -> Iterator[str]:
+def _keys(target: ast.expr, is_group: Callable[[ast.expr], bool], settings: Callable[[], set[str]]) -> Iterator[str]:
     """Return the setting of a param group, or of the optimiser itself, that is set where ``target`` is assigned."""
     match target:
-        case ast.Attribute(attr=key) if _is_held(target):
+        case ast.Attribute(attr=key) if _is_held(target, settings):
             yield _KEYS.get(key, key)
         case ast.Subscript(value=held, slice=ast.Constant(value=str() as key)) if is_group(held):
             yield _KEYS.get(key, key)
         case ast.Tuple(elts=parts) | ast.List(elts=parts):
             for part in parts:
-                yield from _keys(part, is_group)
+                yield from _keys(part, is_group, settings)
 
 
 def _updated(call: ast.Call, scope: Scope) -> Iterator[tuple[str, ast.expr | None]]:
