@@ -353,9 +353,12 @@ class Shift(Schedule):
         if steps is None:
             raise _unresolved(self)
         step, steps = _wide(step, steps)
-        if steps < 0:  # a negative step is step 0 of the whole, not of what was shifted; the sum stays within its type
+        if (
+            steps < 0
+        ):  # a negative step is step 0 of the whole, not of what was shifted; a whole sum stays within its type
             xp = namespace(step)
-            step = xp.clip(step, 0, min(_LAST_STEP, xp.most(step) + steps))
+            last = xp.most(step) + steps if isinstance(steps, int) else _LAST_STEP
+            step = xp.clip(step, 0, min(_LAST_STEP, last))
         return self.schedule(step - steps)
 
 
