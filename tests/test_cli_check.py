@@ -565,6 +565,7 @@ def test_what_is_set_elsewhere_is_no_matter_for_other_options(tmp_path: Path, li
     [
         "args = parser.parse_args()\nargs.lr = args.lr * 8",
         "def get():\n    args = parser.parse_args()\n    args.lr = args.lr * 8\n    return args\nargs = get()",
+        "def parse_args():\n    args = parser.parse_args()\n    args.lr = args.lr * 8\n    return args\nargs = parse_args()",
         "def main(args):\n    args.lr = args.lr * 8\n    lr = args.lr\n    return AdamW(lr)\nargs = parser.parse_args()\n",
     ],
 )

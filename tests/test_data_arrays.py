@@ -151,3 +151,10 @@ def test_idx_holds_every_type_of_the_format(code):
     for broken in (data[:-1], data + b"\0", data[:3], b"\1" + data[1:], data[:2] + b"\7" + data[3:], data[:9]):
         with pytest.raises(DataError, match="f: "):
             parse_idx(Path("f"), broken)
+
+
+@pytest.mark.parametrize("shape", [(3_800_082_432, 3_801_131_008, 0), (0,) * 70, (1,) * 70])
+def test_a_shape_that_no_array_has_is_refused(shape):
+    header = bytes([0, 0, 8, len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape)
+    with pytest.raises(DataError, match="f: its header promises the shape"):
+        parse_idx(Path("f"), header + b"\7" * (0 not in shape))

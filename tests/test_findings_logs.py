@@ -719,6 +719,13 @@ def test_a_rounded_loss_that_stands_at_its_last_decimal_has_come_to_0(before: An
     assert filtered_tail(far) + filtered_tail(far, few=True) == 250
 
 
+@pytest.mark.parametrize("loss", [[2.31, 9.14, np.nan], [2.3, 2.1, np.nan, 2.2, np.nan]])
+def test_nan_at_the_end_of_a_few_rows_is_a_divergence(loss: list[float]) -> None:
+    series = {"loss": Series("loss", np.arange(1.0, len(loss) + 1.0), np.array(loss))}
+    found = of_history(History("run", series, {"training loss": "loss"}))
+    assert [f.severity for f in found if f.code == "divergence"] == ["fault"]
+
+
 def test_a_gradient_norm_that_is_no_number_is_a_divergence_only_where_the_loss_stands() -> None:
     step = np.arange(10.0, 1010.0, 10.0)
     norm = np.where(step > 500.0, np.nan, 1.0)

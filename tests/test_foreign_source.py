@@ -981,3 +981,58 @@ def test_a_rate_function_that_is_called_often_is_worked_out_once(monkeypatch):
     source = f"decay = 0.5\ndef lr(t): return 0.1 / (1 + 0.01 * t)\nfor t in range(1000):\n{updates}"
     assert str(foreign.read(source).decay) == "l2 0.05"
     assert len(asked) <= 2
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        "x = x.flatten()",
+        "leaves, tree = jax.tree.flatten(params)",
+        "import itertools\nfor a in itertools.chain(x, y): pass",
+        "from itertools import chain\nfor a in chain(x, y): pass",
+        "if flat: x = x.flatten()",
+    ],
+)
+def test_what_has_the_name_of_a_part_of_optax_is_none(beside: str) -> None:
+    rate = "sched = optax.cosine_decay_schedule(1e-3, 9000)"
+    alone = f"import jax, optax\n{rate}\n"
+    assert str(foreign.read(f"{alone}{beside}", run=9000)) == str(foreign.read(alone, run=9000))
+    built = f"{alone}opt = optax.adamw(sched, weight_decay=0.1)\n"
+    assert str(foreign.read(f"{built}{beside}", run=9000)) == str(foreign.read(built, run=9000))
+    chained = f"{alone}opt = optax.chain(optax.flatten(optax.scale_by_adam()), optax.scale_by_learning_rate(sched))\n"
+    assert str(foreign.read(f"{chained}{beside}", run=9000)) == str(foreign.read(chained, run=9000))
+
+
+def test_a_part_of_optax_that_is_given_nothing_is_refused_in_words() -> None:
+    with pytest.raises(DwindleError):
+        foreign.read("import optax\nopt = optax.chain(optax.flatten(), optax.scale_by_learning_rate(0.1))")
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        "def get_lr(step): return 0.1 * 0.5 ** (step // 9)\nfor p in opt.param_groups: p['lr'] = get_lr(step)",
+        "def write(record): record['lr'] = lr_now(); f.write(json.dumps(record))\nwrite({'step': s, 'loss': 0.0})",
+        "def log_metrics(m, step): wandb.log({**m, 'lr': lr_now()})\nlog_metrics({**metrics, 'lr': 0.1}, step)",
+    ],
+)
+def test_parameters_that_are_taken_in_one_by_one_are_no_groups(beside: str) -> None:
+    source = (
+        "import torch\nparams = []\nfor p in model.parameters():\n    if p.requires_grad: params.append(p)\n"
+        f"opt = torch.optim.AdamW(params, lr=0.1, weight_decay=0.1)\n{beside}"
+    )
+    assert str(foreign.read(source).decay) == "decoupled 0.1"
+
+
+def test_an_optimiser_that_is_handed_over_moves_the_weights_and_no_hand_does() -> None:
+    source = (
+        "import torch\ndef get_lr(step): return 1e-4 * min(1.0, step / 1000)\n"
+        "class EMA:\n    def __init__(self, model, decay=0.999): self.decay = decay\n"
+        "    def update(self): self.e.mul_(self.decay)\n"
+        "def train(model, optimizer, ema):\n    for step in range(9000):\n"
+        "        for g in optimizer.param_groups: g['lr'] = get_lr(step)\n"
+        "        norm = sum(p.grad.norm() for p in model.parameters())\n        optimizer.step()\n"
+    )
+    plan = foreign.read(source, run=9000)
+    assert plan.decay is None
+    assert plan.lrs(9000)[500] == pytest.approx(5e-5)

@@ -532,6 +532,13 @@ def several(place: str, numbers: Iterable[int], inner: tuple[str, ...] = ("norm"
         (layer("1.layers.0", "1.layers.1", "1.layers.2", "1.out"), {"1.layers.0": 1, "1.layers.2": 3, "1.out": 4}),
         (layer("models.0.net.0", "models.0.net.2", "models.0.norm"),
          {"models.0.net.0": 1, "models.0.net.2": 3, "models.0.norm": 4}),
+        # a trunk of bare layers, and heads of several
+        (layer(*(f"layers.{i}" for i in range(4)), *(f"head.{i}.{j}" for i in range(3) for j in (0, 2))),
+         {"layers.0": 1, "layers.3": 4, "head.0": 5, "head.2.2": 5}),
+        # a convolutional network for a stem
+        ([*several("patch_embed.stages", range(3), ("norm", "conv.0", "conv.1", "conv.2")), *several("blocks", range(2)),
+          *layer("norm")],
+         {"patch_embed.stages.0": 0, "patch_embed.stages.2": 0, "blocks.0": 1, "blocks.1": 2, "norm": 3}),
         # one block of experts
         (layer("embed", "layers.0.norm", "layers.0.attn.q", *(f"layers.0.experts.{i}" for i in range(16))),
          {"embed": 0, "layers.0.attn.q": 1, "layers.0.experts.0": 1, "layers.0.experts.15": 1}),

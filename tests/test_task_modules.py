@@ -447,8 +447,16 @@ def masked(by: Any) -> Any:
     return np.ma.array([1.0, 2.0], mask=np.asarray(by) > 2.1)
 
 
-KINDS = [Held, _Private, Linked, Rounded, lambda by: [Held(Held(by))], Told, Reduced, Struct, Defined, Table, series, masked,
-         lambda by: np.array([by, None], dtype=object), lambda by: {"by": by}.values(), lambda by: by.dot,
+def remembered(by: Any) -> Any:
+    @functools.cache
+    def weights(n: int) -> Any:
+        return by
+
+    return weights
+
+
+KINDS = [remembered, Held, _Private, Linked, Rounded, lambda by: [Held(Held(by))], Told, Reduced, Struct, Defined, Table, series,
+         masked, lambda by: np.array([by, None], dtype=object), lambda by: {"by": by}.values(), lambda by: by.dot,
          lambda by: np.poly1d(np.asarray(by)), lambda by: scipy.sparse.csr_array(np.diag(np.asarray(by))),
          lambda by: torch.diag(torch.as_tensor(by)).to_sparse()]  # fmt: skip
 
@@ -485,6 +493,44 @@ def test_private_attributes_and_hooks_of_a_module_are_told() -> None:
     for made in (Weighing, hooked):
         one, other, again = (of_module(made(by)) for by in (1.0, 2.0, 1.0))
         assert one == again != other
+
+
+def test_what_counts_up_in_a_process_or_is_drawn_there_is_not_told() -> None:
+    def hooked() -> nn.Module:
+        module = Weighing(1.0)
+        module._handle = module.register_forward_hook(functional.relu)  # type: ignore[assignment]
+        return module
+
+    assert of_module(hooked()) == of_module(hooked())
+    before = of_function(functools.partial(max, scipy.stats.norm(0, 1)))
+    state = np.random.get_state()
+    np.random.seed(7)
+    assert of_function(functools.partial(max, scipy.stats.norm(0, 1))) == before
+    np.random.set_state(state)
+
+
+@pytest.mark.parametrize(
+    "by", [torch.tensor(2.0).expand(1), torch.tensor(2.0).expand(3), torch.tensor([1 + 2j]).conj()]
+)
+def test_a_tensor_is_told_however_it_lies_in_memory(by: torch.Tensor) -> None:
+    told = [of_function(functools.partial(max, each)) for each in (by, by.resolve_conj().clone(), by + 1)]
+    assert told[0] == told[1] != told[2]
+
+
+class LossList:
+    def __init__(self) -> None:
+        self.losses: list[torch.Tensor] = []
+
+    def __call__(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        loss = output.square().mean()
+        self.losses.append(loss.detach())
+        return loss
+
+
+def test_tensors_that_a_loss_keeps_in_a_list_are_refused_in_words() -> None:
+    task = small(loss=LossList())
+    with pytest.raises(InvalidValueError, match="Keep it in an attribute, or keep nothing"):
+        task.fingerprint()
 
 
 def test_what_cannot_be_read_is_another_each_time_and_a_lock_is_nothing() -> None:

@@ -606,3 +606,44 @@ def test_refusals_of_scikit_learn_and_the_textbook() -> None:
             foreign.write(plan, peer, optimizer=optimizer)
     cautious = foreign.write(Plan(0.1, decay=dw.decoupled(0.1, cautious=True)), "sklearn")
     assert "not exact: SGDClassifier has no cautious decay" in cautious
+
+
+HAND = "import numpy as np\ndef lr(step): return 0.1 * 0.5 ** (step // 3)\n{}\nfor t in range(9):\n    {}\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "update"),
+    [
+        (
+            "weights = np.ones(9)",
+            "theta = theta - lr(t) * X.T @ (weights * err); weights = 0.9 * weights + 0.1 * np.abs(err)",
+        ),
+        ("args = parse()", "adv = delta + args.gamma * args.lam * adv; w = w + lr(t) * adv * grad"),
+        ("cfg = load()", "ema = cfg['ema']['decay'] * ema + 0.5 * w; w = w - lr(t) * g"),
+        ("penalty = -10.0", "r = penalty if crashed() else 1.0; w = w + lr(t) * (r - v) * x"),
+    ],
+)
+def test_what_is_named_as_a_decay_and_moves_no_weights_is_none(before: str, update: str) -> None:
+    assert foreign.read(HAND.format(before, update)).decay is None
+
+
+@pytest.mark.parametrize(
+    ("before", "update"),
+    [
+        ("", "w = w - lr(t) * (g + self.reg * w)"),
+        ("cfg = load()", "w = w - lr(t) * (g + cfg['wd'] * w)"),
+        ("", "w = 0.9 * w - lr(t) * g"),
+        ("", "g = grad(w) + shrink(w, self.lam); w = w - lr(t) * g"),
+    ],
+)
+def test_a_decay_that_cannot_be_told_is_refused(before: str, update: str) -> None:
+    with pytest.raises(NoExactMapError, match="cannot be told"):
+        foreign.read(HAND.format(before, update))
+
+
+def test_a_clone_of_an_estimator_is_the_estimator() -> None:
+    source = (
+        "from sklearn.base import clone\nfrom sklearn.linear_model import SGDClassifier\n"
+        "base = SGDClassifier(alpha=1e-4)\nm = clone(base)\nm.alpha = 1e-2\nm.fit(X, y)"
+    )
+    assert str(foreign.read(source, run=dw.Horizon(epochs=2, steps_per_epoch=5)).decay) == "l2 0.01"

@@ -49,7 +49,7 @@ def blocks_of(names: list[str]) -> dict[str, int]:
     """Return the number of the block that each name lies in; a name in no block is left out.
 
     A place is a name up to a number. The stack of blocks is the place with most names whose rest recurs under another of
-    its numbers; the bare layers of a stem, of a head or within the one block that there is are no stack beside another. A place
+    its numbers; a stem, a head, and bare layers within the one block that there is are no stack beside another. A place
     of modules with several layers counts too if it stands beside the stack and has its numbers
     (downsample_layers.1 and stages.1), or is like it: at least half of what is in them is alike, and it has at least half
     as many numbers (a decoder's blocks). All other numbers, such as those of a head's layers, are of no blocks.
@@ -71,15 +71,23 @@ def blocks_of(names: list[str]) -> dict[str, int]:
         occurs = [(len(under), len(set(under)) > 1) for under in places[place].values()]
         return sum(n for n, recurs in occurs if recurs), sum(n for n, _ in occurs)
 
+    def named(place: str, rule: str) -> bool:
+        return any(re.fullmatch(rule, word) for word in re.split("[./]", place))
+
+    trunk = any(
+        layers[place] and len(numbers[place]) > 1 and not named(place, BEFORE) and not named(place, BEHIND)
+        for place in places
+    )
+
     def stands_back(place: str) -> bool:
-        words = re.split("[./]", place.rstrip("./"))
-        if re.fullmatch(BEFORE, words[-1]) or any(re.fullmatch(BEHIND, word) for word in words):
-            return True
+        if named(place, BEHIND) or layers[place]:
+            return named(place, BEHIND) or (trunk and named(place, BEFORE))
         outer = {place[: part.start(1)] for part in re.finditer(BLOCK, place)}
         alone = [size(each)[1] for each in outer if len(numbers[each]) == 1 and re.search(CALLED, each)]
-        return size(place)[1] < max(alone, default=0)
+        last = re.split("[./]", place.rstrip("./"))[-1]
+        return re.fullmatch(BEFORE, last) is not None or size(place)[1] < max(alone, default=0)
 
-    stack = max([place for place in places if layers[place] or not stands_back(place)] or places, key=size, default="")
+    stack = max([place for place in places if not stands_back(place)] or places, key=size, default="")
 
     def counts(place: str) -> bool:
         above, beside = (re.sub("[^./]*[./]?$", "", each) for each in (stack, place))

@@ -34,7 +34,8 @@ def with_defaults(text: str, tree: ast.Module) -> tuple[str, list[str]]:
     stored = Counter(node.attr for node in options if not isinstance(node.ctx, ast.Load))
     once = {name: by for name, by in _assigned(tree, options) if stored[name] == 1 and name not in otherwise}
     around = _functions_around(tree)
-    begins = {around[id(by)] for by in parsed}
+    methods = [by for by in parsed if isinstance(by.value, ast.Call) and isinstance(by.value.func, ast.Attribute)]
+    begins = {around[id(by)] for by in methods or parsed}  # parser.parse_args(), and not the function that has it in it
 
     def has_run(by: ast.Assign, node: ast.Attribute) -> bool:
         """Return whether an assignment before ``node`` is of a function around it, or of the one that parses the options."""

@@ -19,6 +19,7 @@ from dwindle.foreign.source.literal import Scope, callee
 from dwindle.foreign.source.own import with_comment
 from dwindle.foreign.source.program import parsed, read_tree
 from dwindle.foreign.source.spec import is_spec, pair_of_spec, read_spec
+from dwindle.foreign.source.unread import USUAL_NAMES, last_name
 from dwindle.foreign.source.whose import home_of, peer_of
 from dwindle.plan import Plan
 from dwindle.schedule.feedback import FeedbackRule
@@ -109,7 +110,7 @@ def _read_program(text: str, run: Horizon | None) -> Plan | FeedbackRule[Any]:
         ours = parsed(text, _NO_RECIPE)  # reading changes a tree, and the comment is compared with this one
         found = read_tree(with_later_settings(ours) if peer == "sklearn" else ours, text, peer, run)
         plan = with_comment(found, text, tree, peer) if isinstance(found, Plan) and peer != "textbook" else found
-        if isinstance(plan, Plan) and (peer == "textbook" or (peer == "torch" and not _builds(ours, scope))):
+        if isinstance(plan, Plan) and (peer == "textbook" or (peer == "torch" and _moves_by_hand(ours, scope))):
             return with_textbook_decay(plan, tree, scope)
         if peer == "sklearn" and isinstance(plan, Plan):
             return with_alpha(plan, with_later_settings(tree), scope)
@@ -132,10 +133,18 @@ def _read_program(text: str, run: Horizon | None) -> Plan | FeedbackRule[Any]:
     return with_alpha(replace(plan, schedule=formula_of(factor, scope)) if factor else plan, tree, scope)
 
 
-def _builds(tree: ast.AST, scope: Scope) -> bool:
-    """Return whether source for torch builds an optimiser or a scheduler; else it moves its weights by hand."""
+def _moves_by_hand(tree: ast.AST, scope: Scope) -> bool:
+    """Return whether source for torch moves its weights by gradients itself, with no optimiser that it builds or is given."""
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    return any(callee(node) in OPTIMIZERS["torch"] or home_of(node, "torch", scope) is not None for node in calls)
+    if any(callee(node) in OPTIMIZERS["torch"] or home_of(node, "torch", scope) is not None for node in calls):
+        return False
+    owners = {
+        last_name(node.func.value)
+        for node in calls
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "step"
+    }
+    takes = any(isinstance(node, ast.Attribute) and node.attr == "grad" for node in ast.walk(tree))
+    return (takes or any(callee(node) == "grad" for node in calls)) and owners.isdisjoint(USUAL_NAMES)
 
 
 def _complete_arguments(call: ast.Call, scope: Scope, run: Horizon | None) -> None:

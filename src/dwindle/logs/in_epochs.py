@@ -151,13 +151,13 @@ class InEpochs:
     def _rise(self, steps: Any, number: float) -> tuple[int, int]:
         """Return whether an epoch follows a lower one, and whether its steps [n] go on from there.
 
-        Its first row may be of the validation of the epoch before, at its last step or one more, before they begin as that did.
+        Its first row may be of the validation of the epoch before, at its last step or a row later, before they begin anew.
         """
         if not self._epochs or number <= self._epochs[-1].number:
             return 0, 0
         before, parts = self._epochs[-1], _rising(steps, steps)
         validated = len(parts) > 1 and _different(parts[0]) == 1 and parts[1][0] == before.first
-        begins = parts[1] if validated and parts[0][0] <= before.last + 1.0 else parts[0]
+        begins = parts[1] if validated and parts[0][0] <= before.last + max(before.gap, 1.0) else parts[0]
         return 1, int(begins[0] >= before.last)
 
 

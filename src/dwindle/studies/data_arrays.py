@@ -85,7 +85,12 @@ def parse_idx(path: Path, data: bytes) -> NDArray[Any]:
             f"{path}: its header promises {wanted} bytes for shape {tuple(shape)}, it has {len(data)}. "
             "Copy or download the file again."
         )
-    return np.frombuffer(data, dtype, offset=start).reshape(shape)
+    try:
+        return np.frombuffer(data, dtype, offset=start).reshape(shape)
+    except ValueError:  # too many axes, or an empty one beside long ones
+        raise DataError(
+            f"{path}: its header promises the shape {tuple(shape)}, which no array has. Copy or download the file again."
+        ) from None
 
 
 def read_idx(images: Path, labels: Path) -> Raw:

@@ -18,6 +18,7 @@ __all__ = ["name_of", "of_function", "of_module"]
 # told by name: versions say the rest
 _LIBRARIES = ("torch", "builtins", "typing", "abc", "functools", "numpy", "collections")
 _NO_SLOTS = ("__weakref__", "__dict__")
+_OF_THE_PROCESS = ("RemovableHandle",)  # counted there, or drawn: another each time, and no part of what is computed
 _PICKLING = ("__reduce__", "__reduce_ex__", "__getstate__")
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 
@@ -141,14 +142,16 @@ def _account(value: Any, inside: tuple[Any, ...]) -> Any:
         return [name, _content(value, inside), _plain(state, inside)] if state else _content(value, inside)
     if isinstance(value, types.ModuleType):
         return [value.__name__, None if value.__name__.split(".")[0] in _LIBRARIES else _source(value)]
+    if name in _OF_THE_PROCESS or value is np.random.mtrand._rand:
+        return name
     pickled = _pickled(value)
     if isinstance(pickled, tuple):
         maker, given, *rest = pickled
         told = [each.__qualname__ if isinstance(each, type) else _plain(each, inside) for each in given or ()]
         return [name, name_of(maker), told, *(_plain(_listed(each), inside) for each in rest)]
-    if pickled is not None:
-        return [name, pickled]
     state = _state(value)
+    if pickled is not None:  # its name, which need not tell what it holds, as a cached function's does not
+        return [name, pickled, _plain(state, inside)]
     if hasattr(value, "__array__"):
         return [name, _plain(np.asarray(value), inside), _plain(state, inside)]
     if state or hasattr(value, "__dict__") or hasattr(type(value), "__slots__"):
@@ -209,13 +212,25 @@ def _attributes(part: Any, inside: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def _bytes(array: Any) -> bytes:
-    if _is_tensor(array):
-        if "sparse" in str(array.layout):
-            entries = array.detach().cpu().to_sparse_coo().coalesce()
-            return _bytes(entries.indices()) + _bytes(entries.values())
-        flat = array.detach().cpu().contiguous().flatten()
-        array = flat.view(flat.new_empty(0).byte().dtype).numpy() if len(flat) else np.empty(0)  # NumPy has no bfloat16
-    return np.ascontiguousarray(array).tobytes()
+    if not _is_tensor(array):
+        return np.ascontiguousarray(array).tobytes()
+    try:
+        return _bytes_of_tensor(array)
+    except RuntimeError as error:
+        from dwindle.population.modules.kept import explained_as_kept
+
+        raise explained_as_kept(error) from None
+
+
+def _bytes_of_tensor(tensor: Any) -> bytes:
+    if "sparse" in str(tensor.layout):
+        entries = tensor.detach().cpu().to_sparse_coo().coalesce()
+        return _bytes(entries.indices()) + _bytes(entries.values())
+    flat = tensor.detach().cpu().resolve_conj().resolve_neg().flatten()
+    if not len(flat):
+        return b""
+    flat = flat.new_empty(len(flat)).copy_(flat)  # an expanded one has a stride of 0
+    return flat.view(flat.new_empty(0).byte().dtype).numpy().tobytes()  # type: ignore[no-any-return]  # NumPy has no bfloat16
 
 
 def _cell(cell: Any) -> Any:

@@ -141,7 +141,9 @@ def _not_finite(record: Record, said: str, first: float, points: int, series: Se
 def _is_sparse(value: Any) -> bool:
     """Whether nan stands for an empty cell: numbers come regularly in a column that says nan in between."""
     there = np.flatnonzero(~np.isnan(value))
-    if len(there) < 2 or 2 * len(there) > len(value) + 1:
+    if len(there) < 2 or 2 * len(there) > len(value) + int(
+        there[-1] == len(value) - 1
+    ):  # one more where it ends with one
         return False
     gaps = np.diff(there, prepend=-1, append=len(value))
     return bool(gaps.max() <= 2.0 * np.median(gaps))

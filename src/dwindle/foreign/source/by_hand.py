@@ -56,7 +56,7 @@ def with_textbook_decay(plan: Plan, tree: ast.Module, scope: Scope) -> Plan:
         raise NoExactMapError(
             f"the weights decay by {' and by '.join(map(str, update.found))} here; give the source of one update."
         )
-    used = next(iter(update.untold), None) or (None if update.found else next(_used(tree, scope), None))
+    used = next(iter(update.untold), None) or (None if update.found else next(_used(tree, scope, update.flow), None))
     if used is not None:
         lam = _last_name(used) or "lam"
         raise NoExactMapError(
@@ -257,6 +257,9 @@ def _is_lambda(node: ast.expr, scope: Scope) -> bool:
 def _is_between(node: ast.BinOp) -> bool:
     """Return whether a sum is one part x of something and 1 - x of another: an average, also one of weights."""
     left, right = (factors(part)[0] for part in (node.left, node.right))
+    parts = [[each.value for each in found if isinstance(each, ast.Constant)] for found in (left, right)]
+    if all(len(found) == 1 and isinstance(found[0], float) for found in parts):
+        return math.isclose(sum(found[0] for found in parts), 1.0)  # type: ignore[misc]
     return any(
         is_one_minus(factor) and ast.unparse(factor.right) in map(ast.unparse, others)  # type: ignore[attr-defined]
         for one, others in ((left, right), (right, left))
@@ -285,8 +288,12 @@ def _is_named(name: str, *patterns: re.Pattern[str]) -> bool:
     return any(pattern.fullmatch(name) for pattern in patterns)
 
 
-def _used(tree: ast.AST, scope: Scope) -> Iterator[ast.expr]:
-    """Return where a name of λ is used, but for functions of the step; what is only told or compared is not."""
+def _used(tree: ast.AST, scope: Scope, flow: Flow) -> Iterator[ast.expr]:
+    """Return where a name of λ is used, but for functions of the step; what is only told or compared is not.
+
+    An attribute, a key and a penalty may be of anything, and count where weights go into what updates them.
+    """
+    beside = {id(part) for node in ast.walk(tree) if flow.moves(node) for part in ast.walk(node)}
     apart = {id(part) for node in ast.walk(tree) if _is_apart(node, scope) for part in ast.walk(node)}
     asked = {id(call.func) for call in ast.walk(tree) if isinstance(call, ast.Call) and any(map(is_weight, call.args))}
     apart |= {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute) and id(node) not in asked}
@@ -296,7 +303,12 @@ def _used(tree: ast.AST, scope: Scope) -> Iterator[ast.expr]:
         if isinstance(node.ctx, ast.Load) and _is_named(_last_name(node), _LAMBDA, _PENALTY):
             value = scope.looked_up(node)
             made = isinstance(value, ast.Call) and _is_named(_last_name(node), _PENALTY)
-            if not made and not (isinstance(value, ast.Constant) and _number(value, scope) is None):
+            plain = isinstance(node, ast.Name) and node.id != "penalty"
+            if (
+                not made
+                and (plain or id(node) in beside)
+                and not (isinstance(value, ast.Constant) and _number(value, scope) is None)
+            ):
                 yield node
 
 

@@ -39,6 +39,7 @@ _WRAPPERS = (
 _RATES = ("scale_by_learning_rate", "scale_by_schedule")
 _PARTS = ("chain", "named_chain", "add_decayed_weights", *_RATES, *_WRAPPERS)
 _INJECTING = ("inject_hyperparams", "inject_stateful_hyperparams")
+_SHARED = ("chain", "flatten", "masked")  # names of much else too
 _BY_GROUP = ("multi_transform", "partition", "selective_transform", "freeze", "set_to_zero")
 _DIRECTIONS = ("trace", "identity", "ema", "scale_by_")
 _NEITHER = re.compile(
@@ -79,7 +80,7 @@ def chained(tree: ast.AST, scope: Scope, follow: Follow) -> Plan | None:
                 f"{callee(node)} gives some parameters another optimiser than others{at_line(node)}, and a plan has one; give "
                 "the source of one of them, and the plan groups."
             )
-    calls = [node for node in every if is_part(node)]
+    calls = [node for node in every if is_part(node, scope)]
     inner = {id(part) for node in calls for part in _within(node, scope)}
     outer = [node for node in calls if id(node) not in inner]
     if len(outer) > 1:
@@ -97,9 +98,12 @@ def name_of(node: ast.Call) -> str:
     return callee(node)
 
 
-def is_part(node: ast.Call) -> bool:
+def is_part(node: ast.Call, scope: Scope) -> bool:
     """Return whether a call is an optimiser of optax or a transformation of a chain that is read."""
-    return name_of(node) in _PARTS or name_of(node) in OPTIMIZERS
+    name = name_of(node)
+    if name in _SHARED and (not isinstance(node.func, ast.Name) or scope.origins.packages(node)):
+        return "optax" in scope.origins.packages(node)
+    return name in _PARTS or name in OPTIMIZERS
 
 
 def _within(node: ast.Call, scope: Scope) -> Iterator[ast.AST]:
@@ -142,14 +146,16 @@ def _called(node: ast.Call, scope: Scope, mask: ast.expr | None, cautious: bool)
             yield from _flat(argument, scope, mask, cautious)
     elif name in _WRAPPERS:
         around = (call.args[1:2] or [call.named.get("mask")])[0] if name == "masked" else mask
-        inside = call.args[0] if call.args else next(iter(call.named.values()))
+        inside = call.args[0] if call.args else next(iter(call.named.values()), None)
+        if inside is None:
+            raise _not_known(node)
         yield from _flat(inside, scope, around, cautious or name == "cautious")
     elif _FINDS.fullmatch(name):
         raise NoExactMapError(
             f"{name} finds the learning rate as it goes{at_line(node)}, and a plan says it beforehand; give the source of an "
             "optimiser without it."
         )
-    elif is_part(node) or name == "scale" or name in RULES or _NEITHER.fullmatch(name) or _is_our_own(node):
+    elif is_part(node, scope) or name == "scale" or name in RULES or _NEITHER.fullmatch(name) or _is_our_own(node):
         if name in OPTIMIZERS:
             named = {**by_name("optax", name, call.args, "learning_rate"), **call.named}
             call = replace(call, args=(), named=named)

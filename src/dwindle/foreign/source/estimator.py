@@ -146,6 +146,7 @@ class _Held:
             match part:
                 case ast.Call():
                     names = [callee(part)]
+                    waiting += part.args[:1] if callee(part) in ("clone", "copy", "deepcopy") else []
                 case ast.Attribute(attr=last):
                     names = [ast.unparse(part), f"self.{last}"]
                 case ast.Name(id=name):

@@ -65,6 +65,13 @@ class Flow:
             return None if self.updates or self.kept & _behind(to, self.made) else "l2"
         return "decoupled" if self.bent and (of_weights or to.isdisjoint(self.bent)) else "l2"
 
+    def moves(self, statement: ast.AST) -> bool:
+        """Return whether weights go into what ``statement`` gives the weights, or what updates them."""
+        to = self.targets.get(id(statement), set())
+        if isinstance(statement, ast.For) or (self.updates.isdisjoint(to) and not any(map(is_weight, to))):
+            return False
+        return any(isinstance(part, ast.expr) and is_weight(part) for part in ast.walk(statement))
+
     def averages(self, statement: ast.stmt | None) -> bool:
         """Return whether ``statement`` gives an average a value."""
         return not self.kept.isdisjoint(self.targets.get(id(statement), ()))

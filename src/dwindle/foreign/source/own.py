@@ -199,7 +199,8 @@ def _made_of(groups: ast.expr, tree: ast.AST, scope: Scope) -> Iterator[ast.AST]
     """Return the parts of ``groups``, of what its names are given or take in here, and of what the functions return."""
     values: dict[str, list[ast.expr]] = {}
     for name, value in (*((name, value) for _, name, value in given(tree, scope)), *_taken_in(tree, scope)):
-        values.setdefault(name, []).append(value)
+        if name:
+            values.setdefault(name, []).append(value)
     waiting, seen = list[ast.AST]([groups]), set[str]()
     while waiting:
         node = waiting.pop()
@@ -215,8 +216,12 @@ _TAKES_IN = ("append", "extend", "insert", "setdefault", "update")
 
 
 def _taken_in(tree: ast.AST, scope: Scope) -> Iterator[tuple[str, ast.expr]]:
-    """Return (name, value) for what a list or a mapping takes in; and for what a function adds to one that it is given."""
-    for node in ast.walk(tree):
+    """Return (name, value) for what a list or a mapping takes in; and for what a function adds to one that it is given.
+
+    What is set of an optimiser's groups makes none.
+    """
+    running = {id(node) for _, node, _ in changes(tree, scope)}
+    for node in (node for node in ast.walk(tree) if id(node) not in running):
         match node:
             case ast.Call(func=ast.Attribute(value=owner, attr=method), args=args) if method in _TAKES_IN:
                 yield from ((name_of(owner), arg) for arg in args)

@@ -107,7 +107,9 @@ def _read(tree: ast.Module, peer: str, run: Horizon | None, text: str) -> Plan |
         plan = chained(tree, scope, follow)
         found: Plan | FeedbackRule[Any] | None = rule_in(tree, text, scope, plan, follow) or plan
         if found is not None:
-            check_branches(tree, [node for node in ast.walk(tree) if isinstance(node, ast.Call) and is_part(node)])
+            check_branches(
+                tree, [node for node in ast.walk(tree) if isinstance(node, ast.Call) and is_part(node, scope)]
+            )
             check_beside(tree, scope, peer, partial(_kind, peer=peer, scope=scope), plan is not None)
             check_changes(tree, scope, (), "give the optimiser a schedule, as in optax.adamw(get_lr, weight_decay=0.1)")
             return found
@@ -189,7 +191,7 @@ def _kind(node: ast.expr, peer: str, scope: Scope, by_hand: str | None = None) -
         return ""
     if home_of(node, peer, scope) is not None:
         return "schedule"
-    return "optimiser" if owner_of(callee(node), peer) or (peer == "optax" and is_part(node)) else ""
+    return "optimiser" if owner_of(callee(node), peer) or (peer == "optax" and is_part(node, scope)) else ""
 
 
 def _inside(node: ast.Call, scope: Scope) -> Iterable[ast.AST]:

@@ -14,7 +14,7 @@ from torch import nn
 from dwindle.errors import InvalidValueError
 from dwindle.population.modules.graph import DRAWS
 
-__all__ = ["given_back", "refuse_another"]
+__all__ = ["explained_as_kept", "given_back", "refuse_another"]
 
 _CALLS = [10**power for power in range(1, 7)]
 
@@ -57,6 +57,16 @@ def refuse_another(loss_of: Callable[[], torch.Tensor], *things: Any) -> None:
         finally:
             for held, name, number, _ in counts:
                 held[name] = number
+
+
+def explained_as_kept(error: RuntimeError) -> Exception:
+    """Return ``error`` in words where torch says that a tensor has outlived the transform that made it, else itself."""
+    if "functorch" not in str(error):
+        return error
+    return InvalidValueError(
+        "the module or the loss keeps a tensor from one call for the next, in a list or elsewhere than in an attribute; what "
+        "was kept while many members were computed is of no use to the next call. Keep it in an attribute, or keep nothing."
+    )
 
 
 def _same(first: torch.Tensor, other: torch.Tensor) -> None:

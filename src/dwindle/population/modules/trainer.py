@@ -32,7 +32,7 @@ from dwindle.population.modules.chunk import (
     train_chunk,
 )
 from dwindle.population.modules.graph import drawing_nothing, recorded
-from dwindle.population.modules.kept import given_back, refuse_another
+from dwindle.population.modules.kept import explained_as_kept, given_back, refuse_another
 from dwindle.population.modules.layers import Layers
 from dwindle.population.modules.members import Members, made
 from dwindle.population.modules.result import ModuleResult
@@ -212,12 +212,7 @@ def check_together(
     try:
         refuse_another(lambda: _loss_of(module, loss, x, y), module, loss)
     except RuntimeError as error:
-        if "functorch" not in str(error):
-            raise
-        raise InvalidValueError(
-            "the module or the loss keeps a tensor from one call for the next, in a list or elsewhere than in an attribute; what "
-            "was kept while many members were computed is of no use to the next call. Keep it in an attribute, or keep nothing."
-        ) from error
+        raise explained_as_kept(error) from None
 
 
 def device_of(name: str) -> torch.device:
