@@ -353,9 +353,8 @@ class Shift(Schedule):
         if steps is None:
             raise _unresolved(self)
         step, steps = _wide(step, steps)
-        if (
-            steps < 0
-        ):  # a negative step is step 0 of the whole, not of what was shifted; a whole sum stays within its type
+        # a negative step is step 0 of the whole, not of what was shifted; a whole sum stays within its type
+        if steps < 0:
             xp = namespace(step)
             last = xp.most(step) + steps if isinstance(steps, int) else _LAST_STEP
             step = xp.clip(step, 0, min(_LAST_STEP, last))

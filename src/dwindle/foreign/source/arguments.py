@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from dwindle.errors import NoExactMapError, shown
 from dwindle.foreign.source.literal import at_line, callee
-from dwindle.foreign.source.unread import assigned
+from dwindle.foreign.source.unread import assigned, copied
 
 __all__ = ["check_arguments"]
 
@@ -23,7 +23,7 @@ def check_arguments(tree: ast.AST, call: ast.Call, read: Collection[str]) -> Non
     """
     pairs = [*assigned(tree)]
     names = {ast.unparse(to) for to, value in pairs if call in ast.walk(value)}
-    copies = [(ast.unparse(to), ast.unparse(_copied(value))) for to, value in pairs]
+    copies = [(ast.unparse(to), ast.unparse(copied(value))) for to, value in pairs]
     while same := {to for to, value in copies if value in names} - names:
         names |= same
 
@@ -78,8 +78,3 @@ def check_arguments(tree: ast.AST, call: ast.Call, read: Collection[str]) -> Non
                 f"{shown(ast.unparse(node))} changes the arguments{at_line(node)}, which is not read; give {callee(call)} its "
                 "values where it is built."
             )
-
-
-def _copied(node: ast.expr) -> ast.expr:
-    """Return what ``node`` is a copy of; itself where it is none."""
-    return node.args[0] if isinstance(node, ast.Call) and callee(node) in ("copy", "deepcopy") and node.args else node

@@ -17,7 +17,7 @@ from dwindle.foreign.source.function import formula_of
 from dwindle.foreign.source.given import is_weight
 from dwindle.foreign.source.literal import Scope, at_line, callee
 from dwindle.foreign.source.sums import factors, is_one_minus, terms
-from dwindle.foreign.source.unread import counted
+from dwindle.foreign.source.unread import counted, last_name
 from dwindle.plan import Plan
 from dwindle.schedule import Schedule
 
@@ -83,7 +83,7 @@ def with_alpha(plan: Plan, tree: ast.AST, scope: Scope) -> Plan:
         return plan
     name = scope.origins.named(built)
     for node, key, value in set_later(tree, scope, built):
-        if key != "alpha" or _number(value, scope) is not None:
+        if key != "alpha" or scope.told_number(value) is not None:
             continue
         above, below = factors(value)
         lengths = [factor for factor in above if isinstance(factor, ast.Call) and callee(factor) == "len"]
@@ -152,7 +152,7 @@ class _Update(ast.NodeVisitor):
         if self.flow.averages(self.statement):
             return
         more, less = self.scales.get(id(node), ([], []))
-        numbers = [each for each in above if _number(each, self.scope) is not None]
+        numbers = [each for each in above if self.scope.told_number(each) is not None]
         for factor in above:
             for term, _ in terms(factor):
                 self.scales.setdefault(id(term), (numbers + more, below + less))
@@ -178,7 +178,7 @@ class _Update(ast.NodeVisitor):
         sign, seen = self.flow.own.get(id(share)), id(share) in self.flow.added
         if sign is not None:
             rates = int(sign < 0)
-            seen = all(_number(each, self.scope) is not None or is_rate(each, self.scope) for each in others)
+            seen = all(self.scope.told_number(each) is not None or is_rate(each, self.scope) for each in others)
         if names or seen:
             more, less = self.scales.get(id(share), ([], []))
             again = id(self.statement), ast.unparse(share)
@@ -225,8 +225,8 @@ class _Told:
     @classmethod
     def of(cls, above: list[ast.expr], below: list[ast.expr], scope: Scope, tree: ast.AST | None) -> _Told | None:
         """Return what a quotient of factors is, None where it has no λ; a function is called with the step, or as in ``tree``."""
-        numbers = [_number(factor, scope) for factor in above]
-        divisors = [number for factor in below if (number := _number(factor, scope)) is not None]
+        numbers = [scope.told_number(factor) for factor in above]
+        divisors = [number for factor in below if (number := scope.told_number(factor)) is not None]
         functions = [factor for factor in above if _is_lambda(factor, scope)]
         compared = [factor for factor in above if isinstance(factor, ast.Compare)]
         known = [number for number in numbers if number is not None]
@@ -241,13 +241,6 @@ class _Told:
         return cls(lam, len(above) - len(known) - len(functions) - len(compared), bool(compared))
 
 
-def _number(node: ast.expr, scope: Scope) -> float | None:
-    try:
-        return scope.number(node)
-    except (DwindleError, OverflowError, RecursionError):
-        return None
-
-
 def _is_lambda(node: ast.expr, scope: Scope) -> bool:
     if not isinstance(node, ast.Call) or len(node.args) != 1:
         return False
@@ -257,9 +250,9 @@ def _is_lambda(node: ast.expr, scope: Scope) -> bool:
 def _is_between(node: ast.BinOp) -> bool:
     """Return whether a sum is one part x of something and 1 - x of another: an average, also one of weights."""
     left, right = (factors(part)[0] for part in (node.left, node.right))
-    parts = [[each.value for each in found if isinstance(each, ast.Constant)] for found in (left, right)]
-    if all(len(found) == 1 and isinstance(found[0], float) for found in parts):
-        return math.isclose(sum(found[0] for found in parts), 1.0)  # type: ignore[misc]
+    match [[each.value for each in found if isinstance(each, ast.Constant)] for found in (left, right)]:
+        case [[float(x)], [float(y)]]:
+            return math.isclose(x + y, 1.0)
     return any(
         is_one_minus(factor) and ast.unparse(factor.right) in map(ast.unparse, others)  # type: ignore[attr-defined]
         for one, others in ((left, right), (right, left))
@@ -274,8 +267,10 @@ def _loaded(tree: ast.AST) -> set[str]:
 def _last_name(node: ast.AST) -> str:
     """Return c of ``c``, ``a.c`` and ``a['c']``, "" for anything else."""
     match node:
-        case ast.Name(id=name) | ast.Attribute(attr=name) | ast.Subscript(slice=ast.Constant(value=str() as name)):
+        case ast.Subscript(slice=ast.Constant(value=str() as name)):
             return name
+        case ast.expr():
+            return last_name(node)
     return ""
 
 
@@ -303,12 +298,9 @@ def _used(tree: ast.AST, scope: Scope, flow: Flow) -> Iterator[ast.expr]:
         if isinstance(node.ctx, ast.Load) and _is_named(_last_name(node), _LAMBDA, _PENALTY):
             value = scope.looked_up(node)
             made = isinstance(value, ast.Call) and _is_named(_last_name(node), _PENALTY)
+            no_number = isinstance(value, ast.Constant) and scope.told_number(value) is None
             plain = isinstance(node, ast.Name) and node.id != "penalty"
-            if (
-                not made
-                and (plain or id(node) in beside)
-                and not (isinstance(value, ast.Constant) and _number(value, scope) is None)
-            ):
+            if not made and not no_number and (plain or id(node) in beside):
                 yield node
 
 

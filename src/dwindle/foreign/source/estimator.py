@@ -10,7 +10,7 @@ from dwindle.errors import DwindleError, NoExactMapError, shown
 from dwindle.foreign.optimizers.classic import NAMES
 from dwindle.foreign.source.given import given, named_values
 from dwindle.foreign.source.literal import Scope, at_line, callee
-from dwindle.foreign.source.unread import check_branches, paired
+from dwindle.foreign.source.unread import check_branches, copied, paired
 
 __all__ = ["estimator_in", "set_later", "with_later_settings"]
 
@@ -50,12 +50,12 @@ def with_later_settings(tree: ast.Module) -> ast.Module:
     built = estimator_in(tree, scope)
     if built is None:
         return tree
-    trained, given, changing = _trained(tree), dict[str, ast.expr](), list[ast.AST]()
+    trained, settings, changing = _trained(tree), dict[str, ast.expr](), list[ast.AST]()
     for node, key, value in set_later(tree, scope, built):
         number = _value(value, scope)
         if number is None and (key == "alpha" or _is_followed(key, value, scope)):
             continue
-        again = number is not None and ast.unparse(given.setdefault(key, number)) != ast.unparse(number)
+        again = number is not None and ast.unparse(settings.setdefault(key, number)) != ast.unparse(number)
         if number is None or again or key not in _READ or id(node) in trained:
             what = f"its {key or 'settings'}"
             raise NoExactMapError(
@@ -64,8 +64,8 @@ def with_later_settings(tree: ast.Module) -> ast.Module:
             )
         changing.append(node)
     check_branches(tree, changing, "run")
-    built.keywords = [word for word in built.keywords if word.arg not in given]
-    built.keywords += [ast.keyword(key, value) for key, value in given.items()]
+    built.keywords = [word for word in built.keywords if word.arg not in settings]
+    built.keywords += [ast.keyword(key, value) for key, value in settings.items()]
     return tree
 
 
@@ -146,7 +146,7 @@ class _Held:
             match part:
                 case ast.Call():
                     names = [callee(part)]
-                    waiting += part.args[:1] if callee(part) in ("clone", "copy", "deepcopy") else []
+                    waiting += [whole] if (whole := copied(part)) is not part else []
                 case ast.Attribute(attr=last):
                     names = [ast.unparse(part), f"self.{last}"]
                 case ast.Name(id=name):

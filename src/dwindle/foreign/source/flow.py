@@ -7,7 +7,6 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from dwindle.errors import DwindleError
 from dwindle.foreign.source.given import given, is_weight, name_of
 from dwindle.foreign.source.literal import Scope, callee
 from dwindle.foreign.source.sums import factors, sums, terms
@@ -147,10 +146,8 @@ def _measured(node: ast.expr) -> set[str]:
 
 
 def _is_number(node: ast.expr, scope: Scope) -> bool:
-    try:
-        return math.isfinite(scope.number(node))
-    except (DwindleError, OverflowError, RecursionError):
-        return False
+    number = scope.told_number(node)
+    return number is not None and math.isfinite(number)
 
 
 # --- what is kept

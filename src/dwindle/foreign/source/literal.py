@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dwindle.errors import ParseError, shown
+from dwindle.errors import DwindleError, ParseError, shown
 from dwindle.foreign.source.growth import check_growth
 from dwindle.foreign.source.names import Names
 from dwindle.foreign.source.numbers import number_of
@@ -93,6 +93,13 @@ class Scope:
     def number(self, node: ast.expr) -> float:
         """Return the number that a literal, a name or arithmetic is; raise ParseError for anything else."""
         return float(number_of(node, self.value))
+
+    def told_number(self, node: ast.expr) -> float | None:
+        """Return the number that ``node`` is; None where that cannot be told."""
+        try:
+            return self.number(node)
+        except (DwindleError, OverflowError, RecursionError):
+            return None
 
     def items(self, node: ast.expr) -> dict[Any, ast.expr]:
         """Return the entries of a mapping, written as ``{...}`` or ``dict(...)``, also one that takes in another by ``**``.

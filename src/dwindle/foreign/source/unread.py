@@ -20,6 +20,7 @@ __all__ = [
     "check_branches",
     "check_changes",
     "check_schedulers",
+    "copied",
     "counted",
     "is_of_steps",
     "last_name",
@@ -112,6 +113,14 @@ def paired(target: ast.expr, value: ast.expr) -> Iterator[tuple[ast.expr, ast.ex
 def last_name(node: ast.expr) -> str:
     """Return b of the name ``b`` or of ``a.b``, "" for anything else."""
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
+def copied(node: ast.expr) -> ast.expr:
+    """Return what ``node`` is a copy of; itself where it is none."""
+    match node:
+        case ast.Call(args=[whole, *_]) if callee(node) in ("clone", "copy", "deepcopy"):
+            return whole
+    return node
 
 
 def check_branches(tree: ast.AST, built: Sequence[ast.AST], done: str = "built") -> None:

@@ -32,17 +32,16 @@ def given_back(*things: Any) -> Iterator[None]:
             held.update(kept)
 
 
-def refuse_another(loss_of: Callable[[], torch.Tensor], *things: Any) -> None:
-    """Refuse a loss that is another at a later call: a trace would keep what it was made of the first time.
+def refuse_another(first: torch.Tensor, again: Callable[[], torch.Tensor], *things: Any) -> None:
+    """Refuse a loss that is another at a later call than the ``first``: a trace would keep what it was made of that time.
 
     Later is the second call. Numbers that these ``things``, modules and functions, keep as attributes and that changed from the
     first to the second go on by ten to a million times as much: a term that begins with a count of calls is seen by that. A
     generator of the user's own, and a count that is kept elsewhere, are seen by the second call alone.
     What rounding does on some devices is no difference.
     """
-    first = loss_of()
     before = [(held, dict(held)) for held in _attributes(*things)]
-    _same(first, loss_of())
+    _same(first, again())
     counts = [
         (held, name, held[name], held[name] - kept[name])
         for held, kept in before
@@ -53,7 +52,7 @@ def refuse_another(loss_of: Callable[[], torch.Tensor], *things: Any) -> None:
         for held, name, number, step in counts:
             held[name] = number + step * calls
         try:
-            _same(first, loss_of())
+            _same(first, again())
         finally:
             for held, name, number, _ in counts:
                 held[name] = number

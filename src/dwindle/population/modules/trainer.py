@@ -210,7 +210,7 @@ def check_together(
     # another module: that one may keep tensors of the trace in a list
     module = made(make, [0], Mask(), torch.device("cpu")).module
     try:
-        refuse_another(lambda: _loss_of(module, loss, x, y), module, loss)
+        refuse_another(_loss_of(module, loss, x, y), lambda: _loss_of(module, loss, x, y), module, loss)
     except RuntimeError as error:
         raise explained_as_kept(error) from None
 
@@ -288,8 +288,8 @@ def _bytes_of_a_step(job: Job) -> int:
     module, (x, y) = job.members.module, (t[: job.batch_size] for t in job.parts["train"])
     counted = _Bytes()  # type: ignore[no-untyped-call]
     with counted:
-        _loss_of(module, job.loss, x, y)
-    refuse_another(lambda: _loss_of(module, job.loss, x, y), module, job.loss)
+        first = _loss_of(module, job.loss, x, y)
+    refuse_another(first, lambda: _loss_of(module, job.loss, x, y), module, job.loss)
     parameters = sum(p[0].numel() * p.element_size() for p in job.members.parameters)
     return max(int(counted.total) + parameters, 1)
 
