@@ -124,6 +124,28 @@ CASES: dict[str, tuple[str, bytes]] = {
     "space: a list for a schedule": ("space-toml", b"\0schedules = [[]]"),
     "training.json: a list without end": ("training-json", b"\0" + b"[" * 100_000),
     "training.json: a member beyond 64 bits": ("training-json", b'\0{"threads": 2, "chunks": [[%s]]}' % (b"9" * 30)),
+    "training.json: a member within a list": (
+        "training-json", b'\0{"format":"dwindle population 1","training":"mine","threads":2,"chunks":[[0,2],[[1]]]}',
+    ),
+    "lab: a step of more than 64 bits": ("lab-plan", b"\0peak 0.1 | step by 0.5 every 1e18ep | l2 1e4"),
+    "trials: a loss beyond floats": (
+        "trials", b'\1{"key": "a", "stage": "sweep", "task": "b", "final": {"validation_loss": %s}}' % (b"9" * 400),
+    ),
+    "trials: losses whose sum is beyond floats": (
+        "trials", b"\1" + b"".join(
+            b'{"key": "%d", "division": "%d", "stage": "sweep", "task": "b", "final": {"validation_loss": 1e308}}\n' % (k, k)
+            for k in range(3)
+        ),
+    ),
+    "trials: stops that are no epochs": (
+        "trials", b"\1" + b"".join(
+            b'{"key": "%d", "division": "%d", "stage": "sweep", "task": "b", "stopped_at": %s}\n' % (k, k, stop)
+            for k, stop in enumerate((b"[1]", b"2", b'"c"', b"1"))
+        ),
+    ),
+    "checkpoint: a type of 8 bits": (
+        "checkpoint", b'\x01{"e":{"dtype":"F8_E4M3","shape":[0,0],"data_offsets":[0,0]}}\n',
+    ),
     "checkpoint: a type that NumPy has not": (
         "checkpoint", b'\x01{"e":{"dtype":"BF16","shape":[0,3],"data_offsets":[0,0]}}\n',
     ),

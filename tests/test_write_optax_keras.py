@@ -242,6 +242,19 @@ def test_late_steps_are_exact_in_32_bits(text: str, peer: str) -> None:
 
 
 @pytest.mark.parametrize("peer", PEERS)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "step by 0.5 every 3e9st", "exponential by 0.5 every 3e9st", "linear over 3e9st", "warmup 3e9st, cosine",
+        "warmup 9st, 1-sqrt over 1e18st", "piecewise at [5st 3e9st] factors [1 0.5 0.1]",
+        "(cosine over 3e9st) repeat every 3e9st", 'formula "1.0 if step < 3000000000 else 0.5"', "step by 0.5 every 1e18ep",
+    ],
+)  # fmt: skip
+def test_a_time_that_32_bits_do_not_hold_is_written_so_that_they_need_not(text: str, peer: str) -> None:
+    check(parsed(f"peak 1.0 | {text}"), peer, 50, dw.Horizon(steps=50, steps_per_epoch=10))
+
+
+@pytest.mark.parametrize("peer", PEERS)
 def test_no_rate_is_lost_beyond_the_run(peer: str) -> None:
     for text in ("linear over 90st", "warmup 9st, sqrt over 81st", "(cosine over 9st) repeat every 9st growth 2"):
         source = foreign.write(parsed(f"peak 1.0 | {text}"), peer, 90)

@@ -16,6 +16,7 @@ __all__ = ["studied"]
 
 _LONGEST = 256 * 2**20  # bytes of trials
 _MOST = 20_000  # trials that are told
+_MOST_LOSS = 2**1023  # whole numbers may have any length in JSON
 
 
 def studied(folder: str) -> dict[str, Any]:
@@ -90,13 +91,13 @@ def _trials(swept: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _trial(setting: str, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     first = records[0]
-    stops = [record["stopped_at"] for record in records if record["stopped_at"] is not None]
+    stops = [record["stopped_at"] for record in records if isinstance(record["stopped_at"], int | float)]
     diverged = any(record["diverged"] for record in records)
     losses = [_loss(record) for record in records]
     ended = not stops and not diverged and all(math.isfinite(loss) for loss in losses)
     return {
         **{name: first[name] for name in ("lam", "peak", "schedule", "plan", "batch_size")}, "setting": setting,
-        "score": math.fsum(losses) / len(losses) if ended else None,
+        "score": math.fsum(loss / len(losses) for loss in losses) if ended else None,
         "state": "done" if ended else "let go" if stops and not diverged else "diverged",
         "stopped_at": min(stops) if stops else None, "trainings": len(records),
     }  # fmt: skip
@@ -105,7 +106,7 @@ def _trial(setting: str, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _loss(record: dict[str, Any]) -> float:
     final = record["final"]
     value = final.get("validation_loss") if isinstance(final, dict) else None
-    return float(value) if isinstance(value, int | float) else math.nan
+    return float(value) if isinstance(value, int | float) and abs(value) < _MOST_LOSS else math.nan
 
 
 def _best(trials: Sequence[dict[str, Any]]) -> dict[str, Any] | None:

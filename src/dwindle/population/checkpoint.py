@@ -33,6 +33,9 @@ class Kept(NamedTuple):
     arrays: Mapping[str, NDArray[Any]]
 
 
+_NOT_NUMPYS = TypeError, AttributeError  # what a type that NumPy has not comes as
+
+
 def fingerprint(said: Iterable[Any]) -> str:
     """Return a digest of values: text of plain ones, and every byte of arrays.
 
@@ -72,8 +75,7 @@ def agreed(folder: Path, whose: str, threads: int, chunks: Chunks) -> tuple[int,
         ) from error
     try:
         said = json.loads(file.read_bytes())
-        found = int(said["threads"]), [np.array(chunk, np.intp) for chunk in said["chunks"]]
-        theirs = said["format"], said["training"]
+        found, theirs = (said["threads"], said["chunks"]), (said["format"], said["training"])
         if said.pop("checksum", None) not in (None, checksum(said)):
             raise ValueError("it is not as it was written")
         if theirs == (FORMAT, whose) and not _is_split(*found, sum(map(len, chunks))):
@@ -82,7 +84,7 @@ def agreed(folder: Path, whose: str, threads: int, chunks: Chunks) -> tuple[int,
         raise ResumeError(f"{file} cannot be read: {error}. Take another folder.") from error
     if theirs != (FORMAT, whose):
         raise ResumeError(f"{folder} {_OTHER}")
-    return found
+    return found[0], [np.array(chunk, np.intp) for chunk in found[1]]
 
 
 def write(file: Path, whose: str, step: int, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -107,7 +109,7 @@ def read(file: Path, whose: str) -> Kept | None:
         with safe_open(file, "np") as found:
             said = found.metadata() or {}
             arrays = {name: found.get_tensor(name) for name in found.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, TypeError) as error:  # TypeError: a type that NumPy has not
+    except (SafetensorError, OSError, ValueError, *_NOT_NUMPYS) as error:
         raise ResumeError(_damaged(file, str(error))) from error
     if (said.get("format"), said.get("training")) != (FORMAT, whose):
         raise ResumeError(f"{file} {_OTHER}")
@@ -117,8 +119,9 @@ def read(file: Path, whose: str) -> Kept | None:
     return Kept(int(step), arrays)
 
 
-def _is_split(threads: int, chunks: Chunks, members: int) -> bool:
-    return threads > 0 and all(map(len, chunks)) and sorted(k for chunk in chunks for k in chunk) == [*range(members)]
+def _is_split(threads: Any, chunks: Any, members: int) -> bool:
+    whole = isinstance(threads, int) and threads > 0 and all(map(len, chunks))
+    return whole and sorted(k for chunk in chunks for k in chunk) == [*range(members)]
 
 
 def _digest(step: int, arrays: Mapping[str, NDArray[Any]]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dwindle.errors import DwindleError
-from dwindle.foreign.writing.boundaries import depends, edge, is_whole, steps_to_try, with_whole_boundaries
+from dwindle.foreign.writing.boundaries import depends, edge, is_whole, narrowed, steps_to_try, with_whole_boundaries
 from dwindle.schedule import Formula
 
 __all__ = ["JAX", "KERAS", "Body", "Words", "body_of"]
@@ -69,7 +69,8 @@ def body_of(text: str, scale: str, words: Words, last: int, hold: int | None = N
         lines = [*writer.in_turn(tree, _Range()), f"return {_scaled(scale, 'x')}"]
     else:
         lines = [line]
-    return Body(tuple(part for line in (*held, *lines) for part in _folded(line)), tuple(writer.tables))
+    whole = (part for line in (*held, *lines) for part in _folded(narrowed(line)))
+    return Body(tuple(whole), tuple(map(narrowed, writer.tables)))
 
 
 def _scaled(scale: str, text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -21,12 +22,14 @@ __all__ = [
     "ends_on_time",
     "is_on_time",
     "is_whole",
+    "narrowed",
     "steps_to_try",
     "with_whole_boundaries",
 ]
 
 _WIDEST = 2**31  # a 32-bit count holds less
 _FEW = 4096
+_WHOLE = re.compile(r"(?<![\w.])\d{10,}(?![\w.])")
 
 
 def with_whole_boundaries(text: str, last: int) -> str:
@@ -54,6 +57,15 @@ def steps_to_try(last: int) -> npt.NDArray[np.int64]:
     return first if last <= _FEW else np.unique(np.concatenate((first, np.linspace(_FEW, last, _FEW).astype(np.int64))))
 
 
+def narrowed(text: str) -> str:
+    """Return source with each whole number that 32 bits do not hold as a fraction, which arrays of 32 bits can be compared with.
+
+    >>> narrowed("step < 3000000000"), narrowed("step < 2000000000")
+    ('step < 3000000000.0', 'step < 2000000000')
+    """
+    return _WHOLE.sub(lambda found: found[0] if int(found[0]) < _WIDEST else repr(float(found[0])), text)
+
+
 def is_on_time(every: float, last: float) -> bool:
     """Return whether floor(step / every) in float32 turns at the right steps up to ``last``, also as a compiler has it.
 
@@ -63,7 +75,7 @@ def is_on_time(every: float, last: float) -> bool:
     (True, False)
     """
     k = np.arange(1, min(int(last / every), _FEW * 16) + 1)
-    at = np.ceil(k * every)
+    at = np.ceil(k * float(every))
     turned, before = at.astype(np.float32), (at - 1).astype(np.float32)
     by = np.float32(every)
     divided = np.all(np.floor(turned / by) == k) and np.all(np.floor(before / by) == k - 1)

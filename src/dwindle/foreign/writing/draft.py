@@ -12,6 +12,7 @@ import numpy.typing as npt
 from dwindle.decay import Decay
 from dwindle.errors import DwindleError, UnresolvedTimeError
 from dwindle.foreign.schedules.peers import ABSOLUTE, read
+from dwindle.foreign.writing.boundaries import narrowed
 from dwindle.foreign.writing.expression import formula_or_table
 from dwindle.foreign.writing.source_text import header
 from dwindle.plan import Plan
@@ -25,6 +26,7 @@ Recipe = tuple[str, dict[str, Any]]
 
 WITHOUT_END = 10_000  # steps on which a recipe is compared with a plan that was given no run
 _MOST_COMPARED = 20_000
+_IN_32_BITS = ("optax", "keras")  # count their steps so
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +80,14 @@ def native(peer: str, schedule: Schedule, peak: float, steps: float, candidates:
     """Return the first candidate that gives peak·schedule(step) on every step of the run; None if none does.
 
     ``candidates(schedule, peak, steps)`` only guesses: each is read back as any recipe of that peer is, and compared
-    with the plan to relative 1e-12. The optimiser's own learning rate is the peak.
+    with the plan to relative 1e-12. The optimiser's own learning rate is the peak. Where steps are counted in 32 bits, which
+    a longer number stops or silently wraps, none with such a number is taken.
     """
     at = _compared(steps)
     wanted = peak * schedule(at)
     for name, params in candidates(schedule, peak, steps):
+        if peer in _IN_32_BITS and narrowed(repr(params)) != repr(params):
+            continue
         try:
             found = read(peer, name, params, base_lr=None if peer in ABSOLUTE else peak)
         except DwindleError:
