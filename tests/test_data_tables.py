@@ -13,6 +13,7 @@ import pytest
 from dwindle.errors import DataError, MissingExtraError
 from dwindle.studies.data import load
 from dwindle.studies.data_draws import hold_out
+from dwindle.studies.data_table import _of_arrows_own
 
 PARTS = ("train", "validation", "test")
 
@@ -265,6 +266,14 @@ def test_whole_numbers_too_large_for_float64_in_parquet(tmp_path):
     ):
         with pytest.raises(DataError, match=said):
             load(tmp_path / "t.parquet", **options)
+
+
+def test_parquet_is_read_from_memory_of_arrows_own():
+    arrow, data = pytest.importorskip("pyarrow"), bytes(range(256))
+    before = sys.getrefcount(data)
+    held = _of_arrows_own(arrow, data)
+    assert sys.getrefcount(data) == before
+    assert held.read() == data
 
 
 def test_parquet_needs_pyarrow_and_says_so(tmp_path, monkeypatch):

@@ -65,6 +65,8 @@ CASES: dict[str, tuple[str, bytes]] = {
     "plan: a table of more steps than 64 bits hold": ("plan-text", b"\0peak 1 | table [1] every %s" % (b"9" * 21)),
     "formula: nested so deep that it cannot be shown": ("formula", b"\0[0 > (1, %sstep)]" % (b"not " * 450)),
     "formula: the minus of a condition": ("formula", b"\0---(not -1) + 1"),
+    "formula: whole numbers beside a power, late": ("formula", b"\0(1 + step) - step ** 1.0"),
+    "formula: whole numbers beside a choice, late": ("formula", b"\0(1 + step) - (step if step > 0 else 0.5)"),
     "formula: a whole number beyond 64 bits": ("formula", b"\0step - step % 999999999999999999999999999999999"),
     "source: a name by itself, in a configuration": ("config-program", b"\0lr = b + 1\nb = lr2 + 1\nlr2 = b"),
     "source: attributes without end": ("config-program", b"\0o = torch.optim.SGD" + b".h" * 900),
@@ -116,6 +118,9 @@ CASES: dict[str, tuple[str, bytes]] = {
     "npz: text that is none": ("data-npz", TEXTS),
     "program: n is the model itself": (
         "config-program", b"\0n = MLPClassifier(p, lr=.1)\ns = torch.optim.lr_scheduler.StepLR(o, 3)",
+    ),
+    "program: an empty tuple is called": (
+        "config-program", b"\0import sklearn.linear_model\nsklearn.linear_model.SGDClassifier()\n()()",
     ),
     "space: lists without end": ("space-toml", b"\0lams = " + b"[" * 3000),
     "space: a number of too many digits": ("space-toml", b"\0lams = [%s]" % (b"9" * 4500)),

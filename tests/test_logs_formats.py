@@ -259,6 +259,24 @@ def test_nul_bytes_quotes_and_enormous_lines(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("times", [20, 3_000, 300_000])
+def test_a_quote_left_open_before_the_first_numbers_costs_its_row(tmp_path: Path, times: int) -> None:
+    noise = b"noise\n" * times
+    run = logged(tmp_path, b'step,loss,text\n"s,a,b\n' + noise + b"1,3,a\n2,2,b\n")
+    assert points(run, "loss") == [(1, 3), (2, 2)]
+    assert "a quote is not closed, and the line was left out: line 2" in run.notes
+    closed = logged(tmp_path, b'step,loss,text\n1,3,"\n' + noise[:100_000] + b'"\n2,2,b\n')
+    assert points(closed, "loss") == [(1, 3), (2, 2)]
+
+
+def test_a_header_of_many_thousand_names_is_read_as_far_as_columns_are(tmp_path: Path) -> None:
+    run = logged(
+        tmp_path, b"step,loss" + b",s" * 200_000 + b"\n1,3" + b",1" * 200_000 + b"\n2,2" + b"," * 200_000 + b"\n"
+    )
+    assert points(run, "loss") == [(1, 3), (2, 2)]
+    assert "of 200,002 columns the first 4,096 were read" in run.notes
+
+
 def test_gzip_whole_in_parts_cut_and_damaged(tmp_path: Path) -> None:
     body = "".join(f"{i},{random.Random(i).random()!r}\n" for i in range(5000))
     one, two = gzip.compress(b"step,loss\n"), gzip.compress(body.encode())

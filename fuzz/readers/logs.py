@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -47,6 +48,19 @@ def _doctor(name: str) -> Callable[[bytes], object]:
 def _packed(name: str) -> Callable[[bytes], object]:
     looked = _of(name)
     return lambda data: looked(gzip.compress(data, 1, mtime=0))
+
+
+def _unpacked(name: str) -> Callable[[bytes], object]:
+    """Return what reads bytes as a packed file, if there is at most 1 MB in it: rows of more take seconds, at whatever speed."""
+    looked = _of(name)
+    return lambda data: None if _is_long(data) else looked(data)
+
+
+def _is_long(data: bytes) -> bool:
+    try:
+        return len(gzip.open(io.BytesIO(data)).read(2**20 + 1)) > 2**20
+    except (OSError, EOFError, zlib.error):
+        return False
 
 
 def _utf16(name: str) -> Callable[[bytes], object]:
@@ -120,7 +134,7 @@ def _gzip() -> Iterator[tuple[int, bytes]]:
     yield 0, gzip.compress(half, mtime=0) + gzip.compress(half, mtime=0)
     yield 0, gzip.compress(gzip.compress(half, mtime=0), mtime=0)
     bomb = zlib.compressobj(9, wbits=31)
-    yield 0, bomb.compress(b"step,loss\n" + b"1,2\n" * 400_000) + bomb.flush()
+    yield 0, bomb.compress(b"step,loss\n" + b"1,2\n" * 200_000) + bomb.flush()
 
 
 def _diagnosed() -> Iterator[tuple[int, bytes]]:
@@ -139,5 +153,5 @@ READERS = (
     ),
     Reader("log-findings", (_doctor("run.csv"), _doctor("run.jsonl")), _diagnosed, (*_NAMES, b"1e308", b"-1e308", b"nan",
         b"inf", b"5e-324"), 16384),
-    Reader("log-gzip", (_of("run.gz"), _packed("run.json.gz")), _gzip, _NAMES, 16384),
+    Reader("log-gzip", (_unpacked("run.gz"), _packed("run.json.gz")), _gzip, _NAMES, 16384),
 )  # fmt: skip

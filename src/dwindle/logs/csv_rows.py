@@ -137,14 +137,14 @@ class CsvRows:
             self.tally.say(f"of {len(cells):,} columns the first {MOST_COLUMNS:,} were read")
         names: list[str] = []
         taken, last = set[str](), dict[str, int]()
-        for i, cell in enumerate(cells):
+        for i, cell in enumerate(cells[:MOST_COLUMNS]):
             name, n = cell or f"Unnamed: {i}", 0
             if name in taken:
                 n = last.get(cell, 0)
             while name in taken:
                 n += 1
                 name = f"{cell}.{n}"
-            if n and i < MOST_COLUMNS:
+            if n:
                 self.twice.add(cell)
                 self.tally.add(
                     f"the column {shown(cell)} stands twice in the header; the second was read as {shown(name)}", line
@@ -152,27 +152,28 @@ class CsvRows:
             last[cell] = n
             taken.add(name)
             names.append(name)
-        self._columns = names
+        self._columns = [*names, *[""] * (len(cells) - len(names))]
         self._split = next(
             (i for i, n in enumerate(names) if plain(n) in ("phase", "split", "mode", "stage", "subset")), None
         )
         self._long = _long_format(names)
         self._runs = set(matches(names, RUN))
-        shown_names = [n for i, n in enumerate(names[:MOST_COLUMNS]) if self._long is None or i not in self._long]
+        shown_names = [n for i, n in enumerate(names) if self._long is None or i not in self._long]
         self.names += [name for name in shown_names if name not in self.names]
 
     # --- blocks
 
     def _block(self, piece: Lines) -> Iterator[Block]:
-        if self._open:
-            piece = Lines(self._open_line, self._open + piece.data)
-            self._open = b""
-        if not piece.data:
-            return
-        if not self._numeric and len(piece.data) > 2 * _SMALL:  # which columns hold numbers is told by the first rows
-            cut = piece.data.find(b"\n", _SMALL) + 1 or len(piece.data)
+        piece, before = self._with_open(piece), len(self._open)
+        self._open = b""
+        while (
+            not self._numeric and len(piece.data) - before > 2 * _SMALL
+        ):  # the first rows tell which columns hold numbers
+            cut = piece.data.find(b"\n", before + _SMALL) + 1 or len(piece.data)
             yield self._row_by_row(Lines(piece.first, piece.data[:cut]))
-            yield from self._block(Lines(piece.first + piece.data.count(b"\n", 0, cut), piece.data[cut:]))
+            piece = self._with_open(Lines(piece.first + piece.data.count(b"\n", 0, cut), piece.data[cut:]))
+            before, self._open = len(self._open), b""
+        if not piece.data:
             return
         if self._careful:
             self._careful -= 1
@@ -181,12 +182,16 @@ class CsvRows:
         missed = True
         for block, part in self._halves(piece):
             if self._open:  # the quote that the part before left open
-                part, block = Lines(self._open_line, self._open + part.data), None
+                part, block = self._with_open(part), None
                 self._open = b""
             missed &= block is None
             yield self._row_by_row(part) if block is None else block
         self._misses = self._misses + 1 if missed else 0
         self._careful = min(2**self._misses, 64) if self._misses > 2 else 0
+
+    def _with_open(self, piece: Lines) -> Lines:
+        """Return a piece after the row whose quote the piece before left open."""
+        return Lines(self._open_line, self._open + piece.data) if self._open else piece
 
     def _halves(self, piece: Lines) -> Iterator[tuple[Block | None, Lines]]:
         """Yield the regular parts as blocks, the others without one, for what is irregular is mostly a line."""
@@ -276,12 +281,13 @@ class CsvRows:
         at = 0
         while at < len(data):
             end = data.find(b"\n", at) + 1 or len(data)
-            begin = line
-            while data.count(b'"', at, end) % 2 and end < len(data) and end - at < _LONGEST_ROW:
-                end = data.find(b"\n", end) + 1 or len(data)
-                line += 1
+            begin, quotes = line, data.count(b'"', at, end)
+            while quotes % 2 and end < len(data) and end - at < _LONGEST_ROW:
+                after = data.find(b"\n", end) + 1 or len(data)
+                quotes += data.count(b'"', end, after)
+                end, line = after, line + 1
             row = data[at:end]
-            if row.count(b'"') % 2:
+            if quotes % 2:
                 if len(row) < _LONGEST_ROW:  # it may go on in the next piece
                     self._open, self._open_line = row, begin
                     break

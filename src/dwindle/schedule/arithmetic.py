@@ -116,7 +116,7 @@ def _whole_or_float(
     def build(a: Compiled, b: Compiled) -> Compiled:
         if kind_of(a, b) != "whole":
             return Compiled(
-                lambda step, xp: operation(wide(a.value(step, xp), xp), wide(b.value(step, xp), xp)), "real"
+                lambda step, xp: operation(_float(a.value(step, xp), xp), _float(b.value(step, xp), xp)), "real"
             )
 
         def largest(last: int) -> int:
@@ -176,10 +176,10 @@ def _by_no_zero(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], An
 
 def _power(a: Compiled, b: Compiled) -> Compiled:
     def value(step: Any, xp: Namespace) -> Any:
-        base, exponent = a.value(step, xp), b.value(step, xp)
+        base, exponent = _float(a.value(step, xp), xp), b.value(step, xp)
         if isinstance(exponent, int | float):
-            return _raised(wide(base, xp), exponent, SCALAR if isinstance(base, int | float) else xp)
-        return xp.pow(wide(base, xp), xp.as_float(exponent))
+            return _raised(base, exponent, SCALAR if isinstance(base, float) else xp)
+        return xp.pow(base, xp.as_float(exponent))
 
     return Compiled(value, "real")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import io
 import json
 import math
 import re
@@ -65,14 +64,14 @@ def read_parquet(path: Path, *, target: str | None, drop: Sequence[str] = ()) ->
     A row index that pandas put among the columns is refused where it has no name of its own, or would be the target unasked.
     """
     try:
-        parquet = importlib.import_module("pyarrow.parquet")
+        parquet, arrow = importlib.import_module("pyarrow.parquet"), importlib.import_module("pyarrow")
     except ImportError:
         raise MissingExtraError(
             f"{path}: pyarrow is not installed; Parquet needs it. pip install 'dwindle[parquet]', or save the table as CSV."
         ) from None
     data = content(path)
     try:
-        table = parquet.read_table(io.BytesIO(data))
+        table = parquet.read_table(_of_arrows_own(arrow, data))
     except _OF_ARROW as error:
         raise DataError(f"{path}: not a Parquet table: {error}. Write or copy the file again.") from None
     names = [str(name) for name in table.column_names]
@@ -82,6 +81,13 @@ def read_parquet(path: Path, *, target: str | None, drop: Sequence[str] = ()) ->
     wanted = _target_of(kept, target)
     columns = {name: _from_arrow(path, name, table.column(i), name == wanted) for name, i in kept.items()}
     return _raw(path, columns, target, Provenance(str(path), ((path.name, sha256(data)),)))
+
+
+def _of_arrows_own(arrow: Any, data: bytes) -> Any:
+    """Return a file in memory of Arrow's: its threads may free a damaged one when Python ends, and abort over Python's."""
+    held = arrow.BufferOutputStream()
+    held.write(data)
+    return arrow.BufferReader(held.getvalue())
 
 
 def _index_of(table: Any) -> list[Any]:

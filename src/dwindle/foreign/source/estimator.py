@@ -222,5 +222,5 @@ def _owner(node: ast.Call | ast.Assign | ast.AnnAssign | ast.AugAssign) -> ast.e
         held = ast.Attribute(node.args[0], "") if callee(node) == "setattr" and node.args else node.func
     else:
         held = node.targets[0] if isinstance(node, ast.Assign) else node.target
-    held = held.elts[0] if isinstance(held, ast.Tuple) else held
+    held = held.elts[0] if isinstance(held, ast.Tuple) and held.elts else held
     return held.value if isinstance(held, ast.Attribute) else held
