@@ -122,6 +122,9 @@ CASES: dict[str, tuple[str, bytes]] = {
     "program: an empty tuple is called": (
         "config-program", b"\0import sklearn.linear_model\nsklearn.linear_model.SGDClassifier()\n()()",
     ),
+    "findings: a rate and a decay whose product is beyond floats": (
+        "log-findings", b"\0step,loss,lr,weight_decay\n" + b"".join(b"%d,1.5,1e308,20\n" % k for k in range(0, 200, 5)),
+    ),
     "space: lists without end": ("space-toml", b"\0lams = " + b"[" * 3000),
     "space: a number of too many digits": ("space-toml", b"\0lams = [%s]" % (b"9" * 4500)),
     "space: a key of thousands of dots": ("space-toml", b"\0" + b"a." * 25_000 + b"a = 1"),

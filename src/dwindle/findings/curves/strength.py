@@ -30,7 +30,7 @@ def lr_lambda_large(record: Record) -> list[Finding]:
     (l2 as under plain SGD).
     """
     share = _share(record)
-    if share is None or share <= 0.0 or record.length <= 0.0:
+    if share is None or not 0.0 < record.length * share < math.inf:
         return []
     tau = 1.0 / share
     epoch = record.steps_per_epoch
@@ -64,7 +64,7 @@ def _finding(record: Record, share: float, what: str, **seen: Any) -> Finding:
     }  # fmt: skip
     run = f" of {record.length:,.0f}" if steps else ""
     said = f"lr·λ is {share:.2g} in the mean: the weights forget within τ = {tau:,.0f}{run} steps, and {what}."
-    factor = max(0.3 * record.length / tau, 3.0)
+    factor = max(0.3 * record.length * share, 3.0)
     says = f"divide λ by about {factor:.2g}, so that τ is a third of the run" if steps else "divide λ by 10 or more"
     change = {}
     decay = None if record.given is None else record.given.decay
