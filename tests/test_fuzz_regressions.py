@@ -125,6 +125,20 @@ CASES: dict[str, tuple[str, bytes]] = {
     "findings: a rate and a decay whose product is beyond floats": (
         "log-findings", b"\0step,loss,lr,weight_decay\n" + b"".join(b"%d,1.5,1e308,20\n" % k for k in range(0, 200, 5)),
     ),
+    "lab: a loss too large to square": (
+        "lab-log", b"\0step,loss,lr\n30,0.66,0.1\n32,0.63,0.1\n34,0.64,0.1\n36,1e308,0.1\n40,20,0.1\n",
+    ),
+    "lab: no row of a block is used, of a log whose steps begin anew": (
+        "lab-log", b"\0epoch,lr-Adam,step,train_loss,vs\n0,,4,2.3,\n0,,14,2.2,\n0,,17,,2.0\n1,,4,1.9,\n1",
+    ),
+    "lab: a sum of rates that falls, for one is below 0": (
+        "lab-log", b"\x005,epoch,loss,lr,val_loss\n30,0.483871,1.8897,0.05,\n35,0.564516,1.72762,0.05,\n40,0.645161,1.72705,time,\n"
+        b"45,0.725806,1.62853,0.05,\n50,0.806452,1.4609,-1,\n100,1.6129,1.21456,0.005,\n105,1.69315=,1.1236,0.005,\n"
+        b"35,0.56\xb4516,1.72762,0.05,\n1\x130,2.09677,1.12979,0.005,\n,0.01866535$0.005,1.03137,0.005,\n"
+        b"140,2.25806,0.937156,{{{0.005}}},\n145,2.33871,0.930749,0.005,\n150,2.41935,0.993582,0.005,\n155,2.5,1.09422,0.005,\n"
+        b"160%,1.00886,1.18211,0.005,\n165,2.6029,1.04367,0.005,\n170,2.74194,0.707973,0.005,\n175,2.82258,1.00886,0.005,\n"
+        b"N0one,2.90323,0.67502,0.005,\n185,2.98387,1.02952,1.62853,",
+    ),
     "space: lists without end": ("space-toml", b"\0lams = " + b"[" * 3000),
     "space: a number of too many digits": ("space-toml", b"\0lams = [%s]" % (b"9" * 4500)),
     "space: a key of thousands of dots": ("space-toml", b"\0" + b"a." * 25_000 + b"a = 1"),

@@ -18,6 +18,7 @@ __all__ = ["LONGEST", "Run", "rates_in"]
 LONGEST = 100_000_000
 """Steps of a logged run at most: more are examples or tokens, and their rates would fill the memory."""
 _FEWEST = 4  # points
+_HUGE = 1e100  # a loss of a run that has diverged, too large to square
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,9 +184,11 @@ def _begin(rates: Any, every: Any, points: Any, logged: Any) -> list[str]:
 def _cleaned(name: str, steps: Any, loss: Any, notes: list[str]) -> tuple[Any, Any]:
     """Return the points that can be used, in order of their steps."""
     finite = np.isfinite(steps) & np.isfinite(loss)
-    if not finite.all():
-        notes.append(f"{_points(int((~finite).sum()))} not finite and left out")
-    steps, loss = steps[finite], loss[finite]
+    huge = finite & (np.abs(loss) > _HUGE)
+    for out, what in ((~finite, "not finite"), (huge, f"beyond {_HUGE:g}")):
+        if out.any():
+            notes.append(f"{_points(int(out.sum()))} {what} and left out")
+    steps, loss = steps[finite & ~huge], loss[finite & ~huge]
     if (steps != np.floor(steps)).any():
         raise DataError(
             f"{name}: step {steps[steps != np.floor(steps)][0]:g} is no whole number; give steps, not epochs."

@@ -118,6 +118,8 @@ class InEpochs:
 
     def _counted_on(self, steps: Any, epochs: Any, length: float) -> Any:
         """Return the steps [n] since the start: (epoch - first epoch)·length + step; of validation after an epoch, its end."""
+        if not len(steps):
+            return steps
         at = np.maximum.accumulate(np.where(np.isnan(epochs), -1, np.arange(len(epochs))))
         epochs = np.where(at >= 0, epochs[np.maximum(at, 0)], self._now)
         if self._base is None and not np.isnan(epochs).all():

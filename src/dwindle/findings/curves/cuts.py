@@ -126,7 +126,7 @@ def _early(record: Record, loss: Line, at: float, done: float) -> list[Finding]:
     path = Line(rates(loss.step), loss.value)
     cut, calm, end = (float(rates(step)) for step in (at, settled.step[-1] if settled.size else done, record.end))
     held = cut + float(record.lr_at(at)) * (record.end - at)
-    if not 0.0 < cut <= end < held:
+    if not 0.0 < cut <= min(calm, end) <= end < held:  # where rates are below 0 the sum may fall
         return []
     found, now = _pace(path, cut, end), octave(path.between(calm, end), 0.0) or (math.inf, math.inf)
     if found is None and now[0] > _SURELY * now[1]:
