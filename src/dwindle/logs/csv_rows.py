@@ -166,9 +166,7 @@ class CsvRows:
     def _block(self, piece: Lines) -> Iterator[Block]:
         piece, before = self._with_open(piece), len(self._open)
         self._open = b""
-        while (
-            not self._numeric and len(piece.data) - before > 2 * _SMALL
-        ):  # the first rows tell which columns hold numbers
+        while not self._numeric and len(piece.data) - before > 2 * _SMALL:  # the first rows tell which hold numbers
             cut = piece.data.find(b"\n", before + _SMALL) + 1 or len(piece.data)
             yield self._row_by_row(Lines(piece.first, piece.data[:cut]))
             piece = self._with_open(Lines(piece.first + piece.data.count(b"\n", 0, cut), piece.data[cut:]))

@@ -10,7 +10,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dwindle.errors import DwindleError
-from dwindle.foreign.writing.boundaries import depends, edge, is_whole, narrowed, steps_to_try, with_whole_boundaries
+from dwindle.foreign.writing.boundaries import (
+    WIDEST,
+    depends,
+    edge,
+    is_whole,
+    narrowed,
+    steps_to_try,
+    with_whole_boundaries,
+)
 from dwindle.schedule import Formula
 
 __all__ = ["JAX", "KERAS", "Body", "Words", "body_of"]
@@ -62,7 +70,7 @@ def body_of(text: str, scale: str, words: Words, last: int, hold: int | None = N
     """
     tree = ast.parse(with_whole_boundaries(text, last), mode="eval").body
     writer = _Writer(words, last)
-    held = [] if hold is None else [f"step = {words.prefix}minimum(step, {hold})"]
+    held = [] if hold is None or hold >= WIDEST else [f"step = {words.prefix}minimum(step, {hold})"]
     line = f"return {_scaled(scale, writer.part(tree, _Range()).text)}"
     if len(line) > _WIDTH - 8 and isinstance(tree, ast.IfExp):
         writer = _Writer(words, last)
@@ -117,6 +125,7 @@ class _Range:
         low = self.low - moved if self.held and self.low > 0 else None
         high = self.high - moved if self.held and self.high is not None else None
         high = most if high is None or (most is not None and most < high) else high
+        high = None if high is None or high >= WIDEST else high  # no step of 32 bits comes there
         if low is not None and high is not None:
             return f"{words.prefix}clip({text}, {low}, {high})"
         if low is not None:

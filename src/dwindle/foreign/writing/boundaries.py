@@ -16,6 +16,7 @@ from dwindle.errors import DwindleError
 from dwindle.schedule import Formula
 
 __all__ = [
+    "WIDEST",
     "depends",
     "divides_exactly",
     "edge",
@@ -27,7 +28,7 @@ __all__ = [
     "with_whole_boundaries",
 ]
 
-_WIDEST = 2**31  # a 32-bit count holds less
+WIDEST = 2**31  # a 32-bit count holds less
 _FEW = 4096
 _WHOLE = re.compile(r"(?<![\w.])\d{10,}(?![\w.])")
 
@@ -63,7 +64,7 @@ def narrowed(text: str) -> str:
     >>> narrowed("step < 3000000000"), narrowed("step < 2000000000")
     ('step < 3000000000.0', 'step < 2000000000')
     """
-    return _WHOLE.sub(lambda found: found[0] if int(found[0]) < _WIDEST else repr(float(found[0])), text)
+    return _WHOLE.sub(lambda found: found[0] if int(found[0]) < WIDEST else repr(float(found[0])), text)
 
 
 def is_on_time(every: float, last: float) -> bool:
@@ -187,7 +188,7 @@ class _Whole(ast.NodeTransformer):
         if share is None or not depends(node):
             return None
         above, below = _times(share[0], by.denominator), share[1] * by.numerator
-        if max(self.last, 1) * share[1] * by.denominator >= _WIDEST or below >= _WIDEST:
+        if max(self.last, 1) * share[1] * by.denominator >= WIDEST or below >= WIDEST:
             return None
         result = ast.BinOp(above, op, ast.Constant(below))
         under = share[1] * by.denominator
