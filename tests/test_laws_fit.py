@@ -488,8 +488,13 @@ def test_steps_that_are_tokens_and_losses_beyond_all_bounds_are_refused():
     endless = Run.logged([100, 200, 300, 400, np.inf], np.full(5, 1e-3), [3.0, 2.5, 2.2, 2.1, 2.0])
     assert endless.step.tolist() == [100, 200, 300, 400]
     assert "1 point was not finite and left out" in endless.notes
-    with pytest.raises(DataError, match="lie too far apart for a law"):
-        fit(Run(np.full(1000, 1e-3), np.arange(1, 41) * 25, 1e300 * np.linspace(3.0, 2.0, 40)))
+    with pytest.raises(DataError, match=r"run: 0 points were usable; .*40 points were beyond 1e\+100 and left out"):
+        Run(np.full(1000, 1e-3), np.arange(1, 41) * 25, 1e300 * np.linspace(3.0, 2.0, 40))
+    loss = np.linspace(3.0, 2.0, 40)
+    loss[7] = 1e308
+    spiked = Run(np.full(1000, 1e-3), np.arange(1, 41) * 25, loss)
+    assert spiked.notes == ("1 point was beyond 1e+100 and left out",)
+    assert np.isfinite(fit(spiked).predict(np.full(1000, 1e-3)).loss[-1])
 
 
 def test_of_steps_that_were_done_again_the_later_rate_counts_too():

@@ -207,9 +207,8 @@ def _cleaned(name: str, steps: Any, loss: Any, notes: list[str]) -> tuple[Any, A
         )
         steps, loss = steps[last], loss[last]
     if len(steps) < _FEWEST:
-        raise DataError(
-            f"{name}: {_points(len(steps))} usable; a curve needs at least {_FEWEST}. Log the loss more often."
-        )
+        why = "; ".join(notes) or "Log the loss more often"
+        raise DataError(f"{name}: {_points(len(steps))} usable; a curve needs at least {_FEWEST}. {why}.")
     return steps, loss
 
 
