@@ -164,13 +164,12 @@ class CsvRows:
     # --- blocks
 
     def _block(self, piece: Lines) -> Iterator[Block]:
-        piece, before = self._with_open(piece), len(self._open)
-        self._open = b""
-        while not self._numeric and len(piece.data) - before > 2 * _SMALL:  # the first rows tell which hold numbers
-            cut = piece.data.find(b"\n", before + _SMALL) + 1 or len(piece.data)
+        new, piece = len(piece.data), self._reopened(piece)
+        while not self._numeric and new > 2 * _SMALL:  # the first rows tell which columns hold numbers
+            cut = piece.data.find(b"\n", len(piece.data) - new + _SMALL) + 1 or len(piece.data)
             yield self._row_by_row(Lines(piece.first, piece.data[:cut]))
-            piece = self._with_open(Lines(piece.first + piece.data.count(b"\n", 0, cut), piece.data[cut:]))
-            before, self._open = len(self._open), b""
+            new = len(piece.data) - cut
+            piece = self._reopened(Lines(piece.first + piece.data.count(b"\n", 0, cut), piece.data[cut:]))
         if not piece.data:
             return
         if self._careful:
@@ -180,16 +179,16 @@ class CsvRows:
         missed = True
         for block, part in self._halves(piece):
             if self._open:  # the quote that the part before left open
-                part, block = self._with_open(part), None
-                self._open = b""
+                part, block = self._reopened(part), None
             missed &= block is None
             yield self._row_by_row(part) if block is None else block
         self._misses = self._misses + 1 if missed else 0
         self._careful = min(2**self._misses, 64) if self._misses > 2 else 0
 
-    def _with_open(self, piece: Lines) -> Lines:
-        """Return a piece after the row whose quote the piece before left open."""
-        return Lines(self._open_line, self._open + piece.data) if self._open else piece
+    def _reopened(self, piece: Lines) -> Lines:
+        """Return a piece after the row whose quote the piece before left open, which is kept no longer."""
+        held, self._open = self._open, b""
+        return Lines(self._open_line, held + piece.data) if held else piece
 
     def _halves(self, piece: Lines) -> Iterator[tuple[Block | None, Lines]]:
         """Yield the regular parts as blocks, the others without one, for what is irregular is mostly a line."""

@@ -33,9 +33,6 @@ class Kept(NamedTuple):
     arrays: Mapping[str, NDArray[Any]]
 
 
-_NOT_NUMPYS = TypeError, AttributeError  # what a type that NumPy has not comes as
-
-
 def fingerprint(said: Iterable[Any]) -> str:
     """Return a digest of values: text of plain ones, and every byte of arrays.
 
@@ -109,7 +106,8 @@ def read(file: Path, whose: str) -> Kept | None:
         with safe_open(file, "np") as found:
             said = found.metadata() or {}
             arrays = {name: found.get_tensor(name) for name in found.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, *_NOT_NUMPYS) as error:
+    # the last two come of a type that NumPy has not
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         raise ResumeError(_damaged(file, str(error))) from error
     if (said.get("format"), said.get("training")) != (FORMAT, whose):
         raise ResumeError(f"{file} {_OTHER}")
