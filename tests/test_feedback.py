@@ -425,6 +425,14 @@ def test_a_rattle_between_two_values_is_always_seen(low: float, gap: float, n: i
     assert found.noise <= 1e-9 * (high - low)
 
 
+@pytest.mark.parametrize("n", [600, 1024, 2000])
+def test_long_metrics_whose_blocks_are_all_alike(n: int) -> None:
+    still = verdict(np.append(2.0, np.ones(n)))  # the first is left over from the blocks
+    assert (still.kind, still.slope, still.slope_interval, still.p_values["trend"]) == ("flat", 0.0, (0.0, 0.0), 1.0)
+    rattle = verdict(np.arange(n) % 2)
+    assert (rattle.kind, rattle.period, rattle.slope) == ("oscillating", 2.0, 0.0)
+
+
 @pytest.mark.parametrize(("spread", "n", "share"), [(0.3, 20, 0.99), (0.5, 40, 0.99), (1.0, 100, 0.98)])
 def test_a_noisy_rattle_is_seen(spread: float, n: int, share: float) -> None:
     found = verdicts(lambda rng: (-1.0) ** np.arange(n) + spread * rng.standard_normal(n), seed=3)

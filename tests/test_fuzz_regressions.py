@@ -125,6 +125,9 @@ CASES: dict[str, tuple[str, bytes]] = {
     "findings: a rate and a decay whose product is beyond floats": (
         "log-findings", b"\0step,loss,lr,weight_decay\n" + b"".join(b"%d,1.5,1e308,20\n" % k for k in range(0, 200, 5)),
     ),
+    "findings: a long rattle, whose means of two are all alike": (
+        "log-findings", b"\0step,loss\n" + b"".join(b"%d,%d\n" % (k, 1 + k % 2) for k in range(1024)),
+    ),
     "lab: a loss too large to square": (
         "lab-log", b"\0step,loss,lr\n30,0.66,0.1\n32,0.63,0.1\n34,0.64,0.1\n36,1e308,0.1\n40,20,0.1\n",
     ),

@@ -169,6 +169,8 @@ def _trend(y: Array, level: float) -> _Trend:
     slopes = np.sort(rises / (j - i))
     score = float(np.sign(rises).sum())
     ties = np.unique(y, return_counts=True)[1]
+    if len(ties) == 1:  # what differs is not in the blocks
+        return _Trend(0.0, (0.0, 0.0), 0.0, 1.0)
     variance = (n * (n - 1) * (2 * n + 5) - float((ties * (ties - 1) * (2 * ties + 5)).sum())) / 18
     effective = _effective_size(y)
     deviation = math.sqrt(variance * n / effective)
