@@ -626,6 +626,17 @@ def test_a_resume_from_an_older_checkpoint_is_held_against_the_loss_at_its_steps
         assert 1.25 < each.evidence.get("times", 1.4) < 1.6
 
 
+@pytest.mark.parametrize("jump", [1.0, 2.0])
+def test_a_resume_from_before_the_log_begins_is_held_against_what_there_is(jump: float) -> None:
+    rng = np.random.default_rng(1)
+    step = np.r_[np.arange(1000.0, 3000.0, 10.0), np.arange(600.0, 4000.0, 10.0)]
+    loss = (0.5 + 3.0 * np.exp(-step / 1500.0)) * np.exp(0.02 * rng.standard_normal(len(step)))
+    loss[200:] *= jump
+    log = History("run", {"l": Series("l", step, loss)}, {"training loss": "l"})
+    times = [f.evidence["times"] for f in of_history(log) if f.code == "wrong-resume"]
+    assert times == ([] if jump == 1.0 else [pytest.approx(jump, rel=0.05)])
+
+
 def begun_anew(levels: tuple[float, float]) -> list[tuple[str, str]]:
     """Return what is said of two halves, each from step 10 to 1,000, whose losses begin at these levels."""
     rng = np.random.default_rng(1)

@@ -128,6 +128,10 @@ CASES: dict[str, tuple[str, bytes]] = {
     "findings: a long rattle, whose means of two are all alike": (
         "log-findings", b"\0step,loss\n" + b"".join(b"%d,%d\n" % (k, 1 + k % 2) for k in range(1024)),
     ),
+    "findings: a loss more times higher after a resume than floats reach": (
+        "log-findings",
+        b"\0step,loss\n" + b"".join(b"%d,%d%b\n" % (k % 30, 1 + k % 3, b"e-200" if k < 30 else b"e200") for k in range(50)),
+    ),
     "lab: a loss too large to square": (
         "lab-log", b"\0step,loss,lr\n30,0.66,0.1\n32,0.63,0.1\n34,0.64,0.1\n36,1e308,0.1\n40,20,0.1\n",
     ),

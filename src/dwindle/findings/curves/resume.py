@@ -65,7 +65,10 @@ def _went_back(record: Record) -> list[Finding]:
 
 
 def _sides(record: Record, role: str, before: float, after: float) -> tuple[Any, Any, Any, Any] | None:
-    """Return steps and values of that column up to the turn and from it on; None if it has no such turn."""
+    """Return steps and values of that column up to the turn and from it on; None if it has no such turn.
+
+    What lies before the first step up to the turn, of a log that did not begin with the run, has nothing to be held against.
+    """
     series = record.history.get(role)
     if series is None:
         return None
@@ -79,7 +82,8 @@ def _sides(record: Record, role: str, before: float, after: float) -> tuple[Any,
     stop = int(following[0]) if len(following) else len(step)
     preceding = turns[turns < turn]
     start = int(preceding[-1]) if len(preceding) else 0
-    return step[start:turn], value[start:turn], step[turn:stop], value[turn:stop]
+    held = turn + int(np.searchsorted(step[turn:stop], step[start]))
+    return step[start:turn], value[start:turn], step[held:stop], value[held:stop]
 
 
 def _other_rate(record: Record, before: float, after: float) -> tuple[str, dict[str, Any]] | None:
@@ -108,7 +112,7 @@ def _other_loss(record: Record, before: float, after: float) -> tuple[str, dict[
     if sides is None or len(sides[1]) < 4 or len(sides[3]) < 3:
         return None
     old_step, old, new_step, new = sides
-    near = (old_step >= after) & (old_step <= after + (new_step[min(_WIDE, len(new_step)) - 1] - new_step[0]))
+    near = (old_step >= new_step[0]) & (old_step <= new_step[min(_WIDE, len(new_step)) - 1])
     was = old[near] if near.sum() >= 3 else old[-_WIDE:]
     now = new[: max(3, min(_WIDE, len(was)))]
     noise = max(noise_of(old), float(np.std(was)) / math.sqrt(2.0))
@@ -153,7 +157,7 @@ def _times_higher(old_step: Any, old: Any, new_step: Any, new: Any) -> float | N
         r = min(max(float(rest[1:] @ rest[:-1]) / total, 0.0), 0.9) if total > 0.0 else 0.0
         error = math.sqrt(total / (len(was) - 2) * (1.0 / k + 1.0 / len(was)) * (1.0 + r) / (1.0 - r))
         if rise > max(4.0 * error, math.log(_HIGHER)):
-            return math.exp(rise)
+            return math.exp(min(rise, 700.0))  # floats end at 709
     return None
 
 
