@@ -21,11 +21,13 @@ from dwindle.plan import Plan, difference
 from dwindle.reference import SGD
 from dwindle.schedule import (
     Constant,
+    Formula,
     Interpolate,
     Join,
     PowerLaw,
     Product,
     Ramp,
+    Repeat,
     Scaled,
     Schedule,
     Stretch,
@@ -58,6 +60,7 @@ torch.set_num_threads(1)
 
 EPS = float(np.finfo(np.float64).eps)
 STEP_ARRAY = np.array(STEPS, dtype=np.int64)
+RISES = Formula("min(step, 10) / 10 if step < 10 else 1")
 usual = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -237,6 +240,7 @@ def test_resolving_twice_is_resolving_once(s: Schedule, run: Horizon) -> None:
 
 @pytest.mark.law
 @given(schedules, horizons)
+@example(Stretch(Repeat(RISES, every=3), 0.1), Horizon(steps=100))
 @usual
 def test_one_step_alone_is_the_nth_of_a_vector(s: Schedule, run: Horizon) -> None:
     resolved = s.resolve(run)
@@ -284,6 +288,8 @@ def test_torch_gives_the_bits_of_numpy(s: Schedule, run: Horizon) -> None:
 
 @pytest.mark.law
 @given(schedules, horizons)
+@example(Repeat(RISES, Time(1.6434656584080187, "st")), Horizon(steps=100))
+@example(Repeat(RISES, Time(1.6434656584080187, "st"), cycles=2), Horizon(steps=100))
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 def test_jax_jit_gives_the_numbers_of_numpy(s: Schedule, run: Horizon) -> None:
     resolved = s.resolve(run)
@@ -468,7 +474,7 @@ def rounded(exact: Fraction) -> int:
 @pytest.mark.law
 @given(horizons, st.one_of(st.integers(0, 100), st.floats(0.0, 100.0)))
 def test_a_percentage_is_rounded_once_and_exactly(run: Horizon, value: float) -> None:
-    assert Time(value, "%").steps(run) == rounded(Fraction(value) * run.steps / 100)
+    assert Time(value, "%").steps(run) == rounded(Fraction(str(value)) * run.steps / 100)
 
 
 @pytest.mark.law
@@ -498,10 +504,12 @@ def test_an_exact_time_ends_where_its_tokens_do(tokens: int, worth: int, times_o
 
 @pytest.mark.law
 @given(horizons, st.one_of(st.integers(0, 10**6), st.floats(0.0, 1e6)))
+@example(Horizon(steps=100, steps_per_epoch=205, batch_size=1, tokens_per_step=1), 1.9)
 def test_epochs_examples_and_tokens_are_rounded_once_and_exactly(run: Horizon, value: float) -> None:
-    assert Time(value, "ep").steps(run) == rounded(Fraction(value) * (run.steps_per_epoch or 0))
-    assert Time(value, "ex").steps(run) == rounded(Fraction(value) / (run.batch_size or 1))
-    assert Time(value, "tok").steps(run) == rounded(Fraction(value) / (run.tokens_per_step or 1))
+    exact = Fraction(str(value))  # of the decimal number
+    assert Time(value, "ep").steps(run) == rounded(exact * (run.steps_per_epoch or 0))
+    assert Time(value, "ex").steps(run) == rounded(exact / (run.batch_size or 1))
+    assert Time(value, "tok").steps(run) == rounded(exact / (run.tokens_per_step or 1))
     assert Time(value, "st").steps(run) == value
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import dwindle as dw
@@ -21,7 +21,7 @@ from dwindle.depths import depths
 from dwindle.errors import NoExactMapError, UnknownNameError, UnresolvedTimeError
 from dwindle.mask import Mask, Rule
 from dwindle.plan import Plan
-from dwindle.schedule import Schedule
+from dwindle.schedule import Constant, Join, Repeat, Schedule, Shift
 from dwindle.torch import params
 from strategies import schedules
 
@@ -90,6 +90,8 @@ def test_every_recipe_of_every_peer_runs_in_torch_and_reads_back(case: dict[str,
 @pytest.mark.law
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(schedules, st.integers(100, 400))
+@example(Shift(Shift(Join((Constant(0.0), Constant(0.0), Constant(0.01)), (1, 1, None)), -2), 101), 100)
+@example(Shift(Repeat(Shift(Join((Constant(0.0), Constant(0.01)), (2, None)), -2), 9, growth=2.0), 101), 100)
 def test_any_schedule_runs_in_torch_and_reads_back(schedule: Schedule, steps: int) -> None:
     plan = Plan(0.1, schedule)
     run = dw.Horizon(steps=steps, steps_per_epoch=10, batch_size=8, tokens_per_step=4096)

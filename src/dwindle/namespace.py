@@ -94,6 +94,11 @@ def _pow(x: Any, exponent: float) -> float:
     return float(np.power(np.float64(x), exponent))
 
 
+def _clip(x: Any, low: Any, high: Any) -> Any:
+    held = low if x < low else high if x > high else x
+    return float(held) if isinstance(x, float) else held  # a float stays one, as in an array
+
+
 def _like_numpy(function: Callable[[Any], Any]) -> Callable[[Any], float]:
     return lambda x: float(function(np.float64(x)))
 
@@ -104,7 +109,7 @@ def _most(x: Any) -> int:
 
 SCALAR = Namespace(
     where=lambda condition, yes, no: yes if condition else no,
-    clip=lambda x, low, high: low if x < low else high if x > high else x,
+    clip=_clip,
     as_float=float,
     rint=round,
     divide=operator.truediv,

@@ -497,10 +497,13 @@ class Repeat(Schedule):
         if self.growth == 1:
             every = number_of_steps(self.every) or 0
             step, every = _whole(step, every)
-            cycle = step // every
+            cycle, local = (
+                step // every,
+                step % every,
+            )  # the rest is exact, where a compiler may round the product or not
             if self.cycles is not None:
-                cycle = xp.clip(cycle, 0, self.cycles - 1)
-            local = step - cycle * every
+                last = xp.clip(cycle, 0, self.cycles - 1)
+                cycle, local = last, local + (cycle - last) * every
         else:
             cycle = xp.clip(xp.bucket(self._starts, step) - 1, 0, len(self._starts) - 1)
             local = xp.as_float(step - xp.table(self._starts, cycle)) / xp.table(self._spans, cycle)

@@ -80,7 +80,7 @@ class Formula(Schedule):
     def __call__(self, step: Any) -> Any:
         xp = namespace(step)
         if xp is SCALAR:
-            here = min(max(0, step), LAST_STEP)
+            here = xp.clip(step, 0, LAST_STEP)
             return self._checked(float(scalar(self._compiled, here)), here)
         here = xp.clip(xp.long(step), 0, LAST_STEP)
         if xp is not NUMPY:

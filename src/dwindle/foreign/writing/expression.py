@@ -89,6 +89,10 @@ class Clock:
             f"({self.text} {'-' if steps > 0 else '+'} {_n(abs(steps))})", self.first - steps, self.last - steps
         )
 
+    def begun(self) -> Clock:
+        """Return the clock that stands at 0 until this one comes to it."""
+        return self if self.first >= 0 else Clock(self.held(), 0, max(self.last, 0))
+
     @property
     def is_whole(self) -> bool:
         """Whether it counts whole steps: no division and no fraction stands in its text."""
@@ -138,9 +142,7 @@ def _combined(schedule: Schedule, clock: Clock) -> str:
             return f"{_n(factor)} * ({_of(inner, clock)})"
         case Shift(schedule=inner, steps=steps):
             by = _steps(steps)
-            return _of(
-                inner, (replace(clock, text=clock.held(), first=0) if by < 0 and clock.first < 0 else clock).moved(by)
-            )
+            return _of(inner, (clock.begun() if by < 0 else clock).moved(by))
         case Stretch(schedule=inner, by=by):
             return _of(inner, Clock(f"({clock.text} / {_n(by)})", clock.first / by, clock.last / by))
         case Clip(schedule=inner, low=low, high=high):
@@ -223,7 +225,7 @@ def _tanh(tanh: Tanh, clock: Clock) -> str:
 
 
 def _through(points: Interpolate, clock: Clock) -> str:
-    clock = Clock(clock.held(), max(clock.first, 0), max(clock.last, 0))
+    clock = clock.begun()
     at, values = [_steps(a) for a in points.at], points.factors
     parts = [_n(values[0])]
     for (left, right), (start, end) in zip(pairwise(at), pairwise(values), strict=True):
@@ -277,10 +279,10 @@ def _repeated(repeat: Repeat, clock: Clock) -> str:
 
 def _growing(repeat: Repeat, every: float, clock: Clock) -> str:
     """Return cycles of growing length, those that begin within the clock spelled out."""
-    parts = []
-    starts = [start for start in repeat._starts or (0.0,) if start <= max(clock.last, 0)]
+    clock, parts = clock.begun(), []
+    starts = [start for start in repeat._starts or (0.0,) if start <= clock.last]
     for i, start in enumerate(starts):
-        begun, span = replace(clock, text=clock.held(), first=0).moved(start), repeat.growth**i
+        begun, span = clock.moved(start), repeat.growth**i
         local = Clock(begun.text if i == 0 else f"({begun.text} / {_n(span)})", 0, every)
         if i == len(starts) - 1:
             local = replace(local, last=(clock.last - start) / span)

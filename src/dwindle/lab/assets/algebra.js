@@ -212,8 +212,12 @@ class Repeat extends Schedule {
     if (this.growth === 1) {
       const every = numberOfSteps(this.every);
       cycle = floorDivide(here, every);
-      if (this.cycles !== null) cycle = clamp(cycle, 0, this.cycles - 1);
-      local = here - cycle * every;
+      local = here % every;
+      if (this.cycles !== null) {
+        const last = clamp(cycle, 0, this.cycles - 1);
+        local += (cycle - last) * every;
+        cycle = last;
+      }
     } else {
       cycle = clamp(bisectRight(this.starts, here) - 1, 0, this.starts.length - 1);
       local = (here - this.starts[cycle]) / this.growth ** cycle;
