@@ -497,10 +497,7 @@ class Repeat(Schedule):
         if self.growth == 1:
             every = number_of_steps(self.every) or 0
             step, every = _whole(step, every)
-            cycle, local = (
-                step // every,
-                step % every,
-            )  # the rest is exact, where a compiler may round the product or not
+            cycle, local = step // every, step % every  # step - cycle * every is rounded as a compiler likes
             if self.cycles is not None:
                 last = xp.clip(cycle, 0, self.cycles - 1)
                 cycle, local = last, local + (cycle - last) * every
