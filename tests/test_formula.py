@@ -10,17 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 
 import dwindle as dw
 from dwindle.errors import InvalidValueError, NoExactMapError, ParseError, UnknownNameError, UnresolvedTimeError
 from dwindle.foreign.source.function import formula_of
 from dwindle.foreign.source.literal import Scope
 from dwindle.foreign.writing.expression import expression
-from dwindle.schedule import Formula, Schedule, curve
-from dwindle.units import Horizon
+from dwindle.schedule import Constant, Formula, Repeat, Schedule, curve
+from dwindle.units import Horizon, Time
 from strategies import horizons, schedules
 
+WHOLE = Time(2, "%", "exact")  # 10.36 of 518 steps, of which 25 are 259
 TEXTS = [
     "min(step, 10) / 10 if step < 10 else 0.5 ** ((step - 10) // 30)",
     "0.5 * (1 + cos(pi * min(step, 100) / 100))",
@@ -180,6 +181,7 @@ def test_one_spelling_one_value() -> None:
 @pytest.mark.law
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(schedules, horizons)
+@example(Repeat(Repeat(Constant(0.01), WHOLE, decay=0.5), WHOLE, decay=0.1, cycles=3), Horizon(steps=518))
 def test_any_schedule_is_a_formula(schedule: Schedule, run: Horizon) -> None:
     resolved, steps = schedule.resolve(run), min(run.steps, 500)
     want = curve(resolved, steps + 1)

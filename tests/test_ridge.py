@@ -241,6 +241,14 @@ def test_any_small_table(data: st.DataObject, rows: int, columns: int, lam: floa
     np.testing.assert_allclose(path.loo_residuals(lam), without_each_row(X, y, lam), rtol=1e-6, atol=1e-6)
 
 
+def test_columns_that_vary_together_far_from_zero_are_one() -> None:
+    X, y = np.array([[0.0, -5.5], [0.0, -5.5], [1.0, -5.844]]), np.array([0.0, 0.0, 1.0])
+    for far in (0.0, 1e3, 1e6):
+        beyond = np.add(X, [0.0, far])
+        found = made(beyond, y, [0.01, 1.0]).loo_residuals(0.01)
+        np.testing.assert_allclose(found, without_each_row(beyond, y, 0.01), rtol=1e-6, atol=1e-8)
+
+
 # --- which λ
 
 

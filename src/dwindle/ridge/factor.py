@@ -91,6 +91,8 @@ def factorised(X: Array, y: Array, intercept: bool, weights: Array | None) -> Fa
         same = y.min(axis=0) == y.max(axis=0)
         y_mean[same] = y[0, same]
         X, y = X - x_mean, y - y_mean
+        X -= _mean(X, weights)  # what the mean was rounded by would count as a direction of its own
+        y -= _mean(y, weights)
     root = None if weights is None else np.sqrt(weights)
     if root is not None:
         X, y = root[:, None] * X, root[:, None] * y

@@ -499,8 +499,8 @@ class Repeat(Schedule):
             step, every = _whole(step, every)
             cycle, local = step // every, step % every  # step - cycle * every is rounded as a compiler likes
             if self.cycles is not None:
-                last = xp.clip(cycle, 0, self.cycles - 1)
-                cycle, local = last, local + (cycle - last) * every
+                last, begun = xp.clip(cycle, 0, self.cycles - 1), min((self.cycles - 1) * every, xp.most(step))
+                cycle, local = last, xp.where(cycle > last, step - begun, local)
         else:
             cycle = xp.clip(xp.bucket(self._starts, step) - 1, 0, len(self._starts) - 1)
             local = xp.as_float(step - xp.table(self._starts, cycle)) / xp.table(self._spans, cycle)

@@ -235,6 +235,12 @@ def _share(node: ast.expr) -> tuple[ast.expr, int] | None:
             return (
                 None if a is None or b is None else (ast.BinOp(_times(a[0], b[1]), op, _times(b[0], a[1])), a[1] * b[1])
             )
+        case ast.IfExp(test=test, body=yes, orelse=no):
+            a, b = _share(yes), _share(no)
+            if a is None or b is None:
+                return None
+            under = math.lcm(a[1], b[1])
+            return ast.IfExp(test, _times(a[0], under // a[1]), _times(b[0], under // b[1])), under
         case ast.Call(func=ast.Name(id="min" | "max" as name), args=[left, right]):
             a, b = _share(left), _share(right)
             if a is None or b is None:

@@ -215,7 +215,7 @@ class Repeat extends Schedule {
       local = here % every;
       if (this.cycles !== null) {
         const last = clamp(cycle, 0, this.cycles - 1);
-        local += (cycle - last) * every;
+        if (cycle > last) local = here - last * every;
         cycle = last;
       }
     } else {
