@@ -79,10 +79,9 @@ class Formula(Schedule):
 
     def __call__(self, step: Any) -> Any:
         xp = namespace(step)
-        if xp is SCALAR:
-            here = xp.clip(step, 0, LAST_STEP)
-            return self._checked(float(scalar(self._compiled, here)), here)
         here = xp.clip(xp.long(step), 0, LAST_STEP)
+        if xp is SCALAR:
+            return self._checked(float(scalar(self._compiled, here)), here)
         if xp is not NUMPY:
             return as_array(self._compiled.value(here, xp), here, xp)
         with np.errstate(all="ignore"):  # both branches of a condition are worked out

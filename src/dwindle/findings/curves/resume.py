@@ -92,7 +92,7 @@ def _other_rate(record: Record, before: float, after: float) -> tuple[str, dict[
         return None
     old_step, old, new_step, new = sides
     peak = max(float(old.max()), float(new.max()), 1e-300)
-    again = (new_step >= old_step[0]) & (new_step <= old_step[-1])
+    again = new_step <= old_step[-1]
     if again.any():
         off = np.abs(new[again] - np.interp(new_step[again], old_step, old)) / peak
         spacing = np.abs(np.gradient(old)).max() / peak

@@ -270,13 +270,14 @@ def _repeated(repeat: Repeat, clock: Clock) -> str:
         if clock.last < every:
             return _of(repeat.schedule, clock)
         held = clock.held()
-        cycle = f"({held} // {_n(every)})" if cycles is None else f"min({held} // {_n(every)}, {cycles - 1})"
-        rest, local = f"{held} % {_n(every)}", f"({held} - {cycle} * {_n(every)})"
+        turn, rest = f"{held} // {_n(every)}", f"{held} % {_n(every)}"
+        cycle = f"({turn})" if cycles is None else f"min({turn}, {cycles - 1})"
         if cycles is None:
             local = f"({rest})"
-        elif not float(every).is_integer():  # a product would be rounded
-            begun = _n((cycles - 1) * every)
-            local = f"({rest} if {held} // {_n(every)} < {cycles} else {held} - {begun})"
+        elif float(every).is_integer():
+            local = f"({held} - {cycle} * {_n(every)})"
+        else:  # where that product would be rounded
+            local = f"({rest} if {turn} < {cycles} else {held} - {_n((cycles - 1) * every)})"
         inside = _of(repeat.schedule, Clock(local, 0, every if cycles is None else clock.last))
         return inside if repeat.decay == 1 else f"({inside}) * {_n(repeat.decay)} ** {cycle}"
     return _growing(repeat, every, clock)
