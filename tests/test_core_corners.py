@@ -15,6 +15,7 @@ import torch
 import dwindle as dw
 from dwindle.errors import DwindleError, InvalidValueError, ParseError, UnknownNameError, UnresolvedTimeError
 from dwindle.mask import Mask, Param, Rule
+from dwindle.namespace import namespace
 from dwindle.plan import Group, Plan, integrated_decay
 from dwindle.replan import extended
 from dwindle.schedule import (
@@ -224,6 +225,19 @@ def test_steps_without_a_sign_are_refused(given: Any) -> None:
 def test_steps_of_32_bits_in_torch_are_steps(schedule: Any) -> None:
     steps = torch.arange(9, dtype=torch.int32)
     np.testing.assert_array_equal(schedule.resolve(Horizon(9))(steps).numpy(), curve(schedule.resolve(Horizon(9)), 9))
+
+
+def test_roots_in_torch_are_rounded_as_ieee_754_has_them() -> None:
+    rng = np.random.default_rng(0)
+    roots = rng.uniform(1.0, 2.0, 100_000)
+    beside = [np.nextafter(4.0 ** np.arange(-150, 150), end) for end in (0.0, np.inf)]
+    for x in (
+        rng.uniform(1.0, 4.0, 100_000), np.exp(rng.uniform(-660, 700, 100_000)), np.arange(10_000.0), *beside,
+        roots * (roots + np.spacing(roots)),  # their roots lie between two floats
+        np.array([0.0, -0.0, np.inf, np.nan, -1.0, 5e-324, 1e-310, 1e-290, 1e307, np.finfo(float).max]),
+    ):  # fmt: skip
+        with np.errstate(invalid="ignore"):
+            np.testing.assert_array_equal(namespace(torch.tensor(1)).sqrt(torch.from_numpy(x)).numpy(), np.sqrt(x))
 
 
 LONG = [

@@ -231,6 +231,19 @@ def test_a_subclass_that_calls_its_parent_is_still_one_step():
     agree(Mine, dw.Plan(0.01, WARM, dw.decoupled(0.1)), "step", 1)
 
 
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        dw.warmup(5).then(dw.inverse_sqrt(5)),
+        *(pytest.param(s, marks=pytest.mark.slow) for s in (WARM, dw.cosine_restarts(3))),
+    ],
+    ids=str,
+)
+def test_a_schedule_inside_a_compiled_function_has_the_bits_of_the_eager_one(schedule):
+    steps, held = torch.arange(STEPS), schedule.resolve(dw.Horizon(STEPS))
+    assert torch.equal(torch.compile(held.__call__, fullgraph=True)(steps), held(steps))
+
+
 @pytest.mark.slow
 def test_low_precision_weights_keep_their_decay_and_their_graphs():
     torch.set_default_dtype(torch.bfloat16)

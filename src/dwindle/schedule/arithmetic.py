@@ -158,7 +158,7 @@ def _divided(a: Compiled, b: Compiled) -> Compiled:
 
 def _refuse_zero(divisor: Any) -> None:
     """Raise ZeroDivisionError where NumPy would make a number of a division by 0, which Python does not."""
-    if isinstance(divisor, np.ndarray | np.generic) and not divisor.all():
+    if isinstance(divisor, (np.ndarray, np.generic)) and not divisor.all():
         raise ZeroDivisionError
 
 
