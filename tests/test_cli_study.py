@@ -127,11 +127,11 @@ def test_an_interrupted_study_resumes_to_the_same_end(kind: signal.Signals, tmp_
     )
     trials = tmp_path / "a" / "trials.jsonl"
     deadline = time.monotonic() + 60
-    while not trials.exists() and time.monotonic() < deadline:
+    while not trials.exists() and running.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     running.send_signal(kind)
     _, said = running.communicate(timeout=60)
-    assert running.returncode == (130 if kind is signal.SIGINT else -signal.SIGKILL)
+    assert running.returncode == (130 if kind is signal.SIGINT else -signal.SIGKILL), said
     if kind is signal.SIGINT:
         assert "the same command goes on" in said
         assert "Traceback" not in said
@@ -448,6 +448,33 @@ app.main(sys.argv[1:])
 def test_an_interrupt_that_python_would_forget_comes_again() -> None:
     out = subprocess.run(
         [sys.executable, "-c", FORGOTTEN, "show", "peak 1"], capture_output=True, text=True, timeout=60
+    )
+    assert out.returncode == 130, out.stderr
+    assert out.stderr == "dwindle: interrupted; finished trainings are kept, the same command goes on.\n"
+
+
+TURNED = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+import dwindle.cli
+
+app = sys.modules["dwindle.cli.app"]
+
+def interrupted(plan):
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except BaseException:
+        raise {error} from None
+
+app._plan = interrupted
+app.main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("error", ["SystemError('returned a result with an exception set')", "app.DwindleError('no')"])
+def test_an_interrupt_that_a_library_makes_another_error_of_is_an_interrupt(error: str) -> None:
+    out = subprocess.run(
+        [sys.executable, "-c", TURNED.format(error=error), "show", "peak 1"], capture_output=True, text=True, timeout=60
     )
     assert out.returncode == 130, out.stderr
     assert out.stderr == "dwindle: interrupted; finished trainings are kept, the same command goes on.\n"

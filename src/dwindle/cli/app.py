@@ -136,12 +136,14 @@ def _interrupt() -> None:
 
 
 @contextmanager
-def _no_interrupt_lost() -> Iterator[None]:
-    """Have an interrupt come again that Python would print and forget, in a ``__del__`` or a callback of a weak reference.
+def _no_interrupt_lost() -> Iterator[list[int]]:
+    """Give the interrupts that came, and have one come again that Python would print and forget.
 
-    A study that keeps an Optuna study beside its trials is there one moment in a thousand.
+    It does so in a ``__del__`` or a callback of a weak reference: a study that keeps an Optuna study beside its trials is
+    there one moment in a thousand. Of another, a library may make an error of its own (Python itself did, before 3.12, in a
+    ``__set_name__``): by the list it is still known as an interrupt.
     """
-    before, again = sys.unraisablehook, []
+    before, again, came = sys.unraisablehook, [], list[int]()
 
     def lost(unraisable: Any) -> None:
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
@@ -150,10 +152,21 @@ def _no_interrupt_lost() -> Iterator[None]:
         else:
             before(unraisable)
 
+    def interrupted(number: int, _: Any) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler and (
+        threading.current_thread() is threading.main_thread()
+    )
     sys.unraisablehook = lost
+    if ours:
+        signal.signal(signal.SIGINT, interrupted)
     try:
-        yield
+        yield came
     finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.unraisablehook = before
         for timer in again:
             timer.cancel()
@@ -166,19 +179,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="dwindle")
+    came: list[int] = []
     try:
-        with warnings.catch_warnings(), _no_interrupt_lost():
+        with warnings.catch_warnings(), _no_interrupt_lost() as came:
             warnings.showwarning = _warnings_in_a_line()
             code = app(args=words or ["--help"], standalone_mode=False)
     except KeyboardInterrupt:
         code = 130
     except Exception as error:
         said = error.format_message() if hasattr(error, "format_message") else str(error)  # typer's own usage errors
-        if os.environ.get(_DEBUG) or not (isinstance(error, DwindleError) or hasattr(error, "format_message")):
+        meant = came or isinstance(error, DwindleError) or hasattr(error, "format_message")
+        if os.environ.get(_DEBUG) or not meant:
             raise
-        said = with_options(said, set(words))
-        say(f"dwindle: {' '.join(said.split())}", err=True)
-        code = getattr(error, "exit_code", 2)
+        if came:
+            code = 130
+        else:
+            said = with_options(said, set(words))
+            say(f"dwindle: {' '.join(said.split())}", err=True)
+            code = getattr(error, "exit_code", 2)
     if code == 130:
         typer.echo("dwindle: interrupted; finished trainings are kept, the same command goes on.", err=True)
     sys.exit(code if isinstance(code, int) else 0)
