@@ -238,6 +238,8 @@ def test_roots_in_torch_are_rounded_as_ieee_754_has_them() -> None:
     ):  # fmt: skip
         with np.errstate(invalid="ignore"):
             np.testing.assert_array_equal(namespace(torch.tensor(1)).sqrt(torch.from_numpy(x)).numpy(), np.sqrt(x))
+    ramp = Ramp(steps=100_000, power=0.5)
+    np.testing.assert_array_equal(ramp(torch.arange(100_000)).numpy(), curve(ramp, 100_000))
 
 
 LONG = [

@@ -368,6 +368,9 @@ def test_a_floor_of_one_group_counts_for_none() -> None:
     assert [(state.lr, state.floor_cuts) for state in both] == [(0.5, 2), (0.25, 2)]
     risen = observe_together(rules, both, 0.0)[1]
     assert [(state.lr, state.floor_cuts) for state in risen] == [(1.0, 0), (0.5, 0)]
+    patient = [dataclasses.replace(rule, patience=1) for rule in rules]
+    waiting = observe_together(patient, both, 2.0)[1]
+    assert [(state.lr, state.floor_cuts) for state in waiting] == [(0.5, 2), (0.25, 2)]
 
 
 # --- the verdict, worked out anew -------------------------------------------------------------------------------------

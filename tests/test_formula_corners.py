@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -198,7 +201,7 @@ def test_a_part_may_stand_in_every_other(whole: str, part: str) -> None:
 
 
 def test_an_operation_says_how_large_it_may_become() -> None:
-    add = _whole_or_float(lambda a, b: a + b, lambda a, b: a + b)
+    add = partial(_whole_or_float, operator.add, operator.add)
     step = Compiled(lambda step, xp: step, "whole", lambda last: 1000)
     last = add(constant(WIDEST - 1), constant(1))
     beyond = add(constant(WIDEST - 1), constant(2))
@@ -344,6 +347,22 @@ def test_the_remedy_for_a_value_that_is_no_number_works(bad: str, good: str) -> 
 def test_a_branch_that_no_step_takes_may_divide_whole_tensors_by_zero(text: str) -> None:
     f, steps = Formula(f"{text} if step % 7 > 0 and step > 5 else 0.5"), np.arange(40)
     assert f(torch.from_numpy(steps)).tolist() == f(steps).tolist() == [f(step) for step in steps.tolist()]
+
+
+@pytest.mark.parametrize("text", ["step // 0", "step % 0", "step / 0", "5 // 0", "5 % 0", "5 / 0", "1e300 * 1e300", "[1, 2][5 // 0]",
+                                  "10 ** 400", "sqrt(-1)", "1 + (3 // 0 > 2)"])  # fmt: skip
+def test_a_branch_that_no_step_takes_may_have_no_value_at_all(text: str) -> None:
+    f, steps = Formula(f"1 if step < 7 else {text}"), np.arange(7)
+    assert (
+        f(steps).tolist()
+        == f(torch.from_numpy(steps)).tolist()
+        == np.asarray(f(jnp.asarray(steps))).tolist()
+        == [1.0] * 7
+    )
+    with pytest.raises(InvalidValueError, match="is (nan|inf) at step 7"):
+        f(7)
+    with pytest.raises(InvalidValueError, match="is (nan|inf) at step 7"):
+        f(np.arange(9))
 
 
 def test_no_warning_stands_beside_a_value() -> None:
@@ -493,6 +512,10 @@ def test_a_formula_too_deep_for_python_says_so() -> None:
         "1 + abs(5 % (step - 7))",
         "1 / (1 + 1 / (step - 7) ** 2)",
         "min(1, 1 / (step - 7) ** 2)",
+        "1 if step < 7 else min(1, step / 0)",
+        "1 if step < 7 else min(1, step / (1 - 1.0))",
+        "1 if step < 7 else min(1, step // 0)",
+        "1 if step < 7 else 1 + step % 0",
     ],
 )
 def test_an_array_has_no_value_where_a_step_alone_has_none(text: str) -> None:

@@ -11,7 +11,19 @@ import numpy as np
 import pytest
 
 import dwindle as dw
-from dwindle.decay import L2, Corrected, Decay, Decoupled, Independent, Penalty, convert, half_life, penalty, timescale
+from dwindle.decay import (
+    L2,
+    Corrected,
+    Decay,
+    Decoupled,
+    Independent,
+    Penalty,
+    convert,
+    half_life,
+    peak_share,
+    penalty,
+    timescale,
+)
 from dwindle.depths import depths
 from dwindle.errors import DwindleError, InvalidValueError, NoExactMapError, UnknownNameError, shown
 from dwindle.mask import Decision, Mask, Param, Rule, report
@@ -211,6 +223,11 @@ def test_a_value_is_never_changed_and_is_as_good_as_its_equal(value: Any) -> Non
 
 
 # Decays
+
+
+def test_the_share_of_the_peak_is_that_of_the_first_step() -> None:
+    falling = Ramp(0.0, 4, 1.0)
+    assert [peak_share(kind(falling), 0.5) for kind in (L2, Decoupled, Independent)] == [0.5, 0.5, 1.0]
 
 
 def test_numbers_are_floats_and_flags_are_off_unless_said() -> None:

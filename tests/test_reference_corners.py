@@ -69,6 +69,8 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
         ({"l2": -0.5}, "l2 must be zero or more; got -0.5."),
         ({"cautious": 1}, "cautious must be True or False; got 1."),
     )],
+    *[(kind.update, STEP | {"state": 3}, f"state must be a {state}; got 3. Begin with init(w).")
+      for kind, state in ((SGD(), "SGDState"), (Adam(), "AdamState"))],
     *[(run, RUN | given, said) for given, said in (
         ({"steps": -1}, "steps must be at least 0; got -1."),
         ({"steps": 0, "w0": {"kernel": ["x"]}}, "kernel must be an array of real numbers; got ['x'] (its dtype is <U1)."),

@@ -278,6 +278,9 @@ def test_a_cooldown_can_be_given_up() -> None:
         (lambda p: cooldown(replace(p, schedule=dw.warmup(60)), 100, 0, 10), "factor at update 0 is 0"),
         (lambda p: cooldown(p, 100, 50, 10, shape="geometric"), "never reaches 0"),
         (lambda p: cooldown(p, 100, 50, 10, shape="sqroot"), "did you mean 'sqrt'"),
+        (lambda p: change((p,), (p, 100), 0), "^old must be a plan and its run"),
+        (lambda p: change((p, 100), p, 0), "^new must be a sequence"),
+        (lambda p: change((p, 100), (p, 100), -1), "at must be at least 0"),
     ],
 )
 def test_what_cannot_be_planned_is_refused(call: object, named: str) -> None:
@@ -300,3 +303,4 @@ def test_the_change_in_one_line() -> None:
         change((plan, run), new, 500)
         == "from update 500 (lr 0.055) on: ends at 3000 with lr 0.01, no longer at 1000 with lr 0.01"
     )
+    assert change((plan, run), (plan, Horizon(steps=10)), 0).startswith("from update 0 (lr 0.1) on: ends at 10")

@@ -6,6 +6,7 @@ import ast
 import math
 import operator
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,12 +79,15 @@ def _whole_number(value: int) -> Compiled:
 
 
 def folded(part: Compiled) -> Compiled:
-    """Return a part without the step as the number or truth value that it is, where it is finite."""
+    """Return a part without the step as the number or truth value that it is.
+
+    One that is not finite is worked out where it is asked for, as Python refuses it there; a tensor gets what NumPy has.
+    """
     value = scalar(part, 0)
     if part.kind == "condition":
         return Compiled(lambda step, xp: bool(value), "condition") if value in (True, False) else part
     if not math.isfinite(value):
-        return part
+        return part._replace(value=lambda step, xp: part.value(step, xp) if xp is SCALAR or xp is NUMPY else value)
     return _whole_number(int(value)) if part.kind == "whole" else constant(float(value))
 
 
@@ -106,36 +110,32 @@ def comparable(values: Sequence[Any], kind: str, xp: Namespace) -> Sequence[Any]
 
 
 def _whole_or_float(
-    operation: Callable[[Any, Any], Any], bound: Callable[[int, int], int]
-) -> Callable[[Compiled, Compiled], Compiled]:
-    """Return how an operation that keeps whole numbers whole is built; beside a fraction all becomes float64.
+    operation: Callable[[Any, Any], Any], bound: Callable[[int, int], int], a: Compiled, b: Compiled
+) -> Compiled:
+    """Return an operation that keeps whole numbers whole; beside a fraction all becomes float64.
 
     ``bound`` is that of |operation| for bounds of both sides: what it says to go beyond the bits of the steps is a whole float.
     """
+    if kind_of(a, b) != "whole":
+        return Compiled(
+            lambda step, xp: operation(_float(a.value(step, xp), xp), _float(b.value(step, xp), xp)), "real"
+        )
 
-    def build(a: Compiled, b: Compiled) -> Compiled:
-        if kind_of(a, b) != "whole":
-            return Compiled(
-                lambda step, xp: operation(_float(a.value(step, xp), xp), _float(b.value(step, xp), xp)), "real"
-            )
+    def largest(last: int) -> int:
+        return bound(a.largest(last), b.largest(last))
 
-        def largest(last: int) -> int:
-            return bound(a.largest(last), b.largest(last))
+    def fits(last: int, most: int) -> bool:
+        return max(largest(last), a.largest(last), b.largest(last)) <= most
 
-        def fits(last: int, most: int) -> bool:
-            return max(largest(last), a.largest(last), b.largest(last)) <= most
+    wide_enough, narrow_enough = fits(LAST_STEP, _WIDEST), fits(2**30, _NARROW)  # room for step + 1
 
-        wide_enough, narrow_enough = fits(LAST_STEP, _WIDEST), fits(2**30, _NARROW)  # room for step + 1
+    def value(step: Any, xp: Namespace) -> Any:
+        left, right = a.value(step, xp), b.value(step, xp)
+        if wide_enough if xp is SCALAR or xp.most(step) >= _WIDEST else narrow_enough:
+            return operation(left, right)
+        return operation(_float(left, xp), _float(right, xp))
 
-        def value(step: Any, xp: Namespace) -> Any:
-            left, right = a.value(step, xp), b.value(step, xp)
-            if wide_enough if xp is SCALAR or xp.most(step) >= _WIDEST else narrow_enough:
-                return operation(left, right)
-            return operation(_float(left, xp), _float(right, xp))
-
-        return Compiled(value, "whole", largest)
-
-    return build
+    return Compiled(value, "whole", largest)
 
 
 def _float(value: Any, xp: Namespace) -> Any:
@@ -146,11 +146,11 @@ def _divided(a: Compiled, b: Compiled) -> Compiled:
     def value(step: Any, xp: Namespace) -> Any:
         # as floats, for Python divides whole numbers otherwise than arrays do
         top, bottom = _float(a.value(step, xp), xp), _float(b.value(step, xp), xp)
-        if isinstance(top, int | float) or not isinstance(bottom, int | float):
+        if isinstance(top, float) or not isinstance(bottom, float):
             _refuse_zero(bottom)
             return top / bottom
         if xp is NUMPY:
-            _refuse_zero(bottom)
+            _refuse_zero(np.float64(bottom))
         return xp.divide(top, bottom)
 
     return Compiled(value, "real")
@@ -162,16 +162,13 @@ def _refuse_zero(divisor: Any) -> None:
         raise ZeroDivisionError
 
 
-def _by_no_zero(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    def divided(a: Any, b: Any) -> Any:
-        _refuse_zero(np.asarray(b) if isinstance(a, np.ndarray) and isinstance(b, int | float) else b)
-        try:
-            return operation(a, b)
-        except RuntimeError:  # torch divides no whole number by 0, not even in a branch that no step takes
-            xp = namespace(b if isinstance(a, int | float) else a)
-            return operation(wide(a, xp), wide(b, xp))
-
-    return divided
+def _by_no_zero(operation: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:
+    _refuse_zero(np.asarray(b) if isinstance(a, np.ndarray) and isinstance(b, int | float) else b)
+    try:
+        return operation(a, b)
+    except RuntimeError:  # torch divides no whole number by 0, not even in a branch that no step takes
+        xp = namespace(b if isinstance(a, int | float) else a)
+        return operation(wide(a, xp), wide(b, xp))
 
 
 def _power(a: Compiled, b: Compiled) -> Compiled:
@@ -212,21 +209,21 @@ def power_of(number: float, b: Compiled) -> Compiled:
 
 
 OPERATORS: dict[type[ast.operator], Callable[[Compiled, Compiled], Compiled]] = {
-    ast.Add: _whole_or_float(lambda a, b: a + b, lambda a, b: a + b),
-    ast.Sub: _whole_or_float(lambda a, b: a - b, lambda a, b: a + b),
-    ast.Mult: _whole_or_float(lambda a, b: a * b, lambda a, b: a * b),
-    ast.FloorDiv: _whole_or_float(_by_no_zero(operator.floordiv), lambda a, b: a + 1),
-    ast.Mod: _whole_or_float(_by_no_zero(operator.mod), lambda a, b: b),
+    ast.Add: partial(_whole_or_float, operator.add, operator.add),
+    ast.Sub: partial(_whole_or_float, operator.sub, operator.add),
+    ast.Mult: partial(_whole_or_float, operator.mul, operator.mul),
+    ast.FloorDiv: partial(_whole_or_float, partial(_by_no_zero, operator.floordiv), lambda a, b: a + 1),
+    ast.Mod: partial(_whole_or_float, partial(_by_no_zero, operator.mod), lambda a, b: b),
     ast.Div: _divided,
     ast.Pow: _power,
 }
 
 
 COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
-    ast.Lt: lambda a, b: a < b,
-    ast.LtE: lambda a, b: a <= b,
-    ast.Gt: lambda a, b: a > b,
-    ast.GtE: lambda a, b: a >= b,
-    ast.Eq: lambda a, b: a == b,
-    ast.NotEq: lambda a, b: a != b,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
 }
