@@ -38,6 +38,7 @@ def inputs(folder: Path, quick: bool) -> list[Row]:
     from bad_inputs_frameworks import FRAMEWORKS
     from bad_inputs_library import LIBRARY
     from dwindle.cli import main
+    from test_bad_inputs import CASES
 
     def refused(make: Callable[[], Any], words: str) -> bool:
         try:
@@ -60,7 +61,7 @@ def inputs(folder: Path, quick: bool) -> list[Row]:
         return False
 
     bad_inputs.prepare(folder)
-    calls = [*bad_inputs.VALUES, *LIBRARY, *FRAMEWORKS][:: 20 if quick else 1]
+    calls = [*CASES, *bad_inputs.VALUES, *LIBRARY, *FRAMEWORKS][:: 20 if quick else 1]
     commands = bad_inputs.COMMANDS[:: 20 if quick else 1]
     with contextlib.chdir(folder):
         good = sum(refused(make, words) for _, make, words in calls), sum(map(one_line, commands))
