@@ -40,7 +40,7 @@ from dwindle.schedule import (
 )
 from dwindle.schedule.recipes import triangular
 from dwindle.text import parse_mask, to_toml
-from dwindle.units import Horizon, Time, as_time, short
+from dwindle.units import Horizon, Time, as_time, sampled, short
 
 UNRESOLVED: list[Schedule] = [
     Ramp(steps="1ep"), Tanh(0.0, "1ep"), Exponential(0.5, "1ep"), PowerLaw(0.5, "1ep"), Piecewise(("1ep",), (1.0, 0.5)),
@@ -225,6 +225,13 @@ def test_steps_without_a_sign_are_refused(given: Any) -> None:
 def test_steps_of_32_bits_in_torch_are_steps(schedule: Any) -> None:
     steps = torch.arange(9, dtype=torch.int32)
     np.testing.assert_array_equal(schedule.resolve(Horizon(9))(steps).numpy(), curve(schedule.resolve(Horizon(9)), 9))
+
+
+@pytest.mark.parametrize("steps", [1, 2**17, 2**17 + 1, 10**7, 2**53])
+def test_what_is_sampled_of_a_run_has_both_its_ends(steps: int) -> None:
+    found = sampled(steps)
+    assert (found[0], found[-1], len(found)) == (0, steps - 1, min(steps, 2**17))
+    assert (np.diff(found) >= 1).all()
 
 
 def test_roots_in_torch_are_rounded_as_ieee_754_has_them() -> None:

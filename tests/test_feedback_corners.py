@@ -110,6 +110,7 @@ STATES: list[Refusal] = [
 OWN = "this rule's floors are absolute rates for peak=0.1, so peak={} does not fit; build the rule for that peak with "
 DIVERGED = "the metric is {}, which says that the run diverged and not that it stands still; stop the run, or choose what to do: "
 CALLS: list[Refusal] = [
+    (Plateau().lrs, {"metrics": 3}, "metrics must be a sequence; got 3."),
     (Plateau().lrs, {"metrics": [], "peak": 0.0}, "peak must be positive; got 0.0."),
     (Plateau().rate, {"state": Plateau().init(), "peak": -1.0}, "peak must be positive; got -1.0."),
     (Plateau(peak=0.1).lrs, {"metrics": [], "peak": 0.2}, OWN.format("0.2") + "dataclasses.replace(rule, peak=...)."),

@@ -359,9 +359,9 @@ def test_a_branch_that_no_step_takes_may_have_no_value_at_all(text: str) -> None
         == np.asarray(f(jnp.asarray(steps))).tolist()
         == [1.0] * 7
     )
-    with pytest.raises(InvalidValueError, match="is (nan|inf) at step 7"):
+    with pytest.raises(InvalidValueError, match=r"is (nan|inf) at step 7"):
         f(7)
-    with pytest.raises(InvalidValueError, match="is (nan|inf) at step 7"):
+    with pytest.raises(InvalidValueError, match=r"is (nan|inf) at step 7"):
         f(np.arange(9))
 
 
