@@ -14,9 +14,8 @@ PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check -c co
 run: .venv/.base
 	.venv/bin/dwindle study --out runs/fashion
 
-# Each of the two workers has one thread: more would only wait for each other
 test: .venv/.dev
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 -m "not slow and not browser"
+	.venv/bin/python -m pytest -q -n 2 -m "not slow and not browser"
 
 test-slow: .venv/.dev
 	.venv/bin/python -m pytest -q -n 2 --dist loadgroup -m "slow or browser"
