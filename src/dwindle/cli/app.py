@@ -187,16 +187,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         code = 130
     except Exception as error:
-        said = error.format_message() if hasattr(error, "format_message") else str(error)  # typer's own usage errors
-        meant = came or isinstance(error, DwindleError) or hasattr(error, "format_message")
-        if os.environ.get(_DEBUG) or not meant:
+        usage = getattr(error, "format_message", None)  # of typer's own errors
+        if os.environ.get(_DEBUG) or not (came or usage or isinstance(error, DwindleError)):
             raise
-        if came:
-            code = 130
-        else:
-            said = with_options(said, set(words))
+        code = 130 if came else getattr(error, "exit_code", 2)
+        if not came:
+            said = with_options(usage() if usage else str(error), set(words))
             say(f"dwindle: {' '.join(said.split())}", err=True)
-            code = getattr(error, "exit_code", 2)
     if code == 130:
         typer.echo("dwindle: interrupted; finished trainings are kept, the same command goes on.", err=True)
     sys.exit(code if isinstance(code, int) else 0)

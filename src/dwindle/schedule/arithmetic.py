@@ -81,7 +81,7 @@ def _whole_number(value: int) -> Compiled:
 def folded(part: Compiled) -> Compiled:
     """Return a part without the step as the number or truth value that it is.
 
-    One that is not finite is worked out where it is asked for, as Python refuses it there; a tensor gets what NumPy has.
+    One that is not finite stays as it is, for Python and NumPy may refuse it where it is asked for; tensors get the value.
     """
     value = scalar(part, 0)
     if part.kind == "condition":
@@ -146,24 +146,22 @@ def _divided(a: Compiled, b: Compiled) -> Compiled:
     def value(step: Any, xp: Namespace) -> Any:
         # as floats, for Python divides whole numbers otherwise than arrays do
         top, bottom = _float(a.value(step, xp), xp), _float(b.value(step, xp), xp)
+        _refuse_zero(top, bottom)
         if isinstance(top, float) or not isinstance(bottom, float):
-            _refuse_zero(bottom)
             return top / bottom
-        if xp is NUMPY:
-            _refuse_zero(np.float64(bottom))
         return xp.divide(top, bottom)
 
     return Compiled(value, "real")
 
 
-def _refuse_zero(divisor: Any) -> None:
+def _refuse_zero(top: Any, bottom: Any) -> None:
     """Raise ZeroDivisionError where NumPy would make a number of a division by 0, which Python does not."""
-    if isinstance(divisor, (np.ndarray, np.generic)) and not divisor.all():
+    if any(isinstance(side, (np.ndarray, np.generic)) for side in (top, bottom)) and not np.all(bottom):
         raise ZeroDivisionError
 
 
 def _by_no_zero(operation: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:
-    _refuse_zero(np.asarray(b) if isinstance(a, np.ndarray) and isinstance(b, int | float) else b)
+    _refuse_zero(a, b)
     try:
         return operation(a, b)
     except RuntimeError:  # torch divides no whole number by 0, not even in a branch that no step takes
